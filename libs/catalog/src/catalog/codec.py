@@ -1,0 +1,179 @@
+"""One generic codec between the event records and their protobuf messages.
+
+Maps by class name and field name; enumerations are IntEnums with protobuf's own numbers. There is no
+code per kind, so a field that is added on one side only is found by a test, not by a user.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import UTC, datetime
+from enum import IntEnum
+from functools import cache
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from eventflows.events.v1 import events_pb2
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from catalog import events
+from catalog.events import Event, RecordedEvent
+
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+_ONEOF = events_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"]
+_FIELD_OF_KIND = {field.message_type.name: field.name for field in _ONEOF.fields}
+_STORED_NAME = {
+    field.message_type.name: field.GetOptions().Extensions[events_pb2.stored_name]
+    for field in _ONEOF.fields
+}
+
+T = TypeVar("T")
+_Encode = Callable[[Any, Message], None]
+_Decode = Callable[[Any], Any]
+
+
+def stored_name(event: Event) -> str:
+    """Versioned name of the event's kind in the log, such as `flow.enabled.v1`."""
+    return _STORED_NAME[type(event).__name__]
+
+
+def encode(event: Event) -> bytes:
+    """Bytes of the `Event` message: what the log stores."""
+    return to_message(event).SerializeToString(deterministic=True)
+
+
+def decode(data: bytes) -> Event:
+    """The event in `data`; raises ValueError for a kind this build does not know."""
+    return from_message(events_pb2.Event.FromString(data))
+
+
+def to_message(event: Event) -> events_pb2.Event:
+    """The event as a protobuf message."""
+    message = events_pb2.Event()
+    name = type(event).__name__
+    inner = getattr(message, _FIELD_OF_KIND[name])
+    inner.SetInParent()
+    _fill(event, inner)
+    return message
+
+
+def from_message(message: events_pb2.Event) -> Event:
+    """The event in a protobuf message; raises ValueError for a kind this build does not know."""
+    which = message.WhichOneof("kind")
+    if which is None:
+        raise ValueError("an event of a kind that this build does not know: upgrade this service")
+    inner = getattr(message, which)
+    return cast(Event, _read(KINDS[inner.DESCRIPTOR.name], inner))
+
+
+def recorded_to_message(recorded: RecordedEvent) -> events_pb2.RecordedEvent:
+    """A recorded event as a protobuf message."""
+    message = events_pb2.RecordedEvent(
+        position=recorded.position, stream_id=recorded.stream_id, version=recorded.version
+    )
+    message.time.FromDatetime(recorded.time)
+    _fill(recorded.metadata, message.metadata)
+    message.event.CopyFrom(to_message(recorded.event))
+    return message
+
+
+def recorded_from_message(message: events_pb2.RecordedEvent) -> RecordedEvent:
+    """A recorded event from its protobuf message."""
+    return RecordedEvent(
+        position=message.position,
+        stream_id=message.stream_id,
+        version=message.version,
+        time=message.time.ToDatetime(tzinfo=UTC),
+        metadata=_read(events.Metadata, message.metadata),
+        event=from_message(message.event),
+    )
+
+
+def _fill(record: object, message: Message) -> None:
+    for name, encode_field in _encoders(type(record)):
+        encode_field(getattr(record, name), message)
+
+
+def _read(kind: type[T], message: Message) -> T:
+    return kind(**{name: get(message) for name, get in _decoders(kind)})
+
+
+@cache
+def _encoders(kind: type) -> tuple[tuple[str, _Encode], ...]:
+    hints = get_type_hints(kind)
+    return tuple((f.name, _encoder(f.name, hints[f.name])) for f in fields(kind))
+
+
+@cache
+def _decoders(kind: type) -> tuple[tuple[str, _Decode], ...]:
+    hints = get_type_hints(kind)
+    return tuple((f.name, _decoder(f.name, hints[f.name])) for f in fields(kind))
+
+
+def _encoder(name: str, hint: Any) -> _Encode:
+    item, repeated, optional = _shape(hint)
+    if repeated and item in (str, int, bytes):
+        return lambda value, message: getattr(message, name).extend(value)
+    if repeated:
+        return lambda value, message: [  # type: ignore[return-value]
+            _fill(one, getattr(message, name).add()) for one in value
+        ]
+    if item is datetime:
+        return lambda value, message: getattr(message, name).FromDatetime(value)
+    if item in (str, int, bool, bytes, float) or issubclass(item, IntEnum):
+        return lambda value, message: setattr(message, name, value)
+
+    def nested(value: object, message: Message) -> None:
+        if value is not None or not optional:
+            inner = getattr(message, name)
+            inner.SetInParent()
+            _fill(value, inner)
+
+    return nested
+
+
+def _decoder(name: str, hint: Any) -> _Decode:
+    item, repeated, optional = _shape(hint)
+    if repeated and item in (str, int, bytes):
+        return lambda message: tuple(getattr(message, name))
+    if repeated:
+        return lambda message: tuple(_read(item, one) for one in getattr(message, name))
+    if item is datetime:
+        return lambda message: _as_datetime(getattr(message, name))
+    if issubclass(item, IntEnum):
+        return lambda message: item(getattr(message, name))
+    if item in (str, int, bool, bytes, float):
+        return lambda message: getattr(message, name)
+    if optional:
+        return lambda message: (
+            _read(item, getattr(message, name)) if message.HasField(name) else None
+        )
+    return lambda message: _read(item, getattr(message, name))
+
+
+def _shape(hint: Any) -> tuple[Any, bool, bool]:
+    """(item type, repeated?, optional?) of a field's annotation."""
+    if get_origin(hint) is tuple:
+        return get_args(hint)[0], True, False
+    if get_origin(hint) in (Union, types.UnionType):
+        item = next(arg for arg in get_args(hint) if arg is not type(None))
+        return item, False, True
+    return hint, False, False
+
+
+def _as_datetime(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+__all__ = [
+    "KINDS",
+    "decode",
+    "encode",
+    "from_message",
+    "recorded_from_message",
+    "recorded_to_message",
+    "stored_name",
+    "to_message",
+]
