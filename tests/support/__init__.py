@@ -1,0 +1,1 @@
+"""What several kinds of tests share, by the name of the thing."""
