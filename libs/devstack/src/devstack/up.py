@@ -1,0 +1,89 @@
+"""`make up`: a fresh cluster that stays until Ctrl-C or `make down`; prints addresses and keys."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from devstack.cluster import Cluster
+from devstack.first_admin import create_first_admin
+from devstack.rest import Rest
+
+UP_DIR = Path("build/up")
+PID_FILE = UP_DIR / "pid"
+ENV_FILE = UP_DIR / "env"
+OWNER = "acme"
+
+
+async def main() -> None:
+    """Start, print, stay, stop."""
+    if running_pid() is not None:
+        raise SystemExit("it is up already: `make down` stops it")
+    shutil.rmtree(UP_DIR, ignore_errors=True)
+    UP_DIR.mkdir(parents=True)
+    PID_FILE.write_text(str(os.getpid()))
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    print(
+        "starting PostgreSQL, two Kafka clusters, registry, runner, router, gateway …", flush=True
+    )
+    try:
+        await _stay(stop)
+    finally:
+        PID_FILE.unlink(missing_ok=True)
+
+
+async def _stay(stop: asyncio.Event) -> None:
+    async with Cluster(UP_DIR / "data") as cluster:
+        settings = await _first_accounts(cluster)
+        descriptor = os.open(ENV_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.writelines(f"export {name}='{value}'\n" for name, value in settings.items())
+        width = max(map(len, settings))
+        for name, value in settings.items():
+            print(f"  {name:<{width}}  {value}")
+        print(f"\nthe same as variables: source {ENV_FILE}\nlogs: {cluster.data_dir / 'logs'}")
+        print("up. Ctrl-C or `make down` stops everything.", flush=True)
+        await stop.wait()
+        print("stopping …", flush=True)
+
+
+async def _first_accounts(cluster: Cluster) -> dict[str, str]:
+    """An admin and an owner `acme`, each with a key; returns what a user of the cluster needs."""
+    admin_key = await create_first_admin(
+        cluster.registry_address, cluster.secrets.token("operator")
+    )
+    async with Rest(cluster.rest_url, admin_key) as admin:
+        await admin.post("/v1/users", {"username": OWNER, "email": f"{OWNER}@example.com"})
+        answer = await admin.post(f"/v1/users/{OWNER}/keys", {"key_type": "AlgorithmKey"})
+    kafka = cluster.customer_kafka
+    ca_file = UP_DIR / "customer-ca.pem"
+    ca_file.write_text(kafka.ca_pem or "")
+    return {
+        "API": cluster.rest_url,
+        "GRPC": cluster.gateway_address,
+        "ADMIN_API_KEY": admin_key,
+        "STD_API_KEY": answer["api_key"],
+        "CUSTOMER_KAFKA": kafka.bootstrap_servers,
+        "CUSTOMER_KAFKA_USER": kafka.username or "",
+        "CUSTOMER_KAFKA_PASSWORD": kafka.password or "",
+        "CUSTOMER_KAFKA_CA": str(ca_file.resolve()),
+    }
+
+
+def running_pid() -> int | None:
+    """Process id of the `make up` that runs, None if there is none."""
+    try:
+        pid = int(PID_FILE.read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return None
+    return pid if b"devstack.up" in command else None
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
