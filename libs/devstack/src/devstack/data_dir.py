@@ -10,38 +10,47 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from devstack.errors import DevstackError
+
 _LOCK = ".owner"
 # Others may pass through, not look: PostgreSQL under root runs as another user.
 _PASS_THROUGH = 0o711
 
 
 class DataDir:
-    """`path` is the folder; `discard()` removes it if it is temporary."""
+    """A folder for one server; `discard()` removes it if it is temporary."""
 
     def __init__(self, path: Path | None = None, *, name: str) -> None:
         """Without `path` a temporary folder is made; `name` becomes part of its name."""
-        self.temporary = path is None
+        self._gone = False
         self._lock: int | None = None
         if path is not None:
-            self.path = path.resolve()
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._path = path.resolve()
+            self._path.mkdir(parents=True, exist_ok=True)
             return
         base = Path(tempfile.gettempdir()) / f"eventflows-devstack-{os.geteuid()}"
         base.mkdir(mode=_PASS_THROUGH, exist_ok=True)
         if base.stat().st_uid != os.geteuid():
-            raise PermissionError(f"{base} belongs to somebody else: remove it or set TMPDIR")
+            raise DevstackError(f"{base} belongs to somebody else: remove it or set TMPDIR")
         _sweep(base)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=base))
-        self.path.chmod(_PASS_THROUGH)
-        self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=base))
+        self._path.chmod(_PASS_THROUGH)
+        self._lock = os.open(self._path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @property
+    def path(self) -> Path:
+        """The folder. Raises DevstackError once a temporary one is gone."""
+        if self._gone:
+            raise DevstackError(f"the temporary folder {self._path} is gone: it went with `stop`")
+        return self._path
 
     def discard(self) -> None:
         """Remove a temporary folder with all in it; leave a named one. Harmless twice."""
         if self._lock is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(self._path, ignore_errors=True)
             os.close(self._lock)
-            self._lock = None
+            self._lock, self._gone = None, True
 
 
 def _sweep(base: Path) -> None:

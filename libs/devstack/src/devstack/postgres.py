@@ -8,6 +8,8 @@ import os
 import pwd
 import secrets
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -30,8 +32,8 @@ SUPERUSER = "postgres"
 class Postgres:
     """One server on 127.0.0.1 with SCRAM passwords. Start it from the main thread.
 
-    Without `data_dir` the data is temporary and goes with `stop`. `fsync=False` is faster and gives
-    up what survives a power cut.
+    Without `data_dir` the data is temporary and goes with `stop`, for good. `fsync=False` is faster
+    and gives up what survives a power cut.
     """
 
     def __init__(
@@ -110,14 +112,9 @@ class Postgres:
         template. Raises DevstackError with PostgreSQL's reason.
         """
         copied = f" TEMPLATE {_quoted(template)}" if template else ""
-        connection = await asyncpg.connect(self.dsn, timeout=CONNECT_TIMEOUT_S)
-        try:
+        async with self._connection() as connection:
             await connection.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
             await connection.execute(f"CREATE DATABASE {_quoted(name)}{copied}")
-        except asyncpg.PostgresError as error:
-            raise DevstackError(f"cannot create database {name}: {error}") from error
-        finally:
-            await connection.close()
         return urlunsplit(urlsplit(self.dsn)._replace(path=f"/{name}"))
 
     @property
@@ -180,11 +177,20 @@ class Postgres:
             raise
 
     async def _probe(self) -> None:
-        connection = await asyncpg.connect(self.dsn, timeout=CONNECT_TIMEOUT_S)
-        try:
+        async with self._connection() as connection:
             await connection.execute("SELECT 1", timeout=CONNECT_TIMEOUT_S)
-        finally:
-            await connection.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """A superuser's connection; what it raises becomes DevstackError."""
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=CONNECT_TIMEOUT_S)
+            try:
+                yield connection
+            finally:
+                await connection.close(timeout=CONNECT_TIMEOUT_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise DevstackError(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
 
 def _binaries() -> Path:

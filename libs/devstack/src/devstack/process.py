@@ -16,9 +16,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from devstack.errors import DevstackError, DiedAtStart, NotReadyInTime, StopFailed
+from devstack.errors import DevstackError, DiedAtStart, NotReadyInTime, StartFailed, StopFailed
 
 READY_TIMEOUT_S = 60.0
 PROBE_PAUSE_S = 0.05
@@ -117,31 +117,23 @@ class Process:
         """
         deadline = time.monotonic() + timeout_s
         refusal: BaseException | None = None
-        ended = asyncio.ensure_future(self.wait())
+        ended = asyncio.create_task(self.wait())
         try:
             while (left_s := deadline - time.monotonic()) > 0:
-                attempt = asyncio.ensure_future(probe())
-                await asyncio.wait({attempt, ended}, timeout=left_s, return_when="FIRST_COMPLETED")
-                refusal = await _outcome(attempt)
+                refusal = await _attempt(probe, unless=ended, timeout_s=left_s)
                 if ended.done():
-                    raise self._died() from refusal
+                    sentence = f"{self.name} ended with code {ended.result()} before it answered"
+                    raise self._failed(DiedAtStart, sentence) from refusal
                 if refusal is None:
                     return
                 await asyncio.wait({ended}, timeout=PROBE_PAUSE_S)
         finally:
-            ended.cancel()
-        raise NotReadyInTime(
-            f"{self.name} did not answer within {timeout_s:g} s ({refusal!r})",
-            log_path=self.log_path,
-            log_tail=self.log_tail(),
-        ) from refusal
+            await _cancel(ended)
+        sentence = f"{self.name} did not answer within {timeout_s:g} s ({refusal!r})"
+        raise self._failed(NotReadyInTime, sentence) from refusal
 
-    def _died(self) -> DiedAtStart:
-        return DiedAtStart(
-            f"{self.name} ended with code {self.returncode} before it answered",
-            log_path=self.log_path,
-            log_tail=self.log_tail(),
-        )
+    def _failed(self, kind: type[StartFailed], sentence: str) -> StartFailed:
+        return kind(sentence, log_path=self.log_path, log_tail=self.log_tail())
 
     async def wait(self, *, timeout_s: float | None = None) -> int:
         """Wait for the end, give the exit code. Raises TimeoutError. May run in several tasks."""
@@ -161,11 +153,13 @@ class Process:
         """Ask (SIGTERM, or what `spawn` was told), kill after `timeout_s`. Harmless twice."""
         if self.running:
             self.resume()
-            self._child.send_signal(self._stop_signal)
-            try:
-                await self.wait(timeout_s=timeout_s)
-            except TimeoutError:
+            with _Tree(self.pid) as tree:
+                self._child.send_signal(self._stop_signal)
+                with suppress(TimeoutError):
+                    await self.wait(timeout_s=timeout_s)
                 self.kill()
+                tree.send(signal.SIGKILL)  # children that it left behind
+                tree.wait_gone(KILL_TIMEOUT_S, name=self.name)
         return self._child.wait(KILL_TIMEOUT_S)
 
     def kill(self) -> None:
@@ -189,14 +183,23 @@ class Process:
             tree.send(signal.SIGCONT)
 
 
-async def _outcome(attempt: "asyncio.Future[object]") -> BaseException | None:
-    """What the probe raised, or None. A probe that still runs is cancelled first."""
-    if not attempt.done():
-        attempt.cancel()
-        await asyncio.wait({attempt})
-    if attempt.cancelled():
-        return TimeoutError("the probe was still waiting")
-    return attempt.exception()
+async def _attempt(
+    probe: Callable[[], Awaitable[object]], *, unless: "asyncio.Task[int]", timeout_s: float
+) -> BaseException | None:
+    """What the probe raised, or None; cut short when `unless` is done or the time is up."""
+    attempt = asyncio.ensure_future(probe())
+    try:
+        await asyncio.wait({attempt, unless}, timeout=timeout_s, return_when="FIRST_COMPLETED")
+    finally:
+        await _cancel(attempt)
+    return TimeoutError("still waiting") if attempt.cancelled() else attempt.exception()
+
+
+async def _cancel(task: "asyncio.Future[Any]") -> None:
+    """Cancel and wait until it is over; nothing for a finished one."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
 
 
 class _Tree:
