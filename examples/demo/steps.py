@@ -1,4 +1,4 @@
-"""What people do with the public API, one function a step; the end-to-end tests walk the same way."""
+"""What people do with the public API, a function a step; end-to-end tests walk the same way."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def wait_for_flows(
     ids: Collection[str],
     timeout_s: float = FLOW_TIMEOUT_S,
 ) -> list[Flow]:
-    """Return when `wanted` holds for all flows in `ids`. Raises StepFailed with their last state."""
+    """Return when `wanted` holds for all flows in `ids`. Raises StepFailed with their state."""
     deadline = time.monotonic() + timeout_s
     while True:
         flows = [flow for flow in await flows_of(owner_rest, algorithm) if flow["id"] in ids]
@@ -138,4 +138,4 @@ async def wait_for_flows(
 
 def is_running(flow: Flow) -> bool:
     """A worker runs it and has its partitions."""
-    return flow["state"] == "running"
+    return bool(flow["state"] == "running")

@@ -107,7 +107,7 @@ async def produce(client: AIOKafkaProducer, topic: str, records: Sequence[DemoRe
 async def produce_steadily(
     client: AIOKafkaProducer, topic: str, records: Sequence[DemoRecord], *, per_s: float
 ) -> dict[int, float]:
-    """Send at a fixed rate; returns when each record was due, so that a late sender hides nothing."""
+    """Send at a fixed rate; returns when each was due, so that a late sender hides nothing."""
     started_s = time.monotonic()
     due_s: dict[int, float] = {}
     sent = []
