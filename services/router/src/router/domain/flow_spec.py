@@ -1,0 +1,110 @@
+"""Everything that a pump has to know about its flow, frozen when the pump is made.
+
+A change of any field is a new spec and so a new pump; a spec never holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from catalog.events import FlowKind
+
+INTERNAL_CONNECTION = "internal"
+"""Stands in a `connection_id` for our own Kafka."""
+
+CONCURRENCY_DEFAULT = 64
+CONCURRENCY_MAX = 1_000
+TIMEOUT_DEFAULT_S = 300
+TIMEOUT_MAX_S = 3_000
+
+
+class StartRule(Enum):
+    """Where a flow begins on a partition for which its consumer group has no committed offset."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmName:
+    """An algorithm by id and by the two names that stand in its path."""
+
+    algorithm_id: str
+    owner: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSourceSpec:
+    """A topic that a flow reads, with the consumer group that remembers how far."""
+
+    connection_id: str
+    topic: str
+    group_id: str
+    start: StartRule = StartRule.EARLIEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmTargetSpec:
+    """The version of an algorithm that a subscriber or chain flow runs."""
+
+    algorithm: AlgorithmName
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaTargetSpec:
+    """The topic that a publisher flow writes."""
+
+    connection_id: str
+    topic: str
+
+
+TargetSpec: TypeAlias = AlgorithmTargetSpec | KafkaTargetSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSpec:
+    """One runnable flow.
+
+    `algorithm` and `version` are what dead letters name: what is run (subscriber), or whose
+    completions are followed (publisher, chain). Completions of another version are passed over.
+    `dead_letter_topic` is a topic of the flow's own connection; None: our internal topic
+    `dead-letters`. `timeout_s` 0: the runner's default. `enabled_position` is the place in the
+    registry's log from which on completions count; `registry_position` the place that this spec
+    was derived at. `generation` is 0 for live delivery.
+    """
+
+    flow_id: str
+    kind: FlowKind
+    algorithm: AlgorithmName
+    version: str
+    account_id: str
+    source: KafkaSourceSpec
+    target: TargetSpec
+    dead_letter_topic: str | None = None
+    dead_letter_connection_id: str | None = None
+    concurrency_max: int = CONCURRENCY_DEFAULT
+    timeout_s: int = 0
+    enabled_position: int
+    registry_position: int
+    generation: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a spec that cannot run: the supervisor made a mistake."""
+        if not 1 <= self.concurrency_max <= CONCURRENCY_MAX:
+            raise ValueError(f"concurrency_max must be 1 to {CONCURRENCY_MAX}")
+        if not 0 <= self.timeout_s <= TIMEOUT_MAX_S:
+            raise ValueError(f"timeout_s must be 0 to {TIMEOUT_MAX_S}")
+        if (self.dead_letter_topic is None) != (self.dead_letter_connection_id is None):
+            raise ValueError("a dead letter topic and its connection are given together")
+        wants_topic = self.kind is FlowKind.PUBLISHER
+        if wants_topic != isinstance(self.target, KafkaTargetSpec):
+            raise ValueError(f"a {self.kind.name} flow cannot have the target {self.target}")
+
+    @property
+    def call_timeout_s(self) -> int:
+        """How long one run may take, seconds."""
+        return self.timeout_s or TIMEOUT_DEFAULT_S

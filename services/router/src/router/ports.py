@@ -1,0 +1,129 @@
+"""What the router needs from the world. Only errors of `kernel.errors` leave these methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from router.domain.dead_letter import DeadLetter
+from router.domain.delivery import Delivery, Run
+from router.domain.outcome import Outcome
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+        ...
+
+    async def sleep(self, delay_s: float) -> None:
+        """Return after `delay_s`; cancelling ends it at once."""
+        ...
+
+
+class Random(Protocol):
+    """Where jitter comes from; `random.Random` is one."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """A float between `a` and `b`."""
+        ...
+
+
+class AssignmentListener(Protocol):
+    """What a source tells its reader about partitions, from inside `receive` or between calls."""
+
+    async def on_revoked(self, partitions: frozenset[int]) -> None:
+        """These partitions go away as soon as this returns; until then `settle` still works.
+
+        It is bounded by the reader (drain bound). Partitions that were taken without asking, by an
+        expired session, are told here as well; then `settle` raises StaleAssignment.
+        """
+        ...
+
+    def on_assigned(self, positions: Mapping[int, int], *, epoch: int) -> None:
+        """These are ours under `epoch`; the first record of `p` has `positions[p]` or higher."""
+        ...
+
+
+class Source(Protocol):
+    """Records of one topic, for one flow; one reader.
+
+    Order: offsets rise within a partition and an epoch. Repetition: after a new assignment records
+    come again from the last settled position on. Concurrency: one `receive` at a time; everything
+    else may be called meanwhile. Cancellation: cancelling `receive` loses no record: what it had
+    taken is handed out by the next call. `close` may come early and twice.
+    """
+
+    async def open(self, listener: AssignmentListener) -> None:
+        """Connect and join. Raises Unavailable (try again, with a sentence that says why),
+        NotFound (no such topic), Unauthenticated, NotAllowed."""
+        ...
+
+    async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
+        """At most `records_max` records, empty after about `wait_s` without any.
+
+        Never a record of a paused partition, nor one of a partition that `on_assigned` did not
+        name yet. Raises Unavailable, PositionLost (it is never skipped), NotFound, NotAllowed,
+        Unauthenticated.
+        """
+        ...
+
+    async def settle(self, positions: Mapping[int, int], *, epoch: int) -> None:
+        """Remember durably, a partition, the offset of the first record that is not done yet.
+
+        Raises StaleAssignment if `epoch` is not the current one or the broker says so; Unavailable
+        when it may or may not have happened (repeating is harmless).
+        """
+        ...
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Hand out nothing from these; `receive` goes on to keep the membership alive."""
+        ...
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        """Undo `pause`. Records that were held back are handed out first."""
+        ...
+
+    def holds(self, *, epoch: int) -> bool:
+        """Is this epoch current, and was our membership confirmed within the session timeout?
+
+        False for a process that was frozen and does not know yet what it lost.
+        """
+        ...
+
+    async def lag(self, positions: Mapping[int, int]) -> int:
+        """Records from `positions` up to the newest. Raises Unavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Leave. Settles nothing. Never raises for a broker that is away."""
+        ...
+
+
+class Target(Protocol):
+    """Where a flow delivers to. Any number of calls at the same time; keeps no order itself."""
+
+    async def invoke(self, run: Run) -> Outcome:
+        """Try once. Whatever the other side does is an Outcome, never an exception.
+
+        `succeeded` means that the effect is durable. Repeating a run is harmless as far as the
+        target honours its request id. Cancelling leaves it open whether the effect happened.
+        """
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where given-up deliveries are kept."""
+
+    async def write(self, letter: DeadLetter) -> None:
+        """Return once the letter is durable. Any number at the same time; may be repeated.
+
+        Raises Unavailable; a reader may then find the letter or not.
+        """
+        ...
