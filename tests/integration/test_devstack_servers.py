@@ -96,4 +96,4 @@ async def _first_record(kafka: Kafka, topic: str) -> bytes:
         partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         consumer.seek(partition, 0)
-        return (await consumer.getone()).value
+        return bytes((await consumer.getone()).value)
