@@ -1,0 +1,35 @@
+"""`make bench [ONLY=name]`: measure, then write build/bench.json and docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+from tests.bench import log_appends, rest_listing, router_kafka
+from tests.bench.measurement import Measurement, keep
+
+BENCHMARKS: dict[str, Callable[[], Awaitable[Measurement]]] = {
+    "log.appends_per_s": log_appends.measure,
+    "rest.listing_per_s": rest_listing.measure,
+    "router.kafka_records_per_s": router_kafka.measure,
+}
+
+
+async def main(only: str | None) -> None:
+    """Run all benchmarks or one, and keep each figure as soon as it is there."""
+    if only is not None and only not in BENCHMARKS:
+        raise SystemExit(f"no benchmark {only}; there are {', '.join(BENCHMARKS)}")
+    for name in [only] if only else BENCHMARKS:
+        print(f"{name} …", flush=True)
+        figure = await BENCHMARKS[name]()
+        keep([figure])
+        print(
+            f"{name}: {figure.value:,} {figure.unit}; {figure.reference}: "
+            f"{figure.reference_value:,}; ratio {figure.ratio}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

@@ -1,0 +1,112 @@
+"""One measured figure beside its reference, and how the figures are kept.
+
+A figure means little alone on a shared machine, so each stands beside a named reference that was
+measured in the same run, alternately. Both are medians; the spread is that of the value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+BENCH_JSON = Path("build/bench.json")
+BENCH_PAGE = Path("docs/benchmarks.md")
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A figure. `ratio`: value ÷ reference_value; `spread`: (highest - lowest) ÷ median."""
+
+    name: str
+    value: float
+    unit: str
+    reference: str
+    reference_value: float
+    ratio: float
+    runs: int
+    spread: float
+    versions: dict[str, str]
+    date: str
+    notes: dict[str, float | str] = field(default_factory=dict)
+
+
+def measured(
+    name: str,
+    values: Sequence[float],
+    *,
+    unit: str,
+    reference: str,
+    reference_values: Sequence[float],
+    packages: Sequence[str],
+    notes: dict[str, float | str] | None = None,
+) -> Measurement:
+    """A measurement from the repetitions of one run."""
+    value, reference_value = statistics.median(values), statistics.median(reference_values)
+    return Measurement(
+        name=name,
+        value=round(value, 4),
+        unit=unit,
+        reference=reference,
+        reference_value=round(reference_value, 4),
+        ratio=round(value / reference_value, 4),
+        runs=len(values),
+        spread=round((max(values) - min(values)) / value, 4),
+        versions={"python": platform.python_version()} | {p: version(p) for p in packages},
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        notes=notes or {},
+    )
+
+
+def keep(new: Sequence[Measurement]) -> None:
+    """Write the figures into build/bench.json, in place of older ones of a name, and the page."""
+    BENCH_JSON.parent.mkdir(exist_ok=True)
+    old = json.loads(BENCH_JSON.read_text()) if BENCH_JSON.exists() else []
+    rows = {row["name"]: row for row in old} | {m.name: asdict(m) for m in new}
+    ordered = [rows[name] for name in sorted(rows)]
+    BENCH_JSON.write_text(json.dumps(ordered, indent=2) + "\n")
+    page = BENCH_PAGE.read_text()
+    before, rest = page.split(_BEGIN)
+    _, after = rest.split(_END)
+    BENCH_PAGE.write_text(f"{before}{_BEGIN}\n{_table(ordered)}\n{_END}{after}")
+
+
+def _table(rows: Sequence[dict[str, object]]) -> str:
+    lines = [
+        f"Machine: {_machine()}.",
+        "",
+        "| Figure | Value | Unit | Reference, same run | Its value | Ratio | Runs, spread | Date |",
+        "| --- | ---: | --- | --- | ---: | ---: | --- | --- |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| `{row['name']}` | {row['value']:,} | {row['unit']} | {row['reference']} "
+            f"| {row['reference_value']:,} | {row['ratio']} "
+            f"| {row['runs']}, {row['spread']:.0%} | {row['date']} |"
+        )
+    for row in rows:
+        notes, versions = row["notes"], row["versions"]
+        assert isinstance(notes, dict)
+        assert isinstance(versions, dict)
+        beside = "; ".join(f"{key}: {value}" for key, value in notes.items()) or "nothing"
+        made_of = ", ".join(f"{name} {number}" for name, number in versions.items())
+        lines += ["", f"`{row['name']}`, measured beside it: {beside}. Versions: {made_of}."]
+    return "\n".join(lines)
+
+
+def _machine() -> str:
+    models = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    model = models[0] if models else "CPU"
+    return f"{len(models)} × {model}, {memory_gib:.0f} GiB, {platform.system()}"
