@@ -58,9 +58,12 @@ async def main(url: str, duration_s: float) -> None:
         f"GET {at.path} HTTP/1.1\r\nHost: {at.netloc}\r\nAuthorization: Simple {key}\r\n\r\n"
     ).encode()
     loop = asyncio.get_running_loop()
-    callers = [Caller(request) for _ in range(CONNECTIONS)]
-    for caller in callers:
-        await loop.create_connection(lambda caller=caller: caller, at.hostname, at.port)
+    assert at.hostname is not None
+    assert at.port is not None
+    callers = []
+    for _ in range(CONNECTIONS):
+        _, caller = await loop.create_connection(lambda: Caller(request), at.hostname, at.port)
+        callers.append(caller)
     before, started_s = sum(c.answers for c in callers), time.monotonic()
     await asyncio.sleep(duration_s)
     rate = (sum(c.answers for c in callers) - before) / (time.monotonic() - started_s)

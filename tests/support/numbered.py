@@ -9,7 +9,7 @@ from examples.demo.records import DemoRecord
 
 
 def numbered_records(count: int, *, keys: int, first: int = 0, **extra: Any) -> list[DemoRecord]:
-    """`count` records from number `first` on, spread over `keys` keys; `extra` goes into each body."""
+    """`count` records from number `first` on over `keys` keys; `extra` goes into each body."""
     return [
         DemoRecord(
             number=number,

@@ -111,7 +111,9 @@ class Cluster:
 
     async def start_servers(self) -> None:
         """PostgreSQL and the Kafka clusters, at the same time."""
-        servers = [self.postgres, self.kafka, *([self.customer_kafka] if self._customer else [])]
+        servers: list[Postgres | Kafka] = [self.postgres, self.kafka]
+        if self._customer:
+            servers.append(self.customer_kafka)
         for server in servers:
             self._exits.push_async_callback(server.stop)
         async with asyncio.TaskGroup() as starts:
@@ -198,6 +200,7 @@ class Cluster:
             "kafka_bootstrap_servers": self.kafka.bootstrap_servers,
             "rpc_listen": f"127.0.0.1:{rpc}",
             "web_listen": f"127.0.0.1:{web}",
+            "worker_id": f"router-{index}",
             "data_dir": str(self.data_dir / f"router-{index}"),
             "service_token_file": str(self.secrets.token("router")),
             "identities_file": str(self.secrets.identities),

@@ -1,6 +1,6 @@
 """The first account of an empty cluster: an admin whose key opens the REST API for all others.
 
-Later accounts and keys come through the gateway; the first one cannot, since nobody has a key yet. So
+Later accounts and keys come through the gateway; the first one cannot: nobody has a key yet. So
 it is made over the registry's gRPC with the operator's identity.
 """
 

@@ -1,4 +1,4 @@
-"""The end-to-end tests' algorithm: answers with the number it got, or misbehaves when it is told to."""
+"""The end-to-end tests' algorithm: answers with the number it got, or misbehaves when told to."""
 
 import os
 import time

@@ -1,0 +1,163 @@
+"""The main job by the public API: records in, runs, results out; failures become dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from devstack import Kafka
+from devstack.rest import RestRefused
+
+from examples.demo import steps, traffic
+from examples.demo.verdict import judge
+from tests.e2e.conftest import Landscape
+from tests.support.http import get_json
+from tests.support.numbered import numbered_records
+
+RESULTS_TIMEOUT_S = 60.0
+
+
+async def test_records_on_one_topic_come_out_as_results_on_another(
+    landscape: Landscape, folder: Path
+) -> None:
+    algorithm, version = await landscape.algorithm(folder)
+    images, labels = await landscape.topic("images"), await landscape.topic("labels")
+    flows = [
+        await landscape.wire(algorithm, version, images, "subscriber"),
+        await landscape.wire(algorithm, version, labels, "publisher"),
+    ]
+    await landscape.running(algorithm, *flows)
+    records = numbered_records(400, keys=20)
+    kafka = landscape.cluster.customer_kafka
+    async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
+        await traffic.produce(client, images, records)
+        await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+    verdict = judge(records, reader.results)
+    assert verdict.passed
+    assert verdict.repeated == 0
+
+
+async def test_a_failing_record_becomes_a_dead_letter_with_its_history(
+    landscape: Landscape, folder: Path
+) -> None:
+    algorithm, version = await landscape.algorithm(folder)
+    images, rejects = await landscape.topic("images"), await landscape.topic("rejects")
+    await steps.grant(
+        landscape.admin,
+        connection=landscape.connection,
+        topic=rejects,
+        algorithms={algorithm: "dead_letter"},
+    )
+    flow = await landscape.wire(algorithm, version, images, "subscriber", dead_letter_topic=rejects)
+    await landscape.running(algorithm, flow)
+    kafka = landscape.cluster.customer_kafka
+    good, bad = numbered_records(5, keys=2), numbered_records(1, keys=1, first=99, fail=True)
+    async with traffic.producer(kafka) as client:
+        await traffic.produce(client, images, [*good, *bad])
+    message = await _one_record(kafka, rejects)
+    headers = {name: value.decode() for name, value in message.headers}
+    assert message.key == bad[0].key
+    assert message.value == bad[0].value
+    assert headers["ef-dl-flow"] == flow
+    assert headers["ef-dl-algorithm"] == algorithm
+    assert headers["ef-dl-version"] == version
+    assert headers["ef-dl-topic"] == images
+    assert headers["ef-dl-error-type"] == "InputError"
+    assert "asked to fail" in headers["ef-dl-error"]
+    history = json.loads(headers["ef-dl-history"])
+    assert len(history) == int(headers["ef-dl-attempts"])
+    assert "asked to fail" in history[-1]["error"]
+
+
+async def test_without_a_topic_of_its_own_a_dead_letter_goes_to_the_internal_one(
+    landscape: Landscape, folder: Path
+) -> None:
+    algorithm, version = await landscape.algorithm(folder)
+    images = await landscape.topic("images")
+    flow = await landscape.wire(algorithm, version, images, "subscriber")
+    await landscape.running(algorithm, flow)
+    bad = numbered_records(1, keys=1, first=7, exit=True)
+    async with traffic.producer(landscape.cluster.customer_kafka) as client:
+        await traffic.produce(client, images, bad)
+    message = await _one_record(landscape.cluster.kafka, "dead-letters", flow=flow)
+    headers = {name: value.decode() for name, value in message.headers}
+    assert message.value == bad[0].value
+    assert headers["ef-dl-error-type"] == "SystemExit"
+    assert headers["ef-dl-topic"] == images
+
+
+async def test_a_dead_letter_topic_that_is_not_granted_is_refused(
+    landscape: Landscape, folder: Path
+) -> None:
+    algorithm, version = await landscape.algorithm(folder)
+    images, rejects = await landscape.topic("images"), await landscape.topic("rejects")
+    with pytest.raises(RestRefused) as refused:
+        await landscape.wire(algorithm, version, images, "subscriber", dead_letter_topic=rejects)
+    assert refused.value.status == 403
+    assert rejects in json.dumps(refused.value.body)
+
+
+async def test_a_revoked_grant_stops_the_flow_within_a_second(
+    landscape: Landscape, folder: Path
+) -> None:
+    algorithm, version = await landscape.algorithm(folder)
+    images = await landscape.topic("images")
+    flow = await landscape.wire(algorithm, version, images, "subscriber")
+    await landscape.running(algorithm, flow)
+    await steps.grant(landscape.admin, connection=landscape.connection, topic=images, algorithms={})
+    async with asyncio.timeout(1.0):
+        while await _runs_somewhere(landscape, flow):
+            await asyncio.sleep(0.01)
+    (shown,) = await steps.flows_of(landscape.owner, algorithm)
+    assert shown["state"] == "blocked"
+    assert "grant" in shown["reason"]
+
+
+async def test_an_event_listener_is_shown_as_blocked_without_an_adapter(
+    landscape: Landscape, folder: Path
+) -> None:
+    algorithm, version = await landscape.algorithm(folder)
+    owner, name = algorithm.split("/")
+    listener = await landscape.owner.post(
+        f"/v1/users/{landscape.user_id}/event-listeners",
+        {
+            "sourceType": "AmazonSQS",
+            "sourceURI": "https://sqs.us-west-2.amazonaws.com/783449028191/demo-queue",
+            "algoName": name,
+            "algoOwner": owner,
+            "algoVersion": version,
+            "credentials": "arn:aws:iam::783449028191:role/reader",
+        },
+    )
+    (flow,) = await steps.flows_of(landscape.owner, algorithm)
+    assert flow["id"] == listener["id"]
+    assert flow["state"] == "blocked"
+    assert "no adapter yet" in flow["reason"]
+
+
+async def _runs_somewhere(landscape: Landscape, flow: str) -> bool:
+    for index, router in enumerate(landscape.cluster.routers):
+        if router.process.running:
+            health = await get_json(landscape.cluster.router_health_url(index))
+            if flow in health["flows"]:
+                return True
+    return False
+
+
+async def _one_record(kafka: Kafka, topic: str, *, flow: str | None = None) -> Any:
+    consumer = AIOKafkaConsumer(
+        topic, group_id=None, auto_offset_reset="earliest", **kafka.client_settings()
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(RESULTS_TIMEOUT_S):
+            async for message in consumer:
+                if flow is None or dict(message.headers).get("ef-dl-flow") == flow.encode():
+                    return message
+    finally:
+        await consumer.stop()
+    raise AssertionError("the consumer ended")

@@ -1,0 +1,72 @@
+"""A customer's cluster that dies delays its own flows only, and they heal by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from examples.demo import steps, traffic
+from examples.demo.verdict import judge
+from tests.e2e.conftest import Landscape
+from tests.support.numbered import numbered_records
+
+RESULTS_TIMEOUT_S = 60.0
+
+
+async def test_an_unreachable_cluster_delays_only_its_own_flows_and_heals_by_itself(
+    landscape: Landscape, folder: Path
+) -> None:
+    cluster = landscape.cluster
+    other = await landscape.admin.post(
+        "/v1/admin/broker-connections",
+        {
+            "name": "other",
+            "broker_url": cluster.kafka.bootstrap_servers,
+            "connection_type": "kafka_unauthenticated_plaintext",
+        },
+    )
+    algorithm, version = await landscape.algorithm(folder / "sick")
+    healthy_algorithm, healthy_version = await landscape.algorithm(folder / "healthy")
+    images, labels = await landscape.topic("images"), await landscape.topic("labels")
+    sick = [
+        await landscape.wire(algorithm, version, images, "subscriber"),
+        await landscape.wire(algorithm, version, labels, "publisher"),
+    ]
+    healthy = []
+    for topic, api_type in (("healthy-in", "subscriber"), ("healthy-out", "publisher")):
+        await cluster.kafka.create_topic(topic, partitions=2)
+        await steps.grant(
+            landscape.admin,
+            connection=other["id"],
+            topic=topic,
+            algorithms={healthy_algorithm: api_type},
+        )
+        healthy.append(
+            await steps.enable(
+                landscape.owner,
+                healthy_algorithm,
+                topic=topic,
+                api_type=api_type,
+                version=healthy_version,
+            )
+        )
+    await landscape.running(algorithm, *sick)
+    await landscape.running(healthy_algorithm, *healthy)
+    records = numbered_records(100, keys=10)
+    kafka = cluster.customer_kafka
+    async with traffic.producer(kafka) as client:
+        await traffic.produce(client, images, records[:50])
+
+    kafka.kill()
+    async with (
+        traffic.result_reader(cluster.kafka, "healthy-out") as healthy_reader,
+        traffic.producer(cluster.kafka) as healthy_client,
+    ):
+        await traffic.produce(healthy_client, "healthy-in", records)
+        await healthy_reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+    assert judge(records, healthy_reader.results).passed
+
+    await kafka.restart()
+    async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
+        await traffic.produce(client, images, records[50:])
+        await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+    assert judge(records, reader.results).lost == 0
