@@ -35,10 +35,10 @@ demo: setup ## tell the whole story with real brokers (about two minutes)
 	$(PY) -m examples.demo
 
 up: setup ## start everything and stay; prints addresses and keys
-	$(PY) -m devstack.up
+	$(PY) -m examples.up
 
 down: setup ## stop what `make up` started
-	$(PY) -m devstack.down
+	$(PY) -m examples.down
 
 test: setup ## all tests, with real Kafka and PostgreSQL
 	$(BIN)/pytest -m "not fault"

@@ -74,7 +74,13 @@ def _algorithm(name: str, source: Flow) -> Flow:
 
 async def connect_kafka(admin: Rest, kafka: Kafka, *, name: str) -> str:
     """The admin's link to a customer's cluster; returns the connection's id."""
-    body = {
+    answer = await admin.post("/v1/admin/broker-connections", connection_body(kafka, name=name))
+    return str(answer["id"])
+
+
+def connection_body(kafka: Kafka, *, name: str) -> dict[str, Any]:
+    """What an admin fills in to connect a cluster with SCRAM over TLS."""
+    return {
         "name": name,
         "broker_url": kafka.bootstrap_servers,
         "connection_type": "kafka_sasl_ssl",
@@ -83,7 +89,6 @@ async def connect_kafka(admin: Rest, kafka: Kafka, *, name: str) -> str:
         "ca_certificate": kafka.ca_pem,
         "sasl_mechanism": "SCRAM-SHA-512",
     }
-    return str((await admin.post("/v1/admin/broker-connections", body))["id"])
 
 
 async def grant(admin: Rest, *, connection: str, topic: str, algorithms: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 
-from devstack.up import running_pid
+from examples.up import running_pid
 
 STOP_TIMEOUT_S = 60.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -12,10 +13,16 @@ from devstack.cluster import Cluster
 from devstack.first_admin import create_first_admin
 from devstack.rest import Rest
 
+from examples.demo import steps
+
 UP_DIR = Path("build/up")
 PID_FILE = UP_DIR / "pid"
 ENV_FILE = UP_DIR / "env"
+CONNECTION_FILE = UP_DIR / "connection.json"
+DIGITS = Path(__file__).parent / "digits"
 OWNER = "acme"
+TOPICS = ("images", "labels")
+PARTITIONS = 4
 
 
 async def main() -> None:
@@ -39,10 +46,10 @@ async def main() -> None:
 
 async def _stay(stop: asyncio.Event) -> None:
     async with Cluster(UP_DIR / "data") as cluster:
-        settings = await _first_accounts(cluster)
-        descriptor = os.open(ENV_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.writelines(f"export {name}='{value}'\n" for name, value in settings.items())
+        settings = await _first_accounts(cluster) | await _customer(cluster)
+        write_private(
+            ENV_FILE, "".join(f"export {name}='{value}'\n" for name, value in settings.items())
+        )
         width = max(map(len, settings))
         for name, value in settings.items():
             print(f"  {name:<{width}}  {value}")
@@ -53,26 +60,45 @@ async def _stay(stop: asyncio.Event) -> None:
 
 
 async def _first_accounts(cluster: Cluster) -> dict[str, str]:
-    """An admin and an owner `acme`, each with a key; returns what a user of the cluster needs."""
+    """An admin and an owner `acme`, each with a key."""
     admin_key = await create_first_admin(
         cluster.registry_address, cluster.secrets.token("operator")
     )
     async with Rest(cluster.rest_url, admin_key) as admin:
-        await admin.post("/v1/users", {"username": OWNER, "email": f"{OWNER}@example.com"})
-        answer = await admin.post(f"/v1/users/{OWNER}/keys", {"key_type": "AlgorithmKey"})
-    kafka = cluster.customer_kafka
-    ca_file = UP_DIR / "customer-ca.pem"
-    ca_file.write_text(kafka.ca_pem or "")
+        user_id, owner_key = await steps.make_account(admin, OWNER)
     return {
         "API": cluster.rest_url,
         "GRPC": cluster.gateway_address,
         "ADMIN_API_KEY": admin_key,
-        "STD_API_KEY": answer["api_key"],
+        "STD_API_KEY": owner_key,
+        "USER_ID": user_id,
+    }
+
+
+async def _customer(cluster: Cluster) -> dict[str, str]:
+    """What a customer brings: topics, the way into their Kafka, an algorithm's repository."""
+    kafka = cluster.customer_kafka
+    for topic in TOPICS:
+        await kafka.create_topic(topic, partitions=PARTITIONS)
+    ca_file = UP_DIR / "customer-ca.pem"
+    ca_file.write_text(kafka.ca_pem or "")
+    write_private(CONNECTION_FILE, json.dumps(steps.connection_body(kafka, name="customer")))
+    repository = UP_DIR / "digits"
+    await steps.make_repository(DIGITS, repository)
+    return {
         "CUSTOMER_KAFKA": kafka.bootstrap_servers,
         "CUSTOMER_KAFKA_USER": kafka.username or "",
         "CUSTOMER_KAFKA_PASSWORD": kafka.password or "",
         "CUSTOMER_KAFKA_CA": str(ca_file.resolve()),
+        "DIGITS": str(repository.resolve()),
     }
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
 
 
 def running_pid() -> int | None:
@@ -82,7 +108,7 @@ def running_pid() -> int | None:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ValueError, ProcessLookupError):
         return None
-    return pid if b"devstack.up" in command else None
+    return pid if b"examples.up" in command else None
 
 
 if __name__ == "__main__":
