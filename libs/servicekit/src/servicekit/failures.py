@@ -67,9 +67,6 @@ FAILURES: Final[Mapping[type[EventflowsError], Failure]] = MappingProxyType(
 
 _CLASS_OF_STATUS: Final = {failure.grpc: kind for kind, failure in FAILURES.items()}
 
-_IDENTITY_STATUSES: Final = frozenset(
-    {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-)
 # The words of gRPC core ("Received message larger than max (5 vs. 4)"), which has no status of its
 # own for it: it says RESOURCE_EXHAUSTED, and waiting would never help.
 _GRPC_SIZE_WORDS: Final = "message larger than max"
@@ -123,31 +120,47 @@ def error_from_status(status_error: grpc.aio.AioRpcError) -> EventflowsError:
 
     A refusal by the identity check (UNAUTHENTICATED or PERMISSION_DENIED without `ef-code`) is
     about *this process's* token, not about the user whose request it serves, so it becomes a plain
-    EventflowsError and never a 401 or 403 for that user. A call cancelled by the other side becomes
-    Unavailable: what was asked may or may not have happened.
+    EventflowsError and never a 401 or 403 for that user. Statuses that gRPC itself made get a
+    sentence of ours, since gRPC's names addresses; it stays in the cause. A call cancelled by the
+    other side becomes Unavailable: what was asked may or may not have happened.
     """
     status = status_error.code()
-    message = status_error.details() or f"The call failed with {status.name}."
+    details = status_error.details() or ""
     metadata = _text_metadata(status_error.trailing_metadata())
     code = _number(metadata.get(CODE_METADATA))
     if code is None:
-        if status in _IDENTITY_STATUSES:
-            return EventflowsError(f"This service's own token was refused: {message}")
-        if status is grpc.StatusCode.CANCELLED:
-            return Unavailable(f"The other side ended the call: {message}")
-        if _GRPC_SIZE_WORDS in message:
-            return TooLarge(f"The message is too large for the call: {message}")
+        return _made_by_grpc(status, details)
     kind = class_of_status(status)
     if kind is Overloaded:
         wait_ms = _number(metadata.get(RETRY_AFTER_METADATA))
         wait_s = RETRY_AFTER_DEFAULT_S if wait_ms is None else wait_ms / 1_000
-        return Overloaded(message, retry_after_s=wait_s, code=code)
-    return kind(message, code=code)
+        return Overloaded(details, retry_after_s=wait_s, code=code)
+    return kind(details, code=code)
 
 
 def raise_from_status(status_error: grpc.aio.AioRpcError) -> NoReturn:
     """Raises `error_from_status(status_error)`, with the status as its cause."""
     raise error_from_status(status_error) from status_error
+
+
+def _made_by_grpc(status: grpc.StatusCode, details: str) -> EventflowsError:
+    """For a status without `ef-code`: from gRPC or the network, or from the identity check."""
+    match status:
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return EventflowsError("A service refused this one's token; check its identities file.")
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return Unavailable("A service that is needed cannot be reached; try again later.")
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return TimedOut("A service did not answer in time; try again later.")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if _GRPC_SIZE_WORDS in details:
+            return TooLarge("The message is larger than services take; send less.")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return Overloaded(
+                "A service has too many calls at once; try again.",
+                retry_after_s=RETRY_AFTER_DEFAULT_S,
+            )
+        case _:
+            return EventflowsError(f"A call between services failed with {status.name}.")
 
 
 def _text_metadata(metadata: object) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Final
 
 import uvloop
 
-from servicekit.logs import configure_logs
+from servicekit.logs import configure_logs, log_what_nobody_catches
 from servicekit.settings import SettingsError
 
 EXIT_STOPPED: Final = 0
@@ -45,6 +45,7 @@ def run_service(
     again once it knows its settings.
     """
     configure_logs(service=service)
+    log_what_nobody_catches()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             was_asked = runner.run(_run_until_stopped(main))

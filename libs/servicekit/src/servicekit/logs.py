@@ -76,9 +76,8 @@ def configure_logs(*, service: str, level: str = "info", stream: TextIO | None =
     """Sends structlog and the standard library's logging as JSON lines to `stream` (stderr).
 
     Each line has `time` (ISO 8601, UTC), `level`, `service`, `event`, `logger`, and what is bound
-    by `structlog.contextvars` (`trace_id`). Uncaught exceptions of threads and of the interpreter
-    go the same way. May be called again; the last call holds. Raises ValueError for an unknown
-    level.
+    by `structlog.contextvars` (`trace_id`). May be called again; the last call holds. Raises
+    ValueError for an unknown level.
     """
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(_formatter(service))
@@ -90,13 +89,20 @@ def configure_logs(*, service: str, level: str = "info", stream: TextIO | None =
     root.addHandler(handler)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[*_shared_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def log_what_nobody_catches() -> None:
+    """Warnings and uncaught exceptions, of threads too, become log lines: redacted like the rest.
+
+    For the whole process, so only its `__main__` does this (`run_service`).
+    """
+    logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 

@@ -188,8 +188,8 @@ def rpc_server(
 
     With `identities` every call but health needs a service token whose role `identity.ALLOWED`
     lets in. Without (the gateway's public side, where callers have API keys) `interceptors` must
-    hold the check of its own; `kernel.errors` raised by an interceptor are *not* told to the
-    caller, so it answers with `deny_handler`. Extra interceptors run after the identity check.
+    hold a check of its own, which raises Unauthenticated or NotAllowed; it guards reflection too,
+    and lets health through. Extra interceptors run after the identity check.
 
     Raises ValueError when nothing would check callers, and when a method has no row in `ALLOWED`.
     """

@@ -1,9 +1,11 @@
 """What stands before every handler of a gRPC server: who calls, and what becomes of errors.
 
-`IdentityInterceptor` refuses by returning a handler of the *same call kind* as the one it guards. A
-deny handler that is always unary waits for a first message, so a silent client of a bidirectional
-call would never hear of its refusal (measured). `FailureInterceptor` is the outermost one: nothing
-but errors of the kernel's tree leaves the process, and what is unexpected leaves only an id.
+`IdentityInterceptor` refuses before anything else runs. Its deny handler is of the kind
+stream-stream whatever the call's kind is: on the wire a kind does not show, and this one reads no
+message before it answers. (A unary deny handler waits for a first message, so the silent client of
+a bidirectional call never hears of its refusal: measured.) `FailureInterceptor` is the outermost
+one: nothing but errors of the kernel's tree leaves the process, and what is unexpected leaves only
+an id.
 """
 
 from __future__ import annotations
@@ -56,40 +58,40 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def intercept_service(  # type: ignore[override]  # the stub forgets that it is awaited
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(HEALTH_PREFIX):
-            return handler
+        if method.startswith(HEALTH_PREFIX):
+            return await continuation(handler_call_details)
         values = _values(handler_call_details, AUTHORIZATION_METADATA)
         role = self._identities.role_of(values[0]) if len(values) == 1 else None
         if role is None:
             return deny_handler(
-                handler,
                 grpc.StatusCode.UNAUTHENTICATED,
                 "Send the service token as metadata `authorization: Bearer <token>`.",
             )
         if not may_call(role, method):
             return deny_handler(
-                handler,
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"The role {role} may not call {method.removeprefix('/')}.",
             )
         _caller.set(role)
-        return handler
+        return await continuation(handler_call_details)
 
 
 class FailureInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Turns errors of `kernel.errors` into statuses, and anything else into INTERNAL with an id.
 
-    It also binds the call's trace and method to the log context. An error that ends a stream after
-    some messages is told in the same way.
+    So are errors that an inner interceptor raises, and those that end a stream after some messages.
+    It also binds the call's trace and method to the log context.
     """
 
     async def intercept_service(  # type: ignore[override]  # the stub forgets that it is awaited
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         _bind_log_context(handler_call_details)
-        handler = await continuation(handler_call_details)
+        try:
+            handler = await continuation(handler_call_details)
+        except Exception as error:  # noqa: BLE001  the one place where everything is told
+            return _raising_handler(error)
         if handler is None:
             return None
         behaviour = _behaviour(handler)
@@ -98,19 +100,20 @@ class FailureInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return _like(handler, _telling_unary(behaviour))
 
 
-def deny_handler(
-    handler: Handler,
-    status: grpc.StatusCode,
-    details: str,
-    trailing_metadata: Iterable[tuple[str, str]] = (),
-) -> Handler:
-    """A handler of the same call kind as `handler` that ends every call with `status` at once."""
-    metadata = tuple(trailing_metadata)
+def deny_handler(status: grpc.StatusCode, details: str) -> Handler:
+    """A handler that ends a call of any of the four kinds with `status`, at once."""
 
-    async def deny(_request: object, context: Context) -> NoReturn:
-        await context.abort(status, details, metadata)
+    async def deny(_requests: object, context: Context) -> NoReturn:
+        await context.abort(status, details)
 
-    return _like(handler, deny)
+    return grpc.stream_stream_rpc_method_handler(deny)
+
+
+def _raising_handler(error: Exception) -> Handler:
+    async def tell(_requests: object, context: Context) -> NoReturn:
+        await _tell(error, context)
+
+    return grpc.stream_stream_rpc_method_handler(tell)
 
 
 def _telling_unary(behaviour: Callable[[Any, Context], Any]) -> Behaviour:
