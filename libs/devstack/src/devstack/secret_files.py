@@ -20,7 +20,7 @@ class SecretFiles:
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.identities.exists():
-            create_identities(folder, sorted(ROLES))
+            create_identities(folder, ROLES)
         if not self.master_key.exists():
             key = secrets.token_bytes(MASTER_KEY_BYTES)
             self.write("master.key", base64.b64encode(key).decode())
