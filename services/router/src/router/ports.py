@@ -36,18 +36,18 @@ class Random(Protocol):
 
 
 class AssignmentListener(Protocol):
-    """What a source tells its reader about partitions, from inside `receive` or between calls."""
-
-    async def on_revoked(self, partitions: frozenset[int]) -> None:
-        """These partitions go away as soon as this returns; until then `settle` still works.
-
-        It is bounded by the reader (drain bound). Partitions that were taken without asking, by an
-        expired session, are told here as well; then `settle` raises StaleAssignment.
-        """
-        ...
+    """What a source tells its reader about its partitions. All of them come and go together."""
 
     def on_assigned(self, positions: Mapping[int, int], *, epoch: int) -> None:
         """These are ours under `epoch`; the first record of `p` has `positions[p]` or higher."""
+        ...
+
+    async def on_revoked(self) -> None:
+        """The partitions go away as soon as this returns; until then `settle` works.
+
+        The reader bounds it (drain bound). Told as well after a session has expired; then `settle`
+        raises StaleAssignment. Harmless without an assignment.
+        """
         ...
 
 
@@ -57,7 +57,8 @@ class Source(Protocol):
     Order: offsets rise within a partition and an epoch. Repetition: after a new assignment records
     come again from the last settled position on. Concurrency: one `receive` at a time; everything
     else may be called meanwhile. Cancellation: cancelling `receive` loses no record: what it had
-    taken is handed out by the next call. `close` may come early and twice.
+    taken is handed out by the next call. `close` may come early and twice; a closed source may be
+    opened again.
     """
 
     async def open(self, listener: AssignmentListener) -> None:
@@ -114,7 +115,12 @@ class Target(Protocol):
 
         `succeeded` means that the effect is durable. Repeating a run is harmless as far as the
         target honours its request id. Cancelling leaves it open whether the effect happened.
+        The call bounds its own time.
         """
+        ...
+
+    async def close(self) -> None:
+        """Give back what the target holds. Harmless twice."""
         ...
 
 
@@ -124,6 +130,10 @@ class DeadLetters(Protocol):
     async def write(self, letter: DeadLetter) -> None:
         """Return once the letter is durable. Any number at the same time; may be repeated.
 
-        Raises Unavailable; a reader may then find the letter or not.
+        Raises Unavailable; a reader may then find the letter or not. The call bounds its own time.
         """
+        ...
+
+    async def close(self) -> None:
+        """Give back what is held. Harmless twice."""
         ...

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BYTES_IN_FLIGHT_MAX = 64 * 1024 * 1024
+BYTES_HELD_MAX = 64 * 1024 * 1024
+RECORDS_HELD_MAX = 10_000
 SPAN_RECORDS_MAX = 10_000
 RECEIVE_RECORDS_MAX = 500
 RECEIVE_WAIT_S = 0.5
@@ -18,13 +19,15 @@ RETRY_AGE_MAX_S = 6 * 3600.0
 class PumpLimits:
     """What a pump may hold and how long it may wait.
 
-    `bytes_in_flight_max` and `span_records_max` (records between the low-water mark and the newest
-    one received, a partition) pause partitions when reached; a single record may exceed the first.
+    `bytes_held_max` and `records_held_max` (received and not done) pause all partitions,
+    `span_records_max` (records from a partition's low-water mark to the newest one received) pauses
+    that partition. Each may be exceeded by what one `receive` brings.
     `drain_s` bounds the wait for running calls when partitions are taken away. `retry_age_max_s` is
     how long after its first attempt a delivery is still tried again after a platform's error.
     """
 
-    bytes_in_flight_max: int = BYTES_IN_FLIGHT_MAX
+    bytes_held_max: int = BYTES_HELD_MAX
+    records_held_max: int = RECORDS_HELD_MAX
     span_records_max: int = SPAN_RECORDS_MAX
     receive_records_max: int = RECEIVE_RECORDS_MAX
     receive_wait_s: float = RECEIVE_WAIT_S

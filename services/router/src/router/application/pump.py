@@ -1,19 +1,40 @@
-"""One loop that delivers the records of one flow."""
+"""One loop that delivers the records of one flow, whatever its broker (promises 1 to 10).
+
+    receive ──▶ lanes ──▶ calls, bounded ──▶ outcome durable ──▶ low-water mark ──▶ settle
+                  ▲             │
+                  └── back off ─┘          given up ──▶ dead letter durable ──▶ low-water mark
+
+A session is one life of the source, from open to close. Trouble ends it, the next one begins after
+a pause, and records that were not settled come again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
+from kernel.errors import EventflowsError
+
+from router.application.assignment import Assignment
+from router.application.courier import Courier
 from router.application.limits import PumpLimits
+from router.application.status_board import StatusBoard, Trouble
+from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.flow_spec import FlowSpec
-from router.domain.status import PumpStatus
+from router.domain.retry import backoff_s
+from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock, DeadLetters, Random, Source, Target
+
+NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
+NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
 
 
 class Pump:
     """Runs one flow until it is stopped.
 
     `fence` says whether this worker still owns the flow; while it is False nothing new is invoked.
+    The pump closes `source`, `target` and `dead_letters` when it ends. One `run`, ever.
     """
 
     def __init__(
@@ -28,16 +49,222 @@ class Pump:
         limits: PumpLimits,
         fence: Callable[[], bool],
     ) -> None:
-        raise NotImplementedError
-
-    async def run(self) -> None:
-        """Deliver until `stop`. Trouble with a broker is a state, not an exception."""
-        raise NotImplementedError
-
-    async def stop(self, *, grace_s: float) -> None:
-        """Receive nothing more, drain within `grace_s`, commit, close. Harmless twice."""
-        raise NotImplementedError
+        self._spec = spec
+        self._source = source
+        self._target = target
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._random = random
+        self._limits = limits
+        self._fence = fence
+        self._board = StatusBoard(spec.flow_id, clock)
+        self._courier = Courier(
+            spec,
+            target=target,
+            dead_letters=dead_letters,
+            clock=clock,
+            random=random,
+            limits=limits,
+            board=self._board,
+        )
+        self._assignment: Assignment | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._running = False
+        self._grace_s = limits.drain_s
+        self._failures = 0
 
     def status(self) -> PumpStatus:
         """What the flow is doing now."""
-        raise NotImplementedError
+        assignment = self._assignment
+        return self._board.status(
+            in_flight=assignment.in_flight if assignment else 0,
+            partitions=assignment.partitions if assignment else 0,
+        )
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Receive nothing more, drain within `grace_s`, settle, close. Harmless twice.
+
+        Returns when `run` is over; a pump that never ran is stopped at once.
+        """
+        self._grace_s = grace_s
+        self._stopping.set()
+        if self._running:
+            await self._ended.wait()
+        elif not self._ended.is_set():
+            await self._close()
+            self._board.ended(PumpState.STOPPED)
+
+    async def run(self) -> None:
+        """Deliver until `stop`, or until only a person can help (state `failed`).
+
+        Trouble with a broker is a state, not an exception. Raises on a programming error only.
+        """
+        self._running = True
+        try:
+            await self._run_sessions()
+        except Exception as error:
+            self._board.ended(PumpState.FAILED, f"internal error: {type(error).__name__}")
+            raise
+        finally:
+            try:
+                await self._close()
+            finally:
+                self._board.ended(PumpState.STOPPED)
+                self._running = False
+                self._ended.set()
+
+    # What the source tells ------------------------------------------------------------------------
+
+    def on_assigned(self, positions: Mapping[int, int], *, epoch: int) -> None:
+        """Begin anew with these partitions."""
+        assert self._tasks is not None, "a source assigned partitions before it was opened"
+        if self._assignment is not None:
+            self._assignment.abandon()
+        self._assignment = Assignment(
+            positions,
+            epoch=epoch,
+            spec=self._spec,
+            source=self._source,
+            courier=self._courier,
+            clock=self._clock,
+            limits=self._limits,
+            may_invoke=lambda: self._fence() and self._source.holds(epoch=epoch),
+            spawn=self._tasks.create_task,
+        )
+        self._failures = 0
+        self._board.started()
+
+    async def on_revoked(self) -> None:
+        """Let running calls end within the drain bound and settle them."""
+        await self._retire(self._limits.drain_s)
+
+    # Sessions -------------------------------------------------------------------------------------
+
+    async def _run_sessions(self) -> None:
+        while not self._stopping.is_set():
+            error = await self._session()
+            if isinstance(error, PositionLost):
+                self._board.ended(PumpState.FAILED, error.message)
+                return
+            if error is not None:
+                self._failures += 1
+                self._board.trouble(Trouble.SOURCE, error.message)
+                pause_s = self._random.uniform(0, backoff_s(self._failures))
+                await self._until_stop(self._clock.sleep(pause_s))
+
+    async def _session(self) -> EventflowsError | None:
+        """One life of the source. What ended it; None: `stop`."""
+        async with asyncio.TaskGroup() as self._tasks:
+            helpers = [
+                self._tasks.create_task(self._tend()),
+                self._tasks.create_task(self._measure_lag()),
+            ]
+            try:
+                error = await self._until_stop(self._source.open(self))
+                if error is None and not self._stopping.is_set():
+                    error = await self._until_stop(self._receive())
+                if self._stopping.is_set():
+                    self._board.draining()
+                await self._retire(self._grace_s if error is None else self._limits.drain_s)
+            finally:
+                await self._source.close()
+                self._assignment = None
+                self._board.lag_records = LAG_UNKNOWN
+                for helper in helpers:
+                    helper.cancel()
+        return error
+
+    async def _receive(self) -> None:
+        """Receive for ever; paused partitions are no reason not to poll (promise 5)."""
+        limits = self._limits
+        while True:
+            deliveries = await self._source.receive(
+                wait_s=limits.receive_wait_s, records_max=limits.receive_records_max
+            )
+            assignment = self._assignment
+            if assignment is None:
+                continue
+            for delivery in deliveries:
+                if delivery.epoch == assignment.epoch:
+                    assignment.accept(delivery)
+            assignment.regulate()
+            assignment.dispatch()
+            if not assignment.records_held:
+                self._board.progress()
+
+    async def _tend(self) -> None:
+        """Settle at each interval, and look whether we may still invoke."""
+        while True:
+            await self._clock.sleep(self._limits.commit_interval_s)
+            assignment = self._assignment
+            if assignment is not None:
+                self._look_at_fences(assignment)
+                assignment.dispatch()
+                await self._settle(assignment)
+
+    def _look_at_fences(self, assignment: Assignment) -> None:
+        self._note(Trouble.FENCE, None if self._fence() else NOT_OURS)
+        holds = self._source.holds(epoch=assignment.epoch)
+        self._note(Trouble.SOURCE, None if holds else NOT_CONFIRMED)
+
+    async def _settle(self, assignment: Assignment) -> None:
+        try:
+            await assignment.settle()
+        except StaleAssignment:
+            assignment.abandon()
+        except EventflowsError as error:
+            self._board.trouble(Trouble.SETTLE, error.message)
+        else:
+            self._board.well(Trouble.SETTLE)
+
+    async def _measure_lag(self) -> None:
+        while True:
+            assignment = self._assignment
+            if assignment is not None:
+                try:
+                    self._board.lag_records = await self._source.lag(assignment.positions())
+                except EventflowsError:
+                    self._board.lag_records = LAG_UNKNOWN
+            await self._clock.sleep(self._limits.lag_interval_s)
+
+    async def _retire(self, bound_s: float) -> None:
+        """End the current assignment: drain, settle, forget (promises 3 and 9)."""
+        assignment = self._assignment
+        if assignment is None:
+            return
+        await assignment.drain(bound_s)
+        await self._settle(assignment)
+        if self._assignment is assignment:
+            self._assignment = None
+
+    async def _close(self) -> None:
+        await self._source.close()
+        await self._target.close()
+        await self._dead_letters.close()
+
+    # Small things ---------------------------------------------------------------------------------
+
+    def _note(self, what: Trouble, reason: str | None) -> None:
+        if reason is None:
+            self._board.well(what)
+        else:
+            self._board.trouble(what, reason)
+
+    async def _until_stop(self, work: Coroutine[Any, Any, None]) -> EventflowsError | None:
+        """Do the work, or break it off when `stop` is asked for. Returns an error of ours."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            task.cancel()
+            stop.cancel()
+            await asyncio.wait({task, stop})
+        if task.cancelled():
+            return None
+        error = task.exception()
+        if error is None or isinstance(error, EventflowsError):
+            return error
+        raise error

@@ -39,6 +39,10 @@ class Outcome:
         """The reason that a dead letter names."""
         return self.reason or self.kind.value
 
+    @property
+    def timed_out(self) -> bool:
+        return self.kind is OutcomeKind.TIMED_OUT
+
 
 SUCCEEDED = Outcome(kind=OutcomeKind.SUCCEEDED)
 

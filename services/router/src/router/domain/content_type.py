@@ -1,0 +1,63 @@
+"""What the bytes of a record are, in Algorithmia's three content types."""
+
+from __future__ import annotations
+
+import json
+from typing import Final, NoReturn
+
+from router.domain.delivery import Delivery
+
+CONTENT_TYPE_HEADER: Final = "content-type"
+COMPLETION_TYPE_HEADER: Final = "ef-content-type"
+JSON: Final = "application/json"
+TEXT: Final = "text/plain"
+BINARY: Final = "application/octet-stream"
+NULL_BODY: Final = b"null"
+
+_OF_COMPLETIONS: Final = {b"json": JSON, b"text": TEXT, b"binary": BINARY}
+_JSON_STARTS: Final = b' \t\r\n{["-0123456789tfn'
+
+
+def content_of(delivery: Delivery) -> tuple[bytes, str]:
+    """Body and content type of the request for a record; the bytes are the record's own.
+
+    A tombstone is JSON `null`. The record's own header decides if it names one of the three; else
+    the bytes do: JSON if they parse, text if they are UTF-8, binary otherwise.
+    """
+    if not delivery.value:
+        return NULL_BODY, JSON
+    return delivery.value, _named_type(delivery) or sniff(delivery.value)
+
+
+def completion_content_type(delivery: Delivery) -> str:
+    """Content type of a completion, for the record that a publisher flow writes."""
+    return _named_type(delivery) or BINARY
+
+
+def _named_type(delivery: Delivery) -> str | None:
+    completion = _OF_COMPLETIONS.get(delivery.header(COMPLETION_TYPE_HEADER) or b"")
+    if completion is not None:
+        return completion
+    named = (delivery.header(CONTENT_TYPE_HEADER) or b"").decode("ascii", "replace")
+    media_type = named.partition(";")[0].strip().lower()
+    return media_type if media_type in (JSON, TEXT, BINARY) else None
+
+
+def sniff(value: bytes) -> str:
+    """Content type of bytes that nobody described."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return BINARY
+    if value[:1] not in _JSON_STARTS:
+        return TEXT
+    try:
+        # Numbers stay text: a number of any length is valid JSON, and not worth converting.
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return TEXT
+    return JSON
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
