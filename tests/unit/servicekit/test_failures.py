@@ -29,7 +29,7 @@ CLASSES = [
 
 
 def example(kind: type[EventflowsError], **more: Any) -> EventflowsError:
-    extra = {"retry_after_s": 2.5} if issubclass(kind, Overloaded) else {}
+    extra: dict[str, Any] = {"retry_after_s": 2.5} if issubclass(kind, Overloaded) else {}
     return kind("Do something else.", **extra, **more)
 
 

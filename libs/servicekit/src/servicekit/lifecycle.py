@@ -18,7 +18,7 @@ from typing import Final
 
 import uvloop
 
-from servicekit.logs import configure_logs, log_what_nobody_catches
+from servicekit.logs import configure_logs, log_what_nobody_catches, redact
 from servicekit.settings import SettingsError
 
 EXIT_STOPPED: Final = 0
@@ -49,11 +49,12 @@ def run_service(
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             was_asked = runner.run(_run_until_stopped(main))
-    except SettingsError as error:
-        for problem in error.problems:
-            print(f"{service}: {problem}", file=sys.stderr, flush=True)
-        return EXIT_CONFIG
-    except Exception:  # noqa: BLE001  logged, and told by the exit code
+    except Exception as error:  # noqa: BLE001  logged, and told by the exit code
+        problems = _settings_problems(error)
+        for problem in problems:
+            print(f"{service}: {redact(problem)}", file=sys.stderr, flush=True)
+        if problems:
+            return EXIT_CONFIG
         _log.exception("the service failed")
         return EXIT_FAILED
     if not was_asked:
@@ -81,3 +82,14 @@ async def _run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -
         for number in _STOP_SIGNALS:
             loop.remove_signal_handler(number)
     return stop.is_set()
+
+
+def _settings_problems(error: Exception) -> list[str]:
+    """What is wrong with the settings, when that and nothing else ended the service."""
+    if isinstance(error, SettingsError):
+        return list(error.problems)
+    if isinstance(error, ExceptionGroup):  # of a TaskGroup
+        wrong, other = error.split(SettingsError)
+        if wrong is not None and other is None:
+            return [problem for inner in wrong.exceptions for problem in _settings_problems(inner)]
+    return []

@@ -1,7 +1,7 @@
 """Logs are JSON lines, one renderer for all libraries, with known secrets taken out.
 
-`hide(secret)` registers a value when it enters the process; the renderer replaces it in every
-finished line, tracebacks included, so no caller has to think of it. The price: a search per secret
+`hide(secret)` registers a value when it enters the process; the renderer replaces it in every value
+of a line, tracebacks included, so no caller has to think of it. The price: a search per secret
 and line, so the number of secrets is bounded, and values that were never registered are not found.
 """
 
@@ -27,7 +27,10 @@ SECRET_CHARACTERS_MIN: Final = 6
 """Shorter values are not hidden: they would tear ordinary words apart, and are no secrets."""
 SECRETS_MAX: Final = 1_000
 """The secret that was registered longest ago makes room for the next."""
-LINE_CHARACTERS_MAX: Final = 64 * 1024
+VALUE_CHARACTERS_MAX: Final = 64 * 1024
+"""Longer values of a line, such as tracebacks, are cut."""
+NESTING_MAX: Final = 4
+"""Deeper structures are written as their repr."""
 
 QUIET_LOGGERS: Final = (
     "aiokafka",
@@ -41,10 +44,40 @@ QUIET_LOGGERS: Final = (
 )
 """Libraries that talk too much at `info`: they are heard from `warning` on."""
 
-_secrets: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-_secrets_lock = threading.Lock()
-_forms: tuple[str, ...] = ()
 _trace: ContextVar[Traceparent | None] = ContextVar("trace", default=None)
+
+
+class SecretRegister:
+    """Values to be hidden, at most `secrets_max` of them. Thread-safe."""
+
+    def __init__(self, *, secrets_max: int = SECRETS_MAX) -> None:
+        self._secrets_max = secrets_max
+        self._lock = threading.Lock()
+        self._forms_of: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._forms: tuple[str, ...] = ()
+
+    def hide(self, secret: str) -> None:
+        """Registers `secret`; values shorter than SECRET_CHARACTERS_MIN are ignored."""
+        if len(secret) < SECRET_CHARACTERS_MIN:
+            return
+        with self._lock:
+            self._forms_of.pop(secret, None)
+            self._forms_of[secret] = _written_forms(secret)
+            while len(self._forms_of) > self._secrets_max:
+                self._forms_of.popitem(last=False)
+            forms = {form for forms in self._forms_of.values() for form in forms}
+            # Longest first: a secret that contains another one must not be half shown.
+            self._forms = tuple(sorted(forms, key=len, reverse=True))
+
+    def redact(self, text: str) -> str:
+        """`text` with every registered value replaced by `[hidden]`."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, HIDDEN)
+        return text
+
+
+_register = SecretRegister()
 
 
 def hide(secret: str) -> None:
@@ -52,24 +85,12 @@ def hide(secret: str) -> None:
 
     Values shorter than SECRET_CHARACTERS_MIN are ignored.
     """
-    global _forms  # one register per process, as there is one root logger
-    if len(secret) < SECRET_CHARACTERS_MIN:
-        return
-    with _secrets_lock:
-        _secrets.pop(secret, None)
-        _secrets[secret] = _written_forms(secret)
-        while len(_secrets) > SECRETS_MAX:
-            _secrets.popitem(last=False)
-        # Longest first: a secret that contains another one must not be half shown.
-        _forms = tuple(sorted({f for fs in _secrets.values() for f in fs}, key=len, reverse=True))
+    _register.hide(secret)
 
 
 def redact(text: str) -> str:
     """`text` with every registered secret replaced by `[hidden]`."""
-    for form in _forms:
-        if form in text:
-            text = text.replace(form, HIDDEN)
-    return text
+    return _register.redact(text)
 
 
 def configure_logs(*, service: str, level: str = "info", stream: TextIO | None = None) -> None:
@@ -84,7 +105,7 @@ def configure_logs(*, service: str, level: str = "info", stream: TextIO | None =
     root = logging.getLogger()
     root.setLevel(level.upper())
     for old in root.handlers[:]:
-        if isinstance(old.formatter, _RedactingFormatter):
+        if isinstance(old.formatter, _Formatter):
             root.removeHandler(old)
     root.addHandler(handler)
     for name in QUIET_LOGGERS:
@@ -118,11 +139,8 @@ def current_trace() -> Traceparent | None:
     return _trace.get()
 
 
-class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Redacts the finished line, whatever it was made from, and bounds its length."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Ours, so that it is recognised when logs are configured again."""
 
 
 def _formatter(service: str) -> logging.Formatter:
@@ -130,13 +148,13 @@ def _formatter(service: str) -> logging.Formatter:
         event["service"] = service
         return event
 
-    return _RedactingFormatter(
+    return _Formatter(
         foreign_pre_chain=[*_shared_processors(), structlog.stdlib.ExtraAdder()],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             add_service,
             structlog.processors.format_exc_info,
-            _bound_lengths,
+            _without_secrets,
             structlog.processors.JSONRenderer(serializer=_json),
         ],
     )
@@ -153,22 +171,39 @@ def _shared_processors() -> list[Processor]:
     ]
 
 
-def _bound_lengths(_logger: object, _method: str, event: EventDict) -> EventDict:
-    for key, value in event.items():
-        if isinstance(value, str) and len(value) > LINE_CHARACTERS_MAX:
-            # Redact before the cut: half a secret would not be recognised after it.
-            event[key] = redact(value)[:LINE_CHARACTERS_MAX] + "…"
-    return event
+def _without_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
+    # Before it is JSON: a secret such as `000000` or `", "` would tear the finished text apart.
+    return {redact(str(key)): _clean(value, NESTING_MAX) for key, value in event.items()}
+
+
+def _clean(value: object, levels: int) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict) and levels:
+        return {_clean_text(str(key)): _clean(item, levels - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and levels:
+        return [_clean(item, levels - 1) for item in value]
+    return _clean_text(value if isinstance(value, str) else repr(value))
+
+
+def _clean_text(text: str) -> str:
+    text = redact(text)  # before the cut: half a secret would not be recognised after it
+    return text if len(text) <= VALUE_CHARACTERS_MAX else text[:VALUE_CHARACTERS_MAX] + "…"
 
 
 def _json(event: EventDict, **_options: object) -> str:
-    return json.dumps(event, ensure_ascii=False, default=repr)
+    return json.dumps(event, ensure_ascii=False)
 
 
 def _written_forms(secret: str) -> tuple[str, ...]:
-    """How a value may stand in a line: bare, in repr, in a URL, and each of them inside JSON."""
+    """How a value may stand in a text: bare, in repr, in a URL, and each of them inside JSON."""
     bare = {secret, repr(secret)[1:-1], quote(secret, safe="")}
-    return tuple(bare | {json.dumps(form, ensure_ascii=False)[1:-1] for form in bare})
+    in_json = {
+        json.dumps(form, ensure_ascii=ascii_only)[1:-1]
+        for form in bare
+        for ascii_only in (False, True)
+    }
+    return tuple(bare | in_json)
 
 
 def _log_uncaught(

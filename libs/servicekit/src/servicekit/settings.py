@@ -192,8 +192,9 @@ def _unknown_variables(cls: type[ServiceSettings], environ: Mapping[str, str]) -
     for variable in sorted(environ):
         if not variable.upper().startswith(prefix) or variable in known:
             continue
-        near = difflib.get_close_matches(variable.upper(), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+        names = [name.removeprefix(prefix) for name in known]  # alike beyond the prefix
+        near = difflib.get_close_matches(variable.upper().removeprefix(prefix), names, n=1)
+        hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}."
         sentences.append(f"{variable} is not a setting: {hint}")
     return sentences
 
