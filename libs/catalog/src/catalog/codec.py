@@ -1,18 +1,18 @@
 """One generic codec between the event records and their protobuf messages.
 
-Maps by class name and field name; enumerations are IntEnums with protobuf's own numbers. There is no
-code per kind, so a field that is added on one side only is found by a test, not by a user.
+Maps by class name and field name; enumerations are IntEnums with protobuf's own numbers. There is
+no code per kind, so a field that is added on one side only is found by a test, not by a user.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
 from enum import IntEnum
-from functools import cache
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from functools import partial
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from eventflows.events.v1 import events_pb2
 from google.protobuf.message import Message
@@ -22,16 +22,24 @@ from catalog import events
 from catalog.events import Event, RecordedEvent
 
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
-_ONEOF = events_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"]
-_FIELD_OF_KIND = {field.message_type.name: field.name for field in _ONEOF.fields}
+_ONEOF_FIELDS = {
+    field.message_type.name: field
+    for field in events_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields
+    if field.message_type is not None
+}
+_FIELD_OF_KIND = {name: field.name for name, field in _ONEOF_FIELDS.items()}
 _STORED_NAME = {
-    field.message_type.name: field.GetOptions().Extensions[events_pb2.stored_name]
-    for field in _ONEOF.fields
+    name: field.GetOptions().Extensions[events_pb2.stored_name]
+    for name, field in _ONEOF_FIELDS.items()
 }
 
 T = TypeVar("T")
 _Encode = Callable[[Any, Message], None]
 _Decode = Callable[[Any], Any]
+
+# How to map the fields of a class: worked out at its first use.
+_ENCODERS: dict[type, tuple[tuple[str, _Encode], ...]] = {}
+_DECODERS: dict[type, tuple[tuple[str, _Decode], ...]] = {}
 
 
 def stored_name(event: Event) -> str:
@@ -60,12 +68,15 @@ def to_message(event: Event) -> events_pb2.Event:
 
 
 def from_message(message: events_pb2.Event) -> Event:
-    """The event in a protobuf message; raises ValueError for a kind this build does not know."""
+    """The event in a protobuf message.
+
+    Raises ValueError for a kind or an enumeration's number that this build does not know.
+    """
     which = message.WhichOneof("kind")
     if which is None:
         raise ValueError("an event of a kind that this build does not know: upgrade this service")
     inner = getattr(message, which)
-    return cast(Event, _read(KINDS[inner.DESCRIPTOR.name], inner))
+    return _read(KINDS[inner.DESCRIPTOR.name], inner)
 
 
 def recorded_to_message(recorded: RecordedEvent) -> events_pb2.RecordedEvent:
@@ -73,7 +84,7 @@ def recorded_to_message(recorded: RecordedEvent) -> events_pb2.RecordedEvent:
     message = events_pb2.RecordedEvent(
         position=recorded.position, stream_id=recorded.stream_id, version=recorded.version
     )
-    message.time.FromDatetime(recorded.time)
+    _set_time(message.time, recorded.time)
     _fill(recorded.metadata, message.metadata)
     message.event.CopyFrom(to_message(recorded.event))
     return message
@@ -91,25 +102,36 @@ def recorded_from_message(message: events_pb2.RecordedEvent) -> RecordedEvent:
     )
 
 
-def _fill(record: object, message: Message) -> None:
+def _fill(record: Any, message: Message) -> None:
     for name, encode_field in _encoders(type(record)):
         encode_field(getattr(record, name), message)
+
+
+def _fill_each(name: str, records: Iterable[object], message: Message) -> None:
+    for record in records:
+        _fill(record, getattr(message, name).add())
 
 
 def _read(kind: type[T], message: Message) -> T:
     return kind(**{name: get(message) for name, get in _decoders(kind)})
 
 
-@cache
 def _encoders(kind: type) -> tuple[tuple[str, _Encode], ...]:
-    hints = get_type_hints(kind)
-    return tuple((f.name, _encoder(f.name, hints[f.name])) for f in fields(kind))
+    plan = _ENCODERS.get(kind)
+    if plan is None:
+        hints = get_type_hints(kind)
+        plan = tuple((f.name, _encoder(f.name, hints[f.name])) for f in fields(kind))
+        _ENCODERS[kind] = plan
+    return plan
 
 
-@cache
 def _decoders(kind: type) -> tuple[tuple[str, _Decode], ...]:
-    hints = get_type_hints(kind)
-    return tuple((f.name, _decoder(f.name, hints[f.name])) for f in fields(kind))
+    plan = _DECODERS.get(kind)
+    if plan is None:
+        hints = get_type_hints(kind)
+        plan = tuple((f.name, _decoder(f.name, hints[f.name])) for f in fields(kind))
+        _DECODERS[kind] = plan
+    return plan
 
 
 def _encoder(name: str, hint: Any) -> _Encode:
@@ -117,11 +139,9 @@ def _encoder(name: str, hint: Any) -> _Encode:
     if repeated and item in (str, int, bytes):
         return lambda value, message: getattr(message, name).extend(value)
     if repeated:
-        return lambda value, message: [  # type: ignore[return-value]
-            _fill(one, getattr(message, name).add()) for one in value
-        ]
+        return partial(_fill_each, name)
     if item is datetime:
-        return lambda value, message: getattr(message, name).FromDatetime(value)
+        return lambda value, message: _set_time(getattr(message, name), value)
     if item in (str, int, bool, bytes, float) or issubclass(item, IntEnum):
         return lambda value, message: setattr(message, name, value)
 
@@ -161,6 +181,12 @@ def _shape(hint: Any) -> tuple[Any, bool, bool]:
         item = next(arg for arg in get_args(hint) if arg is not type(None))
         return item, False, True
     return hint, False, False
+
+
+def _set_time(stamp: Timestamp, time: datetime) -> None:
+    if time.tzinfo is None:
+        raise ValueError(f"a time without a zone: {time.isoformat()}; give aware UTC")
+    stamp.FromDatetime(time)
 
 
 def _as_datetime(stamp: Timestamp) -> datetime:

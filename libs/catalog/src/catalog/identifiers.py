@@ -16,7 +16,7 @@ def topic_access_id(*, connection_id: str, topic: str) -> str:
 
 
 def granted_flow_id(*, connection_id: str, topic: str, algorithm_id: str, api_type: ApiType) -> str:
-    """Id of the flow that a grant allows; it exists from the grant on, before any event of its own."""
+    """Id of the flow that a grant allows: it exists before the flow has any event of its own."""
     path = f"flow/{connection_id}/{topic}/{algorithm_id}/{api_type.name}"
     return str(uuid5(EVENTFLOWS_NAMESPACE, path))
 

@@ -1,7 +1,7 @@
 """The decider: how an aggregate turns commands into events and events into state.
 
-Both functions are pure. `decide` may refuse by raising an error of the kernel's tree; a command that
-finds its wish fulfilled yields no events. `evolve` never refuses: what happened has happened.
+Both functions are pure. `decide` may refuse by raising an error of the kernel's tree; a command
+that finds its wish fulfilled yields no events. `evolve` never refuses: what happened has happened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Event = TypeVar("Event")
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[Command, State, Event]):
-    """One kind of aggregate: `decide(command, state) -> events`, `evolve(state, event) -> state`."""
+    """An aggregate: `decide(command, state) -> events`, `evolve(state, event) -> state`."""
 
     initial: State
     decide: Callable[[Command, State], Sequence[Event]]

@@ -1,0 +1,27 @@
+"""What can go wrong between a catalog and the log that feeds it.
+
+EventflowsError (kernel)
+├── PositionGap    the next event is not the next position; nothing was applied
+├── UnknownEvent   an event that only a newer build knows; upgrade this service
+└── LogReplaced    the registry's log is shorter than what was applied; restart this service
+"""
+
+from __future__ import annotations
+
+from kernel.errors import EventflowsError
+
+
+class PositionGap(EventflowsError):
+    """An event does not have the position after the catalog's own. Nothing was applied."""
+
+
+class UnknownEvent(EventflowsError):
+    """The log holds an event of a kind that this build does not know: upgrade this service."""
+
+
+class LogReplaced(EventflowsError):
+    """The registry's log ends before the position that was already applied.
+
+    Somebody put another log (an old backup, another database) in its place. What this process knows
+    is no longer true, so it must stop; started again it reads the log that stands now.
+    """

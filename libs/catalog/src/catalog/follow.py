@@ -1,0 +1,209 @@
+"""Keeps a catalog equal to the registry's log: the Watch client, the one impure file here.
+
+    connecting ──head known──▶ following ──error, gap or silence──▶ backing off ──▶ connecting
+        │                          │
+        └──────────┬───────────────┘
+                   ▼
+        log replaced, or an event of a newer build: `run` raises, the service must stop
+
+A batch is checked as a whole before any of it is applied, so the catalog is never between two
+positions of a refused batch. Every reconnect goes on after the catalog's own position. A log that
+was replaced by another one of the same length or longer is not noticed here: Watch carries no
+hashes; `VerifyLog` against an exported head finds it.
+
+The catalog lives in memory only: a restarted process reads the log from its beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random as random_numbers
+import time
+from collections.abc import AsyncIterator, Callable
+
+import grpc.aio
+from eventflows.registry.v1 import registry_pb2
+from eventflows.registry.v1.registry_pb2_grpc import RegistryStub
+from kernel.backoff import delay_s
+from kernel.errors import TimedOut
+
+from catalog.catalog import Catalog
+from catalog.codec import recorded_from_message
+from catalog.errors import LogReplaced, PositionGap, UnknownEvent
+from catalog.events import RecordedEvent
+
+SILENCE_MAX_S = 5.0
+"""The registry sends a batch or a heartbeat every second; after this long it is taken for dead."""
+CONNECT_TIMEOUT_S = 5.0
+BACKOFF_FIRST_S = 0.1
+BACKOFF_LONGEST_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class CatalogFollower:
+    """Follows the log on one channel. `run` is called once; everything else at any time.
+
+    `token` is the bearer token of this service; None: the channel adds it by itself. `clock` gives
+    seconds that never go back, `random` numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        token: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random_numbers.random,
+        silence_max_s: float = SILENCE_MAX_S,
+    ) -> None:
+        self._registry = RegistryStub(channel)
+        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+        self._clock = clock
+        self._random = random
+        self._silence_max_s = silence_max_s
+        self._last_batch_s = -math.inf
+        self._batches = 0
+        self._head_position = 0
+        self._catch_up_position = 0
+        self._changed = asyncio.Event()
+        self.catalog = Catalog()
+        """Only ever changed by `run`."""
+        self.caught_up = asyncio.Event()
+        """Set for good once the catalog reached the head that the first connect saw."""
+
+    @property
+    def head_position(self) -> int:
+        """The newest position of the log that this process has heard of."""
+        return self._head_position
+
+    def staleness_s(self) -> float:
+        """Seconds since the last batch or heartbeat was taken; infinite before the first one.
+
+        A refused batch does not count, so a catalog that cannot go on grows stale.
+        """
+        return self._clock() - self._last_batch_s
+
+    async def wait_for(self, position: int, *, timeout_s: float) -> None:
+        """Return once everything up to `position` is applied. Raises TimedOut."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.catalog.position < position:
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise TimedOut(
+                f"the catalog did not reach position {position} within {timeout_s:g} s "
+                f"(it is at {self.catalog.position}): read again later"
+            ) from error
+
+    async def changes(self, *, after_position: int = 0) -> AsyncIterator[int]:
+        """The catalog's position, each time that it is above the one yielded before.
+
+        A slow reader gets the newest position only, so nothing queues up. The first comes at once
+        when the catalog is already above `after_position`. Never ends by itself.
+        """
+        seen = after_position
+        while True:
+            while self.catalog.position <= seen:
+                await self._changed.wait()
+            seen = self.catalog.position
+            yield seen
+
+    async def run(self) -> None:
+        """Follow for ever, over every failure of the connection.
+
+        Raises LogReplaced and UnknownEvent, after which this process must not go on.
+        """
+        attempt = 0
+        while True:
+            batches = self._batches
+            try:
+                await self._follow()
+            except (grpc.aio.AioRpcError, PositionGap, TimeoutError) as error:
+                _log.warning("the registry's log cannot be followed now: %s", _words(error))
+            attempt = 1 if self._batches > batches else attempt + 1
+            await asyncio.sleep(
+                delay_s(
+                    attempt,
+                    first_s=BACKOFF_FIRST_S,
+                    longest_s=BACKOFF_LONGEST_S,
+                    random=self._random,
+                )
+            )
+
+    async def _follow(self) -> None:
+        """One connection, until it fails."""
+        head = await self._registry.GetHead(
+            registry_pb2.GetHeadRequest(), metadata=self._metadata, timeout=CONNECT_TIMEOUT_S
+        )
+        self._note_head(head.position)
+        self._catch_up_position = self._catch_up_position or head.position
+        self._note_caught_up()
+        call = self._registry.Watch(
+            registry_pb2.WatchRequest(after_position=self.catalog.position),
+            metadata=self._metadata,
+        )
+        try:
+            while True:
+                async with asyncio.timeout(self._silence_max_s):
+                    batch = await call.read()
+                if not isinstance(batch, registry_pb2.WatchBatch):
+                    raise PositionGap("the registry ended the stream")
+                self._take(batch)
+        finally:
+            call.cancel()
+
+    def _take(self, batch: registry_pb2.WatchBatch) -> None:
+        """Apply one batch, wholly or not at all."""
+        self._note_head(batch.head_position)
+        recorded = _checked(batch, position=self.catalog.position)
+        for one in recorded:
+            self.catalog.apply(one)
+        self._last_batch_s = self._clock()
+        self._batches += 1
+        if recorded:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        self._note_caught_up()
+
+    def _note_head(self, head_position: int) -> None:
+        position = self.catalog.position
+        if head_position < position:
+            raise LogReplaced(
+                f"the registry's log ends at {head_position}, but {position} was already applied: "
+                "the log was replaced; make sure that the right database is used, then start this "
+                "service again"
+            )
+        self._head_position = max(self._head_position, head_position)
+
+    def _note_caught_up(self) -> None:
+        if self.catalog.position >= self._catch_up_position:
+            self.caught_up.set()
+
+
+def _checked(batch: registry_pb2.WatchBatch, *, position: int) -> list[RecordedEvent]:
+    """The batch's events. Raises PositionGap unless they are exactly those after `position`."""
+    positions = [event.position for event in batch.events]
+    dense = positions == list(range(batch.from_position + 1, batch.to_position + 1))
+    if batch.from_position != position or not dense or batch.to_position > batch.head_position:
+        raise PositionGap(
+            f"a batch from {batch.from_position} to {batch.to_position} (head "
+            f"{batch.head_position}) with {len(positions)} events cannot follow {position}"
+        )
+    try:
+        return [recorded_from_message(event) for event in batch.events]
+    except ValueError as error:
+        raise UnknownEvent(
+            f"the log holds something between {batch.from_position} and {batch.to_position} that "
+            f"this build does not know ({error}): upgrade this service"
+        ) from error
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    if isinstance(error, TimeoutError):
+        return "it is silent"
+    return str(error)

@@ -1,0 +1,176 @@
+"""What the catalog answers with: frozen records, one a kind of thing that the log tells of.
+
+A record never changes; the catalog replaces it. `stream_version` is the version of the thing's own
+stream (what `expected_version` is compared with), `position` the place of its newest event in the
+whole log. Times are aware UTC. Absent strings are empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from catalog.events import (
+    AccountKind,
+    ApiType,
+    Callability,
+    Channel,
+    FlowEnabled,
+    FlowKind,
+    Grant,
+    KeyType,
+    SecretRef,
+    SecurityProtocol,
+    SourceKind,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key that is worth something; revoked ones are not kept."""
+
+    key_id: str
+    label: str
+    key_type: KeyType
+    key_sha256: bytes
+    mask: str
+    created_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user or an organization; `keys` oldest first."""
+
+    account_id: str
+    kind: AccountKind
+    username: str
+    email: str
+    fullname: str
+    company_name: str
+    company_role: str
+    keys: tuple[ApiKey, ...]
+    created_time: datetime
+    position: int
+    stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A finished build. `log_tail` is kept for the newest `BUILD_LOGS_KEPT_MAX` of an algorithm."""
+
+    build_id: str
+    commit_sha: str
+    succeeded: bool
+    log_tail: str
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A published build; `version` is `major.minor.patch`."""
+
+    version: str
+    build_id: str
+    commit_sha: str
+    callability: Callability
+    release_notes: str
+    sample_input: str
+    sample_output: str
+    published_time: datetime
+    published_position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Algorithm:
+    """`owner_name/name`, its builds and its versions, both newest last."""
+
+    algorithm_id: str
+    owner_id: str
+    owner_name: str
+    name: str
+    label: str
+    summary: str
+    tagline: str
+    source_kind: SourceKind
+    source_url: str
+    source_visibility: str
+    license: str
+    network_access: str
+    pipeline_enabled: bool
+    algorithm_environment: str
+    builds: tuple[Build, ...]
+    versions: tuple[Version, ...]
+    created_time: datetime
+    position: int
+    stream_version: int
+
+    @property
+    def full_name(self) -> str:
+        """`owner/name`, as people write it."""
+        return f"{self.owner_name}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """An admin's link to an external Kafka cluster."""
+
+    connection_id: str
+    name: str
+    bootstrap_servers: tuple[str, ...]
+    security_protocol: SecurityProtocol
+    sasl_mechanism: str
+    ca_certificate: str
+    credentials: SecretRef | None
+    created_time: datetime
+    position: int
+    stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicAccess:
+    """All grants of one topic, in the order in which they were saved."""
+
+    topic_access_id: str
+    connection_id: str
+    topic: str
+    grants: tuple[Grant, ...]
+    position: int
+    stream_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """One directed wire. A Kafka flow exists from its grant on, before any event of its own.
+
+    `settings` is None while the flow is disabled; `last_settings` are the newest it ever had.
+    `enabled_position` and `enabled_time` tell when it went from disabled to enabled: a change of
+    settings leaves them as they are, so completions of before the change still count. They are 0
+    and None while it is disabled. `created_position` is 0 for a flow that has only its grant, and
+    so are `position` and `stream_version`.
+    """
+
+    flow_id: str
+    kind: FlowKind
+    owner_id: str
+    algorithm_id: str
+    channel: Channel | None
+    target_algorithm_id: str = ""
+    settings: FlowEnabled | None = None
+    last_settings: FlowEnabled | None = None
+    enabled_position: int = 0
+    enabled_time: datetime | None = None
+    created_position: int = 0
+    position: int = 0
+    stream_version: int = 0
+
+    @property
+    def api_type(self) -> ApiType:
+        """The grant that a flow of this direction needs; UNSPECIFIED for a chain flow."""
+        return _API_TYPE_OF_KIND.get(self.kind, ApiType.UNSPECIFIED)
+
+
+_API_TYPE_OF_KIND = {
+    FlowKind.SUBSCRIBER: ApiType.SUBSCRIBER,
+    FlowKind.PUBLISHER: ApiType.PUBLISHER,
+}
