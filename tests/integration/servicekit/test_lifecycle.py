@@ -9,8 +9,10 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from servicekit.identity import create_identities
 
 EXIT_TIMEOUT_S = 30.0
 
@@ -129,3 +131,36 @@ async def main(stop):
     (logged,) = [json.loads(text) for text in stderr.splitlines()]
     assert code == 0
     assert "RuntimeError: [hidden]" in logged["exception"]
+
+
+async def test_a_whole_service_serves_on_uvloop_and_leaves_nothing_open(tmp_path: Path) -> None:
+    files = create_identities(tmp_path, ["operator"])
+    async with process(f"""
+from contextlib import AsyncExitStack
+from pathlib import Path
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from servicekit.identity import Identities, ServiceToken
+from servicekit.metrics import serve_metrics
+from servicekit.rpc import rpc_channel, rpc_server
+from servicekit.settings import HostPort
+
+LOOPBACK = HostPort("127.0.0.1", 0)
+
+async def main(stop):
+    identities = Identities.load(Path({str(files.identities)!r}))
+    token = ServiceToken.load(Path({str(files.tokens["operator"])!r}))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_metrics(LOOPBACK))
+        server = rpc_server(listen=LOOPBACK, identities=identities, services=[])
+        await stack.enter_async_context(server)
+        channel = await stack.enter_async_context(rpc_channel(server.address, token))
+        answer = await HealthStub(channel).Check(HealthCheckRequest())
+        print("health", answer.status, flush=True)
+        await stop.wait()
+""") as child:
+        assert await line(child) == "health 1"
+        child.send_signal(signal.SIGTERM)
+        _, stderr = await child.communicate()
+    assert child.returncode == 0
+    assert [json.loads(text)["event"] for text in stderr.decode().splitlines()] == ["stopping"]

@@ -332,7 +332,12 @@ async def test_a_stop_lets_running_calls_end_within_the_grace(rig: Rig) -> None:
     async with rpc_channel(server.address, rig.token("gateway")) as channel:
         call = asyncio.create_task(head(registry_pb2_grpc.RegistryStub(channel)))
         await asyncio.wait_for(rig.servicer.entered.wait(), WAIT_S)
+        health_stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health_stub.Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
         rig.servicer.hold.set()
         assert (await call).position == 7
         await asyncio.wait_for(stopping, WAIT_S)
