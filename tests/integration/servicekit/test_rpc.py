@@ -338,6 +338,9 @@ async def test_a_stop_lets_running_calls_end_within_the_grace(rig: Rig) -> None:
         stopping = asyncio.create_task(server.stop())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
+        async with rpc_channel(server.address, rig.token("gateway")) as late:
+            with pytest.raises(Unavailable):
+                await head(registry_pb2_grpc.RegistryStub(late))
         rig.servicer.hold.set()
         assert (await call).position == 7
         await asyncio.wait_for(stopping, WAIT_S)
