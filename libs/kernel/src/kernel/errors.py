@@ -10,8 +10,8 @@
     ├── VersionConflict     read again, then decide again
     ├── TooLarge            send less
     ├── Overloaded          try again after `retry_after_s`
-    ├── Unavailable         try again later; what was asked may or may not have happened
-    └── TimedOut            the same, after a limit of time
+    └── Unavailable         try again later; what was asked may or may not have happened
+        └── TimedOut        the same, after a limit of time
 
 `servicekit.failures` holds the one table that maps them to gRPC and HTTP.
 """
