@@ -1,0 +1,98 @@
+"""Builds: the runner builds a commit, the registry notes how it ended."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from catalog.records import Algorithm, Build
+from eventflows.registry.v1 import registry_pb2
+from eventflows.runner.v1 import runner_pb2
+from kernel.errors import NotFound
+
+from gateway.application.algorithms import (
+    AlgorithmRecord,
+    AlgorithmRef,
+    BuildRecord,
+    build_record,
+    own_algorithm,
+    record,
+)
+from gateway.application.gateway import Gateway
+from gateway.domain import fields
+from gateway.domain.caller import Standard
+from gateway.domain.intent import Intent
+from gateway.domain.paging import Page, PageRequest, paginate
+
+CODE_BUILD_NOT_FOUND = 1010
+
+
+async def compile_algorithm(
+    gateway: Gateway, caller: Standard, ref: AlgorithmRef, *, commit_sha: str, intent: Intent
+) -> AlgorithmRecord:
+    """Build a commit, or the head of the default branch; returns when the build has ended.
+
+    A failed build is an answer. A repeated intent answers with the first build. Raises NotFound,
+    NotAllowed, InvalidInput, Unavailable, TimedOut.
+    """
+    algorithm = own_algorithm(gateway.catalog, caller, ref)
+    fields.commit_sha(commit_sha)
+    build_id = intent.new_id("build")
+    if (known := _find(algorithm, build_id)) is not None:
+        return record(gateway, algorithm, build=known)
+    ended = await gateway.runner.build(
+        runner_pb2.BuildRequest(
+            algorithm_id=algorithm.algorithm_id, build_id=build_id, commit_sha=commit_sha
+        )
+    )
+    command = registry_pb2.FinishBuildRequest(
+        algorithm_id=algorithm.algorithm_id,
+        build_id=build_id,
+        commit_sha=ended.commit_sha,
+        succeeded=ended.succeeded,
+        log_tail=ended.log_tail,
+        started_at=ended.started_at,
+        finished_at=ended.finished_at,
+    )
+    await gateway.send(command, caller, intent)
+    return record(gateway, algorithm, build=_from_command(command))
+
+
+def list_builds(
+    gateway: Gateway, caller: Standard, ref: AlgorithmRef, page: PageRequest
+) -> Page[BuildRecord]:
+    """One's builds, newest first. Raises NotFound, NotAllowed, InvalidInput (5002)."""
+    algorithm = own_algorithm(gateway.catalog, caller, ref)
+    found = paginate(
+        algorithm.builds,
+        page,
+        key=lambda build: (build.finished_at.isoformat(), build.build_id),
+        descending=True,
+    )
+    records = tuple(build_record(algorithm, build) for build in found.items)
+    return Page(items=records, marker=found.marker)
+
+
+def get_build(gateway: Gateway, caller: Standard, ref: AlgorithmRef, build_id: str) -> BuildRecord:
+    """One build. Raises NotFound (1010), NotAllowed."""
+    algorithm = own_algorithm(gateway.catalog, caller, ref)
+    build = _find(algorithm, build_id)
+    if build is None:
+        raise NotFound(
+            "there is no build of this id: GET …/builds lists them", code=CODE_BUILD_NOT_FOUND
+        )
+    return build_record(algorithm, build)
+
+
+def _from_command(command: registry_pb2.FinishBuildRequest) -> Build:
+    return Build(
+        build_id=command.build_id,
+        commit_sha=command.commit_sha,
+        succeeded=command.succeeded,
+        log_tail=command.log_tail,
+        started_at=command.started_at.ToDatetime(tzinfo=UTC),
+        finished_at=command.finished_at.ToDatetime(tzinfo=UTC),
+    )
+
+
+def _find(algorithm: Algorithm, build_id: str) -> Build | None:
+    return next((build for build in algorithm.builds if build.build_id == build_id), None)

@@ -1,0 +1,151 @@
+"""Broker connections: an admin's links to external Kafka clusters (algorithmia-api 1.4.1, 1.4.2).
+
+Credentials go in and never come out: an answer says that there are some, and their fingerprint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from catalog.catalog import Catalog
+from catalog.events import SecretRef
+from catalog.records import Connection
+from eventflows.events.v1 import events_pb2
+from eventflows.registry.v1 import registry_pb2
+from kernel.errors import NotFound
+
+from gateway.application.gateway import Gateway
+from gateway.domain.brokers import (
+    CONNECTION_TYPE_NAMES,
+    SASL_MECHANISM_DEFAULT,
+    BrokerConnection,
+    bootstrap_servers,
+    security_protocol,
+)
+from gateway.domain.caller import Admin
+from gateway.domain.intent import Intent
+from gateway.domain.paging import Page, PageRequest, paginate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRecord:
+    """A connection as it is shown. `fingerprint` of the credentials is hex, None when unknown."""
+
+    id: str
+    name: str
+    broker_url: str
+    connection_type: str
+    sasl_mechanism: str | None
+    ca_certificate: str | None
+    has_credentials: bool
+    fingerprint: str | None
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionTest:
+    """What came of an attempt to connect. `problem` says which step failed, empty when none did."""
+
+    connected: bool
+    problem: str
+    brokers: int
+    topics: int
+    duration_s: float
+
+
+async def create_connection(
+    gateway: Gateway, caller: Admin, asked: BrokerConnection, intent: Intent
+) -> ConnectionRecord:
+    """Create a connection; its broker is not asked yet. Raises InvalidInput, AlreadyExists."""
+    protocol = security_protocol(asked)
+    command = registry_pb2.CreateConnectionRequest(
+        connection_id=intent.new_id("connection"),
+        name=asked.name,
+        bootstrap_servers=bootstrap_servers(asked.broker_url),
+        security_protocol=events_pb2.SecurityProtocol.Value(f"SECURITY_PROTOCOL_{protocol.name}"),
+        ca_certificate=asked.ca_certificate,
+    )
+    secured = bool(asked.broker_username)
+    if secured:
+        command.sasl_mechanism = asked.sasl_mechanism or SASL_MECHANISM_DEFAULT
+        command.credentials.username = asked.broker_username
+        command.credentials.password = asked.broker_password
+    await gateway.send(command, caller, intent)
+    known = gateway.catalog.connection(command.connection_id)
+    if known is not None:
+        return _record(known)
+    return ConnectionRecord(
+        id=command.connection_id,
+        name=command.name,
+        broker_url=",".join(command.bootstrap_servers),
+        connection_type=asked.connection_type,
+        sasl_mechanism=command.sasl_mechanism or None,
+        ca_certificate=command.ca_certificate or None,
+        has_credentials=secured,
+        fingerprint=None,
+        created_at=None,
+    )
+
+
+def get_connection(gateway: Gateway, _caller: Admin, connection_id: str) -> ConnectionRecord:
+    """A connection. Raises NotFound."""
+    return _record(connection_of(gateway.catalog, connection_id))
+
+
+def list_connections(gateway: Gateway, _caller: Admin, page: PageRequest) -> Page[ConnectionRecord]:
+    """All connections by name. Raises InvalidInput (5002)."""
+    found = paginate(
+        gateway.catalog.connections(), page, key=lambda c: (c.name.lower(), c.connection_id)
+    )
+    return Page(items=tuple(map(_record, found.items)), marker=found.marker)
+
+
+async def delete_connection(
+    gateway: Gateway, caller: Admin, connection_id: str, intent: Intent
+) -> None:
+    """Delete a connection: its flows are blocked from here on. Raises NotFound."""
+    known = connection_of(gateway.catalog, connection_id)
+    command = registry_pb2.DeleteConnectionRequest(connection_id=known.connection_id)
+    await gateway.send(command, caller, intent)
+
+
+async def try_connection(gateway: Gateway, _caller: Admin, connection_id: str) -> ConnectionTest:
+    """Let the router try it. A broker that refuses is an answer. Raises NotFound, Unavailable."""
+    known = connection_of(gateway.catalog, connection_id)
+    tested = await gateway.router.test_connection(known.connection_id)
+    return ConnectionTest(
+        connected=tested.connected,
+        problem=tested.problem,
+        brokers=tested.brokers,
+        topics=tested.topics,
+        duration_s=tested.duration_s,
+    )
+
+
+def connection_of(catalog: Catalog, connection_id: str) -> Connection:
+    """The connection of this id. Raises NotFound."""
+    known = catalog.connection(connection_id.lower())
+    if known is None:
+        raise NotFound(
+            "there is no broker connection of this id: GET /v1/admin/broker-connections lists them"
+        )
+    return known
+
+
+def _record(connection: Connection) -> ConnectionRecord:
+    return ConnectionRecord(
+        id=connection.connection_id,
+        name=connection.name,
+        broker_url=",".join(connection.bootstrap_servers),
+        connection_type=CONNECTION_TYPE_NAMES[connection.security_protocol],
+        sasl_mechanism=connection.sasl_mechanism or None,
+        ca_certificate=connection.ca_certificate or None,
+        has_credentials=connection.credentials is not None,
+        fingerprint=_fingerprint(connection.credentials),
+        created_at=connection.created_time,
+    )
+
+
+def _fingerprint(credentials: SecretRef | None) -> str | None:
+    return None if credentials is None else credentials.fingerprint.hex()

@@ -1,0 +1,84 @@
+"""An admin's description of an external Kafka cluster, in the words of the REST API.
+
+Field names and words are those of Algorithmia's Insights connection (algorithmia-api 1.4.1), the
+only public wire shape of a Kafka connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+
+from catalog.events import SecurityProtocol
+from kernel.errors import InvalidInput
+
+from gateway.domain import fields
+
+CA_CERTIFICATE_CHARACTERS_MAX = 64 * 1024
+CREDENTIAL_CHARACTERS_MAX = 1_000
+SASL_MECHANISM_DEFAULT = "SCRAM-SHA-256"
+CONNECTION_TYPES = {
+    "kafka_sasl_ssl": SecurityProtocol.SASL_SSL,
+    "kafka_unauthenticated_plaintext": SecurityProtocol.PLAINTEXT,
+}
+CONNECTION_TYPE_NAMES = {protocol: name for name, protocol in CONNECTION_TYPES.items()}
+_SECURED_ONLY = ("broker_username", "broker_password", "ca_certificate", "sasl_mechanism")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConnection:
+    """What an admin sends. The credentials show themselves nowhere."""
+
+    name: str
+    broker_url: str
+    connection_type: str
+    broker_username: str = field(default="", repr=False)
+    broker_password: str = field(default="", repr=False)
+    ca_certificate: str = ""
+    sasl_mechanism: str = ""
+
+
+def security_protocol(asked: BrokerConnection) -> SecurityProtocol:
+    """How it is secured. Raises InvalidInput for fields that do not go with its type."""
+    fields.one_of(asked.connection_type, CONNECTION_TYPES, field="connection_type")
+    protocol = CONNECTION_TYPES[asked.connection_type]
+    if protocol is SecurityProtocol.SASL_SSL:
+        _check_credentials(asked)
+        _check_certificates(asked.ca_certificate)
+        return protocol
+    for name in _SECURED_ONLY:
+        if getattr(asked, name):
+            raise InvalidInput(
+                f"{name} would not be used by connection_type {asked.connection_type}: "
+                "leave it out, or ask for kafka_sasl_ssl"
+            )
+    return protocol
+
+
+def bootstrap_servers(broker_url: str) -> tuple[str, ...]:
+    """`host:port,host:port` as single addresses, blanks around them removed."""
+    return tuple(part.strip() for part in broker_url.split(","))
+
+
+def _check_credentials(asked: BrokerConnection) -> None:
+    for name in ("broker_username", "broker_password"):
+        if not 0 < len(getattr(asked, name)) <= CREDENTIAL_CHARACTERS_MAX:
+            raise InvalidInput(
+                f"{name} is needed for connection_type kafka_sasl_ssl, "
+                f"at most {CREDENTIAL_CHARACTERS_MAX} characters"
+            )
+
+
+def _check_certificates(pem: str) -> None:
+    """Empty: the router trusts what its system trusts."""
+    if not pem:
+        return
+    try:
+        if len(pem) > CA_CERTIFICATE_CHARACTERS_MAX:
+            raise ValueError("too long")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidInput(
+            "ca_certificate must hold one or more certificates in PEM form with their line breaks, "
+            f"at most {CA_CERTIFICATE_CHARACTERS_MAX} characters"
+        ) from error

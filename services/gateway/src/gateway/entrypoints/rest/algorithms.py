@@ -1,0 +1,166 @@
+"""Algorithms, their builds and versions, over REST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kernel.errors import InvalidInput
+
+from gateway.application import algorithms, builds, versions
+from gateway.application.algorithms import AlgorithmRecord
+from gateway.entrypoints.rest import present, wire
+from gateway.entrypoints.rest.call import Answer, Call
+from gateway.entrypoints.rest.operation import PAGE_QUERY, KeyKind, Operation, reads, takes
+
+CREATED = 201
+
+
+async def create_algorithm(call: Call, body: wire.AlgorithmCreate) -> Answer:
+    """Create an algorithm, without a build."""
+    _refuse_filled(scmsCredentials=body.scms_credentials)
+    details = body.details or wire.Details()
+    settings = body.settings or wire.Settings()
+    new = algorithms.NewAlgorithm(
+        name=body.name,
+        label=details.label or "",
+        summary=details.summary or "",
+        tagline=details.tagline or "",
+        git_url=body.source.git_url or "",
+        endpoint_url=body.source.endpoint_url or "",
+        source_visibility=settings.source_visibility or "",
+        license=settings.license or "",
+        network_access=settings.network_access or "",
+        pipeline_enabled=settings.pipeline_enabled or False,
+        algorithm_environment=settings.algorithm_environment or "",
+    )
+    record = await algorithms.create_algorithm(
+        call.gateway, call.standard, call.path("owner"), new, call.intent()
+    )
+    return Answer(body=present.algorithm(record), status=CREATED)
+
+
+async def get_algorithm(call: Call) -> Answer:
+    """Show an algorithm at its newest version."""
+    record = algorithms.get_algorithm(call.gateway, call.standard, call.algorithm)
+    return Answer(body=present.algorithm(record))
+
+
+async def compile_algorithm(call: Call, body: wire.Compile) -> Answer:
+    """Build a commit; the answer comes when the build has ended, well or not."""
+    record = await builds.compile_algorithm(
+        call.gateway,
+        call.standard,
+        call.algorithm,
+        commit_sha=body.commit_sha or "",
+        intent=call.intent(),
+    )
+    return Answer(body=present.algorithm(record))
+
+
+async def publish_version(call: Call, body: wire.Publish) -> Answer:
+    """Publish the newest successful build as a version."""
+    _refuse_filled(source=body.source, scmsCredentials=body.scms_credentials)
+    settings = body.settings or wire.Settings()
+    info = body.version_info or wire.PublishInfo()
+    shown = algorithms.get_algorithm(call.gateway, call.standard, call.algorithm)
+    _refuse_changes("details", body.details or wire.Details(), shown)
+    _refuse_changes("settings", settings, shown)
+    new = versions.Publication(
+        version_type=info.version_type or "",
+        callability=settings.algorithm_callability or "",
+        release_notes=info.release_notes or "",
+        sample_input=info.sample_input or "",
+        sample_output=info.sample_output or "",
+    )
+    record = await versions.publish_version(
+        call.gateway, call.standard, call.algorithm, new, call.intent()
+    )
+    return Answer(body=present.algorithm(record))
+
+
+async def list_versions(call: Call) -> Answer:
+    """List the versions that one may call, newest first."""
+    page = versions.list_versions(call.gateway, call.standard, call.algorithm, call.page)
+    return call.page_answer(page, present.algorithm)
+
+
+async def get_version(call: Call) -> Answer:
+    """Show an algorithm at a git hash."""
+    record = versions.get_version(
+        call.gateway, call.standard, call.algorithm, call.path("git_hash")
+    )
+    return Answer(body=present.algorithm(record))
+
+
+async def list_builds(call: Call) -> Answer:
+    """List one's builds, newest first."""
+    page = builds.list_builds(call.gateway, call.standard, call.algorithm, call.page)
+    return call.page_answer(page, present.build)
+
+
+async def get_build(call: Call) -> Answer:
+    """Show a build."""
+    record = builds.get_build(call.gateway, call.standard, call.algorithm, call.path("build"))
+    return Answer(body=present.build(record))
+
+
+async def get_build_logs(call: Call) -> Answer:
+    """Show the end of a build's log."""
+    record = builds.get_build(call.gateway, call.standard, call.algorithm, call.path("build"))
+    return Answer(body=wire.BuildLogs(logs=record.log_tail))
+
+
+def _refuse_filled(**given: Mapping[str, object] | None) -> None:
+    """The official clients send these empty; a filled one would be lost without a word."""
+    for name, value in given.items():
+        if value:
+            raise InvalidInput(f"{name} is not supported here: leave it out or send it empty")
+
+
+def _refuse_changes(name: str, given: wire.Details | wire.Settings, shown: AlgorithmRecord) -> None:
+    """What stands already may be sent again; what would change it is refused, not ignored."""
+    for field in given.__struct_fields__:
+        value = getattr(given, field)
+        if value is not None and hasattr(shown, field) and value != getattr(shown, field):
+            if field == "algorithm_callability":
+                continue
+            raise InvalidInput(
+                f"{name}.{field} cannot be changed by publishing: leave it out, or send what "
+                "GET of the algorithm shows"
+            )
+
+
+_STANDARD = KeyKind.STANDARD
+_VERSIONS = wire.Page[wire.Algorithm]
+_BUILDS = wire.Page[wire.Build]
+
+
+def _below(path: str) -> tuple[Operation, ...]:
+    """The operations of one algorithm, whichever way its path names it."""
+    publish = [
+        takes("POST", f"{path}/{word}", publish_version, key=_STANDARD, body=wire.Publish,
+              answer=wire.Algorithm)
+        for word in ("versions", "version")
+    ]  # fmt: skip
+    return (
+        takes("POST", f"{path}/compile", compile_algorithm, key=_STANDARD, body=wire.Compile,
+              answer=wire.Algorithm),
+        *publish,
+        reads(f"{path}/versions", list_versions, key=_STANDARD, answer=_VERSIONS, query=PAGE_QUERY),
+        reads(f"{path}/versions/{{git_hash}}", get_version, key=_STANDARD, answer=wire.Algorithm),
+        reads(f"{path}/builds", list_builds, key=_STANDARD, answer=_BUILDS, query=PAGE_QUERY),
+        reads(f"{path}/builds/{{build}}", get_build, key=_STANDARD, answer=wire.Build),
+        reads(f"{path}/builds/{{build}}/logs", get_build_logs, key=_STANDARD,
+              answer=wire.BuildLogs),
+    )  # fmt: skip
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    takes("POST", "/v1/algorithms/{owner}", create_algorithm, key=_STANDARD,
+          body=wire.AlgorithmCreate, answer=wire.Algorithm, status=CREATED),
+    # Here `owner` is the algorithm's id: OpenAPI wants one name for one place in a path.
+    reads("/v1/algorithms/{owner}", get_algorithm, key=_STANDARD, answer=wire.Algorithm),
+    *_below("/v1/algorithms/{algorithm_id}"),
+    reads("/v1/algorithms/{owner}/{name}", get_algorithm, key=_STANDARD, answer=wire.Algorithm),
+    *_below("/v1/algorithms/{owner}/{name}"),
+)  # fmt: skip

@@ -1,0 +1,120 @@
+"""One REST request on its way to a handler, and what the handler gives back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+from kernel.errors import InvalidInput
+from starlette.requests import Request
+
+from gateway.application.algorithms import AlgorithmRef
+from gateway.application.gateway import Gateway
+from gateway.domain.caller import Admin, Caller, Standard, admin, standard
+from gateway.domain.intent import Intent, intent
+from gateway.domain.paging import Page, PageRequest, page_request
+from gateway.entrypoints.rest import wire
+
+IDEMPOTENCY_HEADER = "idempotency-key"
+_ETAG = re.compile(r'"?(\d{1,9})"?', re.ASCII)
+
+R = TypeVar("R")
+W = TypeVar("W")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A status, a JSON body (None: empty) and further headers."""
+
+    body: object = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A request with its caller, who is known before the body is read."""
+
+    gateway: Gateway
+    caller: Caller
+    request: Request
+    random_uuid: Callable[[], UUID]
+
+    @property
+    def admin(self) -> Admin:
+        """The caller. Raises NotAllowed for a standard key."""
+        return admin(self.caller)
+
+    @property
+    def standard(self) -> Standard:
+        """The caller. Raises NotAllowed for an admin key."""
+        return standard(self.caller)
+
+    def path(self, name: str) -> str:
+        """A parameter of the path."""
+        return str(self.request.path_params[name])
+
+    def query(self, name: str) -> str:
+        """A parameter of the query, empty when it is absent."""
+        return self.request.query_params.get(name, "")
+
+    @cached_property
+    def algorithm(self) -> AlgorithmRef:
+        """The algorithm that the path names, by owner and name or by id."""
+        params = self.request.path_params
+        if "algorithm_id" in params:
+            return AlgorithmRef(str(params["algorithm_id"]))
+        return AlgorithmRef(str(params["owner"]), str(params.get("name", "")))
+
+    @property
+    def page(self) -> PageRequest:
+        """The page that the query asks for. Raises InvalidInput (5002, 5003)."""
+        query = self.request.query_params
+        return page_request(limit=query.get("limit"), marker=query.get("marker"))
+
+    def intent(self) -> Intent:
+        """The wish behind this request; new each time without `Idempotency-Key`."""
+        request = self.request
+        return intent(
+            account_id=self.caller.account.account_id,
+            operation=f"{request.method} {request.url.path}",
+            idempotency_key=request.headers.get(IDEMPOTENCY_HEADER),
+            random_uuid=self.random_uuid,
+            expected_version=self._expected_version(),
+        )
+
+    def page_answer(self, page: Page[R], show: Callable[[R], W]) -> Answer:
+        """A page of records, with the link to the next one."""
+        return Answer(
+            body=wire.Page(
+                marker=page.marker,
+                next_link=self._next_link(page.marker),
+                results=[show(item) for item in page.items],
+            )
+        )
+
+    def _next_link(self, marker: str | None) -> str | None:
+        if marker is None:
+            return None
+        query = [(k, v) for k, v in self.request.query_params.multi_items() if k != "marker"]
+        path = f"{self.gateway.public_url}{self.request.url.path}"
+        return f"{path}?{urlencode([*query, ('marker', marker)])}"
+
+    def _expected_version(self) -> int | None:
+        value = self.request.headers.get("if-match", "").strip()
+        if value in ("", "*"):
+            return None
+        match = _ETAG.fullmatch(value)
+        if match is None:
+            raise InvalidInput("If-Match must be the ETag of an earlier answer, or be left out")
+        return int(match[1])
+
+
+def etag(version: int) -> dict[str, str]:
+    """The header that tells the version of what is shown."""
+    return {"ETag": f'"{version}"'}

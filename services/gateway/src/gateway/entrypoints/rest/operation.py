@@ -1,0 +1,101 @@
+"""An operation of the REST API: one row of the table that routes and OpenAPI are both made from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
+
+from starlette.responses import Response
+
+from gateway.entrypoints.rest.call import Answer, Call
+from gateway.entrypoints.rest.wire import Body
+
+B = TypeVar("B", bound=Body)
+Handler: TypeAlias = Callable[[Call, Any], Awaitable[Answer | Response]]
+
+
+class KeyKind(Enum):
+    """Which kind of key an operation wants."""
+
+    NONE = "none"
+    STANDARD = "standard"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path. `body` None: the body is not read (by this machinery)."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    key: KeyKind
+    handler: Handler
+    body: type[Body] | None = None
+    answer: Any = None
+    status: int = 200
+    query: tuple[str, ...] = ()
+    idempotent: bool = False
+    conditional: bool = False
+
+
+PAGE_QUERY = ("limit", "marker")
+
+
+def reads(
+    path: str,
+    handler: Callable[[Call], Awaitable[Answer | Response]],
+    *,
+    key: KeyKind,
+    answer: Any,
+    query: tuple[str, ...] = (),
+) -> Operation:
+    """A GET without a body. Its summary is the first line of the handler's docstring."""
+
+    async def handle(call: Call, _body: None) -> Answer | Response:
+        return await handler(call)
+
+    return Operation(
+        method="GET", path=path, name=handler.__name__, summary=_summary(handler), key=key,
+        handler=handle, answer=answer, query=query,
+    )  # fmt: skip
+
+
+def takes(
+    method: str,
+    path: str,
+    handler: Callable[[Call, B], Awaitable[Answer | Response]],
+    *,
+    key: KeyKind,
+    body: type[B],
+    answer: Any = None,
+    status: int = 200,
+    conditional: bool = False,
+) -> Operation:
+    """A POST or PUT with a JSON body of this type."""
+    return Operation(
+        method=method, path=path, name=handler.__name__, summary=_summary(handler), key=key,
+        handler=handler, body=body, answer=answer, status=status, idempotent=True,
+        conditional=conditional,
+    )  # fmt: skip
+
+
+def deletes(
+    path: str, handler: Callable[[Call], Awaitable[Answer | Response]], *, key: KeyKind, status: int
+) -> Operation:
+    """A DELETE, with an empty answer."""
+
+    async def handle(call: Call, _body: None) -> Answer | Response:
+        return await handler(call)
+
+    return Operation(
+        method="DELETE", path=path, name=handler.__name__, summary=_summary(handler), key=key,
+        handler=handle, status=status, idempotent=True,
+    )  # fmt: skip
+
+
+def _summary(handler: Callable[..., object]) -> str:
+    return (handler.__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,212 @@
+"""Records of the application as JSON of the REST API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from catalog.events import SourceKind
+from msgspec import UNSET
+
+from gateway.application.algorithms import AlgorithmRecord, BuildRecord
+from gateway.application.connections import ConnectionRecord, ConnectionTest
+from gateway.application.event_listeners import ListenerRecord
+from gateway.application.flow_records import FlowRecord, LiveRecord
+from gateway.application.keys import KeyRecord
+from gateway.application.topic_access import GrantRecord, TopicAccessRecord, TopicRecord
+from gateway.application.users import UserRecord
+from gateway.application.versions import CALLABILITY_NAMES
+from gateway.entrypoints.rest import wire
+
+
+def time(moment: datetime) -> str:
+    """ISO 8601 with milliseconds and Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def user(record: UserRecord) -> wire.User:
+    return wire.User(
+        id=record.id,
+        username=record.username,
+        email=record.email,
+        fullname=record.fullname,
+        company_role=record.company_role,
+        self_link=record.self_link,
+    )
+
+
+def key(record: KeyRecord) -> wire.Key:
+    return wire.Key(
+        id=record.id,
+        username=record.username,
+        key_label=record.label,
+        key_type=record.key_type,
+        api_key_mask=record.mask,
+        created_at=_optional_time(record.created_at),
+        api_key=UNSET if record.clear is None else record.clear,
+    )
+
+
+def algorithm(record: AlgorithmRecord) -> wire.Algorithm:
+    git = record.source_kind is SourceKind.GIT
+    return wire.Algorithm(
+        id=record.id,
+        owner=record.owner,
+        name=record.name,
+        details=wire.DetailsShown(
+            label=record.label, summary=record.summary, tagline=record.tagline
+        ),
+        settings=wire.SettingsShown(
+            algorithm_callability=CALLABILITY_NAMES[record.callability],
+            source_visibility=record.source_visibility,
+            license=record.license,
+            network_access=record.network_access,
+            pipeline_enabled=record.pipeline_enabled,
+            algorithm_environment=record.algorithm_environment,
+        ),
+        source=wire.SourceShown(
+            git_url=record.source_url if git else None,
+            endpoint_url=None if git else record.source_url,
+        ),
+        self_link=record.self_link,
+        version_info=_version_info(record) or UNSET,
+        build=build(record.build) if record.build is not None else UNSET,
+        compilation=_compilation(record.build) or UNSET,
+    )
+
+
+def build(record: BuildRecord) -> wire.Build:
+    version = record.semantic_version
+    return wire.Build(
+        build_id=record.build_id,
+        status="succeeded" if record.succeeded else "failed",
+        commit_sha=record.commit_sha,
+        started_at=time(record.started_at),
+        finished_at=time(record.finished_at),
+        version_info=UNSET if version is None else wire.BuildVersion(semantic_version=version),
+    )
+
+
+def listener(record: ListenerRecord) -> wire.EventListener:
+    return wire.EventListener(
+        id=record.id,
+        source_type=record.source_type,
+        source_uri=record.source_uri,
+        algo_name=record.algo_name,
+        algo_owner=record.algo_owner,
+        listener_owner=record.listener_owner,
+        credentials=record.credentials,
+    )
+
+
+def listener_detail(record: ListenerRecord) -> wire.EventListenerDetail:
+    return wire.EventListenerDetail(
+        id=record.id,
+        source_type=record.source_type,
+        source_uri=record.source_uri,
+        algo_name=record.algo_name,
+        algo_owner=record.algo_owner,
+        listener_owner=record.listener_owner,
+        credentials=record.credentials,
+        algo_timeout_seconds=record.algo_timeout_s,
+        algo_version=record.algo_version or UNSET,
+    )
+
+
+def connection(record: ConnectionRecord) -> wire.BrokerConnection:
+    return wire.BrokerConnection(
+        id=record.id,
+        name=record.name,
+        broker_url=record.broker_url,
+        connection_type=record.connection_type,
+        sasl_mechanism=record.sasl_mechanism,
+        ca_certificate=record.ca_certificate,
+        has_credentials=record.has_credentials,
+        fingerprint=record.fingerprint,
+        created_at=_optional_time(record.created_at),
+    )
+
+
+def connection_test(record: ConnectionTest) -> wire.ConnectionTest:
+    return wire.ConnectionTest(
+        connected=record.connected,
+        problem=record.problem,
+        brokers=record.brokers,
+        topics=record.topics,
+        duration_s=record.duration_s,
+    )
+
+
+def topic(record: TopicRecord) -> wire.Topic:
+    return wire.Topic(
+        name=record.name, partitions=record.partitions, algorithms=_grants(record.algorithms)
+    )
+
+
+def topic_access(record: TopicAccessRecord) -> wire.TopicAccess:
+    return wire.TopicAccess(topic=record.topic, algorithms=_grants(record.algorithms))
+
+
+def flow(record: FlowRecord) -> wire.EventFlow:
+    return wire.EventFlow(
+        id=record.id,
+        owner=record.owner,
+        algorithm=record.algorithm,
+        api_type=record.api_type,
+        broker=record.broker,
+        connection=record.connection or None,
+        connection_id=record.connection_id or None,
+        topic=record.topic,
+        enabled=record.enabled,
+        algorithm_version=record.algorithm_version or None,
+        dead_letter_topic=record.dead_letter_topic or None,
+        concurrency_max=record.concurrency_max or None,
+        allow_cycle=record.allow_cycle,
+        timeout_s=record.timeout_s or None,
+        state=record.state,
+        reason=record.reason,
+        live=_live(record.live),
+    )
+
+
+def _live(record: LiveRecord | None) -> wire.Live | None:
+    if record is None:
+        return None
+    return wire.Live(
+        worker=record.worker,
+        since=_optional_time(record.since),
+        last_progress=_optional_time(record.last_progress),
+        lag_records=record.lag_records,
+        in_flight=record.in_flight,
+        settled_total=record.settled_total,
+        dead_lettered_total=record.dead_lettered_total,
+        retries_total=record.retries_total,
+        partitions=record.partitions,
+    )
+
+
+def _version_info(record: AlgorithmRecord) -> wire.VersionInfo | None:
+    version = record.version
+    if version is not None:
+        return wire.VersionInfo(
+            git_hash=version.commit_sha,
+            semantic_version=version.version,
+            release_notes=version.release_notes,
+            sample_input=version.sample_input,
+            sample_output=version.sample_output,
+        )
+    return None if record.build is None else wire.VersionInfo(git_hash=record.build.commit_sha)
+
+
+def _compilation(record: BuildRecord | None) -> wire.Compilation | None:
+    if record is None:
+        return None
+    return wire.Compilation(successful=record.succeeded, output=record.log_tail)
+
+
+def _grants(records: Iterable[GrantRecord]) -> list[wire.Grant]:
+    return [wire.Grant(algorithm=one.algorithm, api_type=one.api_type) for one in records]
+
+
+def _optional_time(moment: datetime | None) -> str | None:
+    return None if moment is None else time(moment)
