@@ -1,0 +1,1 @@
+"""PostgreSQL and memory behind the ports."""

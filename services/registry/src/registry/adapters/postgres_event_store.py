@@ -1,0 +1,230 @@
+"""The log on PostgreSQL. Its rules live there: `sql/migrations/`, explained in docs/events.md.
+
+Three kinds of connections: one writer (appends only, one call at a time), a small pool of readers,
+one per `listen`. Each dials again when it is used after a loss; waiting in between is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import asyncpg
+from kernel.errors import Unavailable
+
+from registry.adapters.postgres_errors import translated
+from registry.adapters.statements import statements
+from registry.ports import (
+    BATCH_BYTES_MAX,
+    READ_EVENTS_MAX,
+    Append,
+    Head,
+    Outcome,
+    Seal,
+    Status,
+    StoredCommand,
+    StoredEvent,
+)
+
+CONNECT_TIMEOUT_S = 5.0
+CALL_TIMEOUT_S = 15.0
+READERS_MAX = 8
+CHANNEL = "eventflows_log"
+
+_SERVER_SETTINGS = {
+    "application_name": "eventflows-registry",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "10s",
+    "statement_timeout": "14s",
+    "idle_in_transaction_session_timeout": "10s",
+    # Never lower: a subscriber could see events that a crash takes back.
+    "synchronous_commit": "on",
+    "jit": "off",
+}
+
+
+class PostgresEventStore:
+    """`EventStore` on PostgreSQL. Enter it to connect, leave it to close."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._sql = statements("log.sql")
+        self._writer: asyncpg.Connection[Any] | None = None
+        self._readers: asyncpg.Pool[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        with translated("connecting to the log"):
+            self._readers = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=READERS_MAX,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=CALL_TIMEOUT_S,
+                server_settings=_SERVER_SETTINGS,
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. May come early or twice."""
+        writer, self._writer = self._writer, None
+        readers, self._readers = self._readers, None
+        if writer is not None:
+            writer.terminate()
+        if readers is not None:
+            readers.terminate()
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
+        with translated("appending to the log"):
+            connection = await self._writing()
+            try:
+                rows = await connection.fetch(
+                    self._sql["append"], *_arguments(batch), timeout=CALL_TIMEOUT_S
+                )
+            except BaseException as error:
+                if not isinstance(error, asyncpg.PostgresError):
+                    self._drop_writer()  # cancelled or lost: an answer may still come
+                raise
+        return [
+            Outcome(
+                status=Status(row["status"]),
+                version=row["version"],
+                position=row["position"] or 0,
+                event_count=row["event_count"] or 0,
+                claim=row["detail"] or "",
+            )
+            for row in rows
+        ]
+
+    async def read(
+        self, after: int, *, limit: int, bytes_max: int = BATCH_BYTES_MAX
+    ) -> Sequence[StoredEvent]:
+        rows = await self._fetch("read", after, min(limit, READ_EVENTS_MAX), bytes_max)
+        return [_stored(row) for row in rows]
+
+    async def read_stream(
+        self, stream_id: str, *, after_version: int = 0, limit: int = READ_EVENTS_MAX
+    ) -> Sequence[StoredEvent]:
+        rows = await self._fetch(
+            "read_stream", UUID(stream_id), after_version, min(limit, READ_EVENTS_MAX)
+        )
+        return [_stored(row) for row in rows]
+
+    async def head(self) -> Head:
+        (row,) = await self._fetch("head")
+        return Head(position=row["position"], hash=row["hash"], time=row["time"])
+
+    async def seals(self, after: int, *, limit: int) -> Sequence[Seal]:
+        rows = await self._fetch("seals", after, min(limit, READ_EVENTS_MAX))
+        return [Seal(**dict(row)) for row in rows]
+
+    async def find_command(self, command_id: str) -> StoredCommand | None:
+        rows = await self._fetch("find_command", UUID(command_id))
+        return StoredCommand(**dict(rows[0])) if rows else None
+
+    async def prune_commands(self, *, limit: int) -> int:
+        (row,) = await self._fetch("prune_commands", limit)
+        return int(row[0])
+
+    async def listen(self, *, poll_s: float) -> AsyncIterator[int]:
+        woken = asyncio.Event()
+        lost = False
+
+        def on_loss(_connection: object) -> None:
+            nonlocal lost
+            lost = True
+            woken.set()
+
+        def on_notice(*_notice: object) -> None:
+            woken.set()
+
+        with translated("listening to the log"):
+            connection = await self._connect()
+            try:
+                connection.add_termination_listener(on_loss)
+                await connection.add_listener(CHANNEL, on_notice)
+                while not lost:
+                    woken.clear()
+                    row = await connection.fetchrow(self._sql["head"], timeout=CALL_TIMEOUT_S)
+                    assert row is not None  # the migration wrote it, a trigger keeps it
+                    yield int(row["position"])
+                    try:
+                        await asyncio.wait_for(woken.wait(), poll_s)
+                    except TimeoutError:
+                        continue
+                raise Unavailable("listening to the log: the connection was lost, try again")
+            finally:
+                connection.remove_termination_listener(on_loss)
+                connection.terminate()
+
+    async def _fetch(self, name: str, *arguments: object) -> Sequence[Any]:
+        with translated("reading the log"):
+            if self._readers is None:
+                raise Unavailable("the log is closed in this process")
+            async with self._readers.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+                return await connection.fetch(self._sql[name], *arguments)
+
+    async def _writing(self) -> asyncpg.Connection[Any]:
+        if self._readers is None:
+            raise Unavailable("the log is closed in this process")
+        if self._writer is None or self._writer.is_closed():
+            self._writer = await self._connect()
+        return self._writer
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.terminate()
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=CALL_TIMEOUT_S,
+            server_settings=_SERVER_SETTINGS,
+        )
+
+
+def _arguments(batch: Sequence[Append]) -> tuple[list[Any], ...]:
+    """The arrays of `log.append`, in its order."""
+    numbered = list(enumerate(batch, start=1))
+    events = [(number, event) for number, one in numbered for event in one.events]
+    claims = [(number, name) for number, one in numbered for name in one.claims]
+    releases = [(number, name) for number, one in numbered for name in one.releases]
+    return (
+        [UUID(one.command_id) for one in batch],
+        [one.request_hash for one in batch],
+        [UUID(one.stream_id) for one in batch],
+        [one.category for one in batch],
+        [one.expected_version for one in batch],
+        [one.metadata for one in batch],
+        [number for number, _ in events],
+        [event.name for _, event in events],
+        [event.data for _, event in events],
+        [number for number, _ in claims],
+        [name for _, name in claims],
+        [number for number, _ in releases],
+        [name for _, name in releases],
+    )
+
+
+def _stored(row: Any) -> StoredEvent:
+    return StoredEvent(
+        position=row["position"],
+        stream_id=str(row["stream_id"]),
+        version=row["version"],
+        name=row["name"],
+        time=row["time"],
+        data=row["data"],
+        metadata=row["metadata"],
+    )

@@ -1,0 +1,1 @@
+"""Commands, the stream of the log, and upkeep, over the ports."""

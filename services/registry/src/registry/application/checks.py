@@ -1,0 +1,146 @@
+"""What other aggregates say to a command. Pure: catalog and request in, the domain's command out.
+
+The catalog may miss what happened a moment ago elsewhere. That is allowed to slip through: what
+may run is derived again by everybody (`catalog.effective`), so a flow enabled in the moment its
+grant was taken away is blocked, not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from catalog.catalog import Catalog
+from catalog.events import ApiType, BrokerKind, Channel, FlowCreated
+from catalog.records import Algorithm, Flow
+from kernel.errors import NotAllowed, NotFound, StateForbids
+
+from registry.domain.account import ACCOUNT_NOT_FOUND
+from registry.domain.algorithm import ALGORITHM_ID_UNKNOWN, CreateAlgorithm
+from registry.domain.flow import CreateListener, DisableFlow, EnableFlow
+from registry.domain.topic_access import SetTopicAccess
+
+VERSION_UNKNOWN = 1014
+
+
+def create_algorithm(command: CreateAlgorithm) -> Callable[[Catalog], CreateAlgorithm]:
+    """The owner exists; its name goes into the event."""
+
+    def check(catalog: Catalog) -> CreateAlgorithm:
+        owner = catalog.account(command.owner_id)
+        if owner is None:
+            raise NotFound("there is no account with this owner_id", code=ACCOUNT_NOT_FOUND)
+        return replace(command, owner_name=owner.username)
+
+    return check
+
+
+def set_topic_access(command: SetTopicAccess) -> Callable[[Catalog], SetTopicAccess]:
+    """The connection exists, and every algorithm has a published version."""
+
+    def check(catalog: Catalog) -> SetTopicAccess:
+        if catalog.connection(command.connection_id) is None:
+            raise NotFound("there is no connection with this connection_id")
+        for grant in command.grants:
+            _published(catalog, grant.algorithm_id)
+        return command
+
+    return check
+
+
+def enable_flow(flow_id: str, settings: EnableFlow) -> Callable[[Catalog], EnableFlow]:
+    """The flow exists, its grant stands, its version is published, its dead letters may be written.
+
+    The wire of `settings` is replaced by what the catalog knows of the flow.
+    """
+
+    def check(catalog: Catalog) -> EnableFlow:
+        flow = _flow(catalog, flow_id)
+        _version(_published(catalog, flow.algorithm_id), settings.algorithm_version)
+        if flow.channel is not None and flow.channel.broker is BrokerKind.KAFKA:
+            _granted(catalog, flow, flow.channel, settings.dead_letter_topic)
+        return replace(settings, wire=_wire(flow))
+
+    return check
+
+
+def disable_flow(flow_id: str) -> Callable[[Catalog], DisableFlow]:
+    """The flow exists."""
+
+    def check(catalog: Catalog) -> DisableFlow:
+        return DisableFlow(flow_id=_flow(catalog, flow_id).flow_id)
+
+    return check
+
+
+def create_listener(command: CreateListener) -> Callable[[Catalog], CreateListener]:
+    """Owner and algorithm exist, and the version is published."""
+
+    def check(catalog: Catalog) -> CreateListener:
+        if catalog.account(command.owner_id) is None:
+            raise NotFound("there is no account with this owner_id", code=ACCOUNT_NOT_FOUND)
+        _version(_published(catalog, command.algorithm_id), command.algorithm_version)
+        return command
+
+    return check
+
+
+def _flow(catalog: Catalog, flow_id: str) -> Flow:
+    flow = catalog.flow(flow_id)
+    if flow is None:
+        raise NotFound("there is no flow with this flow_id: an admin has to grant the topic first")
+    return flow
+
+
+def _wire(flow: Flow) -> FlowCreated:
+    return FlowCreated(
+        flow_id=flow.flow_id,
+        kind=flow.kind,
+        owner_id=flow.owner_id,
+        algorithm_id=flow.algorithm_id,
+        channel=flow.channel,
+        target_algorithm_id=flow.target_algorithm_id,
+    )
+
+
+def _published(catalog: Catalog, algorithm_id: str) -> Algorithm:
+    algorithm = catalog.algorithm(algorithm_id)
+    if algorithm is None:
+        raise NotFound("there is no algorithm with this algorithm_id", code=ALGORITHM_ID_UNKNOWN)
+    if not algorithm.versions:
+        raise StateForbids(
+            f"{algorithm.full_name} has no published version: publish one first, "
+            "only published algorithms can be wired"
+        )
+    return algorithm
+
+
+def _version(algorithm: Algorithm, version: str) -> None:
+    if version and all(one.version != version for one in algorithm.versions):
+        raise NotFound(
+            f"{algorithm.full_name} has no published version of this number", code=VERSION_UNKNOWN
+        )
+
+
+def _granted(catalog: Catalog, flow: Flow, channel: Channel, dead_letter_topic: str) -> None:
+    if catalog.connection(channel.connection_id) is None:
+        raise StateForbids("the flow's connection was deleted: an admin has to create another one")
+
+    def may(topic: str, *api_types: ApiType) -> bool:
+        return any(
+            catalog.is_granted(
+                connection_id=channel.connection_id,
+                topic=topic,
+                algorithm_id=flow.algorithm_id,
+                api_type=api_type,
+            )
+            for api_type in api_types
+        )
+
+    if not may(channel.name, flow.api_type):
+        raise NotAllowed("the grant for this topic was taken away: ask an admin to grant it again")
+    if dead_letter_topic and not may(dead_letter_topic, ApiType.PUBLISHER, ApiType.DEAD_LETTER):
+        raise NotAllowed(
+            "the algorithm may not write to this dead_letter_topic: "
+            "ask an admin to grant it as publisher or dead letter"
+        )

@@ -1,0 +1,97 @@
+"""The registry's own catalog, kept equal to the log. Checks across aggregates look into it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from catalog import codec
+from catalog.catalog import Catalog
+from catalog.errors import UnknownEvent
+from catalog.events import Metadata, RecordedEvent
+from eventflows.events.v1 import events_pb2
+from kernel.errors import Unavailable
+from servicekit.backoff import delay_s
+
+from registry.application.log_head import LogHead
+from registry.ports import EventStore, StoredEvent
+
+PAGE_EVENTS_MAX = 1_000
+IDLE_S = 60.0
+BACKOFF_FIRST_S = 0.05
+BACKOFF_LONGEST_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Projection:
+    """A `Catalog` fed from the store. One task at a time feeds it."""
+
+    def __init__(self, store: EventStore, head: LogHead) -> None:
+        self.catalog = Catalog()
+        self._store = store
+        self._head = head
+        self._feeding = asyncio.Lock()
+
+    async def reach(self, position: int) -> None:
+        """Return when the catalog holds everything up to `position`. Raises Unavailable."""
+        while self.catalog.position < position:
+            async with self._feeding:
+                if self.catalog.position < position:
+                    await self._feed()
+
+    async def reach_head(self) -> None:
+        """Return when the catalog holds everything that the log held at the call."""
+        await self.reach((await self._store.head()).position)
+
+    async def run(self) -> None:
+        """Follow the log until the head is closed."""
+        failures = 0
+        while not self._head.closed:
+            await self._head.beyond(self.catalog.position, timeout_s=IDLE_S)
+            try:
+                await self.reach(self._head.position)
+                failures = 0
+            except Unavailable as error:
+                failures += 1
+                _log.warning("the catalog stands still", extra={"why": str(error)})
+                await asyncio.sleep(
+                    delay_s(
+                        failures, first_s=BACKOFF_FIRST_S, longest_s=BACKOFF_LONGEST_S,
+                        random=random.random,
+                    )
+                )  # fmt: skip
+
+    async def _feed(self) -> None:
+        page = await self._store.read(self.catalog.position, limit=PAGE_EVENTS_MAX)
+        if not page:
+            raise Unavailable(
+                "the log is shorter than it was: was a backup restored? restart the registry"
+            )
+        for stored in page:
+            self.catalog.apply(recorded(stored))
+
+
+def recorded(stored: StoredEvent) -> RecordedEvent:
+    """The row as domain code sees it. Raises UnknownEvent for a kind of a newer build."""
+    try:
+        event = codec.decode(stored.data)
+    except ValueError as error:
+        raise UnknownEvent(
+            f"event {stored.position} ({stored.name}) is of a newer build: upgrade this registry"
+        ) from error
+    about = events_pb2.Metadata.FromString(stored.metadata)
+    return RecordedEvent(
+        position=stored.position,
+        stream_id=stored.stream_id,
+        version=stored.version,
+        time=stored.time,
+        metadata=Metadata(
+            actor=about.actor,
+            command_id=about.command_id,
+            correlation_id=about.correlation_id,
+            traceparent=about.traceparent,
+        ),
+        event=event,
+    )

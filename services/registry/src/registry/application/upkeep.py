@@ -1,0 +1,93 @@
+"""What has to be tidied now and then: old command ids, and the vault after crashes.
+
+The vault and the log are written one after the other, so a crash in between leaves a pending
+secret. The log decides what it was: named by an event, or nobody's. Any number of processes may do
+this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from catalog.events import ConnectionDeleted, FlowDeleted
+from kernel.errors import Unavailable
+
+from registry.application.credentials import credentials_of
+from registry.application.metrics import RegistryMetrics
+from registry.application.projection import Projection, recorded
+from registry.ports import EventStore, Vault, VaultEntry
+
+EVERY_S = 600.0
+PENDING_MAX_S = 3600.0
+"""Far above the time that a command may wait for the log (group_commit.OUTAGE_MAX_S)."""
+PAGE_MAX = 500
+
+_log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """Prunes and sweeps, at the start and every EVERY_S."""
+
+    def __init__(
+        self,
+        *,
+        store: EventStore,
+        vault: Vault,
+        projection: Projection,
+        metrics: RegistryMetrics,
+        pending_max_s: float = PENDING_MAX_S,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._projection = projection
+        self._metrics = metrics
+        self._pending_max_s = pending_max_s
+
+    async def run(self) -> None:
+        """For ever. What cannot be reached now is tried the next time."""
+        while True:
+            try:
+                await self.prune()
+                await self.sweep()
+            except Unavailable as error:
+                _log.warning("upkeep waits", extra={"why": str(error)})
+            await asyncio.sleep(EVERY_S)
+
+    async def prune(self) -> None:
+        """Forget command ids older than 7 days."""
+        while await self._store.prune_commands(limit=PAGE_MAX) == PAGE_MAX:
+            continue
+
+    async def sweep(self) -> None:
+        """Put secrets older than an hour right: mark used what the log names, destroy the rest."""
+        after = ""
+        while page := await self._vault.older(
+            than_s=self._pending_max_s, after=after, limit=PAGE_MAX
+        ):
+            # After the page was read: whatever these rows were stored for is in the log by now.
+            await self._projection.reach_head()
+            for entry in page:
+                await self._sweep(entry)
+            after = page[-1].secret_id
+
+    async def _sweep(self, entry: VaultEntry) -> None:
+        reference = credentials_of(self._projection.catalog, entry.stream_id)
+        if reference is not None and reference.secret_id == entry.secret_id:
+            if not entry.used:
+                await self._vault.mark_used(entry.secret_id)
+        elif not entry.used:
+            await self._vault.discard(entry.secret_id)
+            self._metrics.swept_secrets.inc()
+        elif await self._is_deleted(entry.stream_id):
+            await self._vault.shred(entry.stream_id)
+            self._metrics.swept_secrets.inc()
+        else:
+            # Used, yet unknown: a log from a backup is in place. Destroying is not ours to decide.
+            _log.error("the log does not know a used secret", extra={"stream_id": entry.stream_id})
+
+    async def _is_deleted(self, stream_id: str) -> bool:
+        events = await self._store.read_stream(stream_id)
+        return any(
+            isinstance(recorded(one).event, ConnectionDeleted | FlowDeleted) for one in events
+        )

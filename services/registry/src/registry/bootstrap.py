@@ -1,0 +1,178 @@
+"""Puts the registry together. The only module that names adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
+from prometheus_client import REGISTRY, CollectorRegistry
+from servicekit.identity import Identities
+from servicekit.logs import configure_logs
+from servicekit.metrics import serve_metrics
+from servicekit.rpc import RpcServer, RpcService, rpc_server
+from servicekit.settings import SettingsError
+
+from registry.adapters import migrations
+from registry.adapters.envelope import Envelope
+from registry.adapters.migrations import Login
+from registry.adapters.postgres_event_store import PostgresEventStore
+from registry.adapters.postgres_vault import PostgresVault
+from registry.application.commands import Commands
+from registry.application.credentials import Credentials
+from registry.application.group_commit import GroupCommit
+from registry.application.log_head import LogHead
+from registry.application.metrics import RegistryMetrics
+from registry.application.projection import Projection
+from registry.application.streams import Streams
+from registry.application.upkeep import Upkeep
+from registry.entrypoints.rpc import RegistryService
+from registry.ports import EventStore, Vault
+from registry.settings import RegistrySettings, read_dsn
+
+SERVICE = "registry"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The application over a store and a vault. `run` its loops while it is used."""
+
+    store: EventStore
+    head: LogHead
+    projection: Projection
+    group_commit: GroupCommit
+    commands: Commands
+    credentials: Credentials
+    upkeep: Upkeep
+    metrics: RegistryMetrics
+
+    @classmethod
+    def over(cls, store: EventStore, vault: Vault, *, collector: CollectorRegistry) -> Self:
+        """Put together; nothing runs yet."""
+        metrics = RegistryMetrics(collector)
+        head = LogHead(metrics=metrics)
+        projection = Projection(store, head)
+        group_commit = GroupCommit(store, metrics=metrics, stored=head.advance)
+        return cls(
+            store=store,
+            head=head,
+            projection=projection,
+            group_commit=group_commit,
+            commands=Commands(
+                store=store,
+                vault=vault,
+                group_commit=group_commit,
+                projection=projection,
+                streams=Streams(store),
+            ),
+            credentials=Credentials(vault=vault, projection=projection),
+            upkeep=Upkeep(store=store, vault=vault, projection=projection, metrics=metrics),
+            metrics=metrics,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The loops run inside. One that dies ends the context with its error."""
+        async with asyncio.TaskGroup() as loops:
+            tasks = [
+                loops.create_task(self.group_commit.run(), name="group commit"),
+                loops.create_task(self.head.follow(self.store), name="log head"),
+                loops.create_task(self.projection.run(), name="projection"),
+                loops.create_task(self.upkeep.run(), name="upkeep"),
+            ]
+            try:
+                yield
+            finally:
+                self.head.close()
+                for task in tasks:
+                    task.cancel()
+
+
+async def serve(
+    settings: RegistrySettings,
+    stop: asyncio.Event,
+    *,
+    started: Callable[[RpcServer], None] | None = None,
+    collector: CollectorRegistry = REGISTRY,
+) -> None:
+    """Serve until `stop`; `started` hears when calls are answered.
+
+    Raises SettingsError, Unavailable.
+    """
+    configure_logs(service=SERVICE, level=settings.log_level)
+    identities = Identities.load(settings.identities_file)
+    envelope = Envelope.load(settings.master_key_file)
+    log_dsn, vault_dsn = read_dsn(settings.database_dsn_file), read_dsn(settings.vault_dsn_file)
+    await migrations.check_schema(log_dsn)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresEventStore(log_dsn))
+        vault = await stack.enter_async_context(PostgresVault(vault_dsn, envelope))
+        registry = Registry.over(store, vault, collector=collector)
+        await registry.projection.reach_head()
+        await stack.enter_async_context(serve_metrics(settings.metrics_listen, registry=collector))
+        await stack.enter_async_context(registry.running())
+        server = _server(settings, identities, registry, vault, envelope)
+        await stack.enter_async_context(server)
+        stack.callback(
+            registry.head.close
+        )  # ends the Watch streams before the server waits for them
+        if started is not None:
+            started(server)
+        _log.info("serving", extra={"address": str(server.address)})
+        await stop.wait()
+
+
+async def migrate(settings: RegistrySettings) -> int:
+    """Bring the database to this build's schema; how many files were applied."""
+    configure_logs(service=SERVICE, level=settings.log_level)
+    if settings.owner_dsn_file is None:
+        raise SettingsError(
+            [
+                "EVENTFLOWS_REGISTRY_OWNER_DSN_FILE is missing: "
+                "`migrate` needs an administrator's address"
+            ]
+        )
+    logins = [
+        Login(role="log_app", dsn=read_dsn(settings.database_dsn_file)),
+        Login(role="vault_app", dsn=read_dsn(settings.vault_dsn_file)),
+    ]
+    if settings.ops_dsn_file is not None:
+        logins.append(Login(role="log_ops", dsn=read_dsn(settings.ops_dsn_file)))
+    applied = await migrations.migrate(read_dsn(settings.owner_dsn_file), logins)
+    _log.info("the schema is up to date", extra={"applied": applied})
+    return applied
+
+
+def _server(
+    settings: RegistrySettings,
+    identities: Identities,
+    registry: Registry,
+    vault: Vault,
+    envelope: Envelope,
+) -> RpcServer:
+    service = RegistryService(
+        commands=registry.commands,
+        credentials=registry.credentials,
+        store=registry.store,
+        vault=vault,
+        head=registry.head,
+        metrics=registry.metrics,
+        keyed=envelope.request_digest,
+    )
+    return rpc_server(
+        listen=settings.listen,
+        identities=identities,
+        services=[
+            RpcService(
+                registry_pb2.DESCRIPTOR.services_by_name["Registry"],
+                registry_pb2_grpc.add_RegistryServicer_to_server,
+                service,
+            )
+        ],
+    )

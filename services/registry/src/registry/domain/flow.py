@@ -1,0 +1,217 @@
+"""A flow: one directed wire, on or off. The wire never changes; its settings do.
+
+(granted) ── EnableFlow ──────▶ enabled ◀── EnableFlow ── disabled
+(none) ───── CreateListener ──▶ enabled ── DisableFlow ─▶ disabled
+
+enabled, disabled ── DeleteListener ──▶ deleted      listeners only
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, assert_never
+
+from catalog.events import (
+    BrokerKind,
+    Channel,
+    Event,
+    FlowCreated,
+    FlowDeleted,
+    FlowDisabled,
+    FlowEnabled,
+    FlowKind,
+)
+from kernel.decider import Decider
+from kernel.errors import AlreadyExists, InvalidInput, NotFound, StateForbids
+
+from registry.domain import values
+from registry.domain.claim import Claims
+
+LISTENER_TIMEOUT_DEFAULT_S = 420
+LISTENER_BROKERS = (BrokerKind.SQS, BrokerKind.SERVICE_BUS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnableFlow:
+    """Let the wire run with these settings. The wire is what the catalog knows of the flow."""
+
+    wire: FlowCreated
+    algorithm_version: str = ""
+    dead_letter_topic: str = ""
+    concurrency_max: int = 0
+    allow_cycle: bool = False
+    timeout_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisableFlow:
+    """Let the flow stand still."""
+
+    flow_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateListener:
+    """Let a flow from a queue to an algorithm exist, enabled at once. `timeout_s` 0 means 420."""
+
+    flow_id: str
+    owner_id: str
+    algorithm_id: str
+    algorithm_version: str = ""
+    channel: Channel
+    timeout_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteListener:
+    """Let the listener be gone for good."""
+
+    flow_id: str
+
+
+Command: TypeAlias = EnableFlow | DisableFlow | CreateListener | DeleteListener
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """State. `settings` is None while the flow is disabled."""
+
+    created: FlowCreated
+    settings: FlowEnabled | None = None
+    deleted: bool = False
+
+
+def decide(command: Command, state: Flow | None) -> Sequence[Event]:
+    """Raises InvalidInput, NotFound, AlreadyExists, StateForbids."""
+    match command:
+        case EnableFlow():
+            return _enable(command, state)
+        case DisableFlow():
+            if state is None or state.deleted or state.settings is None:
+                return []
+            return [FlowDisabled(flow_id=command.flow_id)]
+        case CreateListener():
+            return _create_listener(command, state)
+        case DeleteListener():
+            return _delete_listener(command, state)
+        case _:
+            assert_never(command)
+
+
+def evolve(state: Flow | None, event: Event) -> Flow | None:
+    """The state after one more event."""
+    match event:
+        case FlowCreated():
+            return Flow(created=event)
+        case FlowEnabled() if state:
+            return replace(state, settings=event)
+        case FlowDisabled() if state:
+            return replace(state, settings=None)
+        case FlowDeleted() if state:
+            return replace(state, settings=None, deleted=True)
+        case _:
+            return state
+
+
+def claims(_state: Flow | None, _events: Iterable[Event]) -> Claims:
+    """None: a flow has no name."""
+    return Claims()
+
+
+decider: Decider[Command, Flow | None, Event] = Decider(initial=None, decide=decide, evolve=evolve)
+
+
+def _enable(command: EnableFlow, state: Flow | None) -> Sequence[Event]:
+    _check_settings(command)
+    if state is not None and state.deleted:
+        raise StateForbids("this listener was deleted for good: create another one")
+    wish = FlowEnabled(
+        flow_id=command.wire.flow_id,
+        algorithm_version=command.algorithm_version,
+        dead_letter_topic=command.dead_letter_topic,
+        concurrency_max=command.concurrency_max,
+        allow_cycle=command.allow_cycle,
+        timeout_s=command.timeout_s,
+    )
+    if state is None:
+        return [command.wire, wish]
+    return [] if state.settings == wish else [wish]
+
+
+def _check_settings(command: EnableFlow) -> None:
+    channel = command.wire.channel
+    if command.algorithm_version:
+        values.semantic_version("algorithm_version", command.algorithm_version)
+    values.between("concurrency_max", command.concurrency_max, low=0, high=values.CONCURRENCY_MAX)
+    values.between("timeout_s", command.timeout_s, low=0, high=values.RUN_TIMEOUT_MAX_S)
+    if not command.dead_letter_topic:
+        return
+    values.topic("dead_letter_topic", command.dead_letter_topic)
+    if channel is None or channel.broker is not BrokerKind.KAFKA:
+        raise InvalidInput("dead_letter_topic is for flows on Kafka only: leave it out")
+    if command.dead_letter_topic == channel.name:
+        raise InvalidInput("dead_letter_topic must not be the flow's own topic: choose another one")
+
+
+def _create_listener(command: CreateListener, state: Flow | None) -> Sequence[Event]:
+    _check_listener(command)
+    created = FlowCreated(
+        flow_id=command.flow_id,
+        kind=FlowKind.SUBSCRIBER,
+        owner_id=command.owner_id,
+        algorithm_id=command.algorithm_id,
+        channel=command.channel,
+    )
+    enabled = FlowEnabled(
+        flow_id=command.flow_id,
+        algorithm_version=command.algorithm_version,
+        timeout_s=command.timeout_s or LISTENER_TIMEOUT_DEFAULT_S,
+    )
+    if state is None:
+        return [created, enabled]
+    if state.deleted:
+        raise StateForbids("this listener was deleted for good: create one with a fresh flow_id")
+    if _same(state.created, created) and state.settings == enabled:
+        return []
+    raise AlreadyExists("a flow with this flow_id exists: choose a fresh uuid")
+
+
+def _check_listener(command: CreateListener) -> None:
+    values.uuid("flow_id", command.flow_id)
+    values.uuid("owner_id", command.owner_id)
+    values.uuid("algorithm_id", command.algorithm_id)
+    if command.algorithm_version:
+        values.semantic_version("algorithm_version", command.algorithm_version)
+    values.between("timeout_s", command.timeout_s, low=0, high=values.RUN_TIMEOUT_MAX_S)
+    channel = command.channel
+    if channel.broker is BrokerKind.SQS:
+        values.sqs_queue_url(channel.name)
+        values.role_arn(channel.role_arn)
+        if channel.credentials:
+            raise InvalidInput("an SQS listener has a role_arn and no credentials")
+    elif channel.broker is BrokerKind.SERVICE_BUS:
+        values.service_bus_queue(channel.name)
+        if channel.role_arn:
+            raise InvalidInput("a Service Bus listener has no role_arn")
+        if channel.credentials is None:
+            raise InvalidInput("a Service Bus listener needs credentials: connection_string")
+    else:
+        raise InvalidInput("broker of a listener must be SQS or SERVICE_BUS")
+
+
+def _delete_listener(command: DeleteListener, state: Flow | None) -> Sequence[Event]:
+    if state is None:
+        raise NotFound("there is no listener with this flow_id")
+    if state.created.channel is None or state.created.channel.broker not in LISTENER_BROKERS:
+        raise StateForbids("this flow is not a listener: disable it, or take its grant away")
+    return [] if state.deleted else [FlowDeleted(flow_id=command.flow_id)]
+
+
+def _same(known: FlowCreated, wish: FlowCreated) -> bool:
+    """Equal but for the secret's id, which is new with every request."""
+    old, new = known.channel, wish.channel
+    if old is None or new is None or old.credentials is None or new.credentials is None:
+        return known == wish
+    credentials = replace(new.credentials, secret_id=old.credentials.secret_id)
+    return known == replace(wish, channel=replace(new, credentials=credentials))

@@ -1,0 +1,218 @@
+"""What the registry needs from outside: a log and a vault.
+
+Adapters hold no retry, no back-off and no metric: `application/` owns those. Errors are those of
+`kernel.errors`; any method may raise Unavailable (not reached in time, connection lost).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+COMMANDS_PER_BATCH_MAX = 256
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+EVENTS_PER_COMMAND_MAX = 100
+COMMAND_BYTES_MAX = 512 * 1024
+READ_EVENTS_MAX = 5_000
+REQUEST_HASH_BYTES = 32
+
+
+class Status(StrEnum):
+    """What became of one command of a batch."""
+
+    STORED = "stored"
+    REPLAYED = "replayed"
+    COMMAND_REUSED = "command_reused"
+    VERSION_CONFLICT = "version_conflict"
+    CLAIM_CONFLICT = "claim_conflict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event to append: its versioned stored name and its bytes."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """What one command wants stored, all of it or nothing. No events: only the command is noted."""
+
+    command_id: str
+    request_hash: bytes
+    stream_id: str
+    category: str
+    expected_version: int
+    """The stream's version that the events were decided on; 0: the stream must be new."""
+    events: tuple[NewEvent, ...] = ()
+    metadata: bytes = b""
+    claims: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of events with their metadata."""
+        return sum(len(event.data) + len(self.metadata) for event in self.events)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an `Append`.
+
+    STORED, REPLAYED: `version` and `position` after the command, `event_count` of its events;
+    VERSION_CONFLICT: `version` is where the stream is; CLAIM_CONFLICT: `claim` is the taken name.
+    """
+
+    status: Status
+    version: int = 0
+    position: int = 0
+    event_count: int = 0
+    claim: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCommand:
+    """A command that was carried out within the last 7 days."""
+
+    request_hash: bytes
+    version: int
+    position: int
+    event_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """A row of the log. `time` is aware UTC; `data` and `metadata` are protobuf."""
+
+    position: int
+    stream_id: str
+    version: int
+    name: str
+    time: datetime
+    data: bytes
+    metadata: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """One link of the hash chain, over the events of one batch."""
+
+    first_position: int
+    last_position: int
+    hash: bytes
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The end of the log. `time` is that of the last seal (1970 for an empty log)."""
+
+    position: int
+    hash: bytes
+    time: datetime
+
+
+class EventStore(Protocol):
+    """The log: positions dense from 1 in commit order, versions dense from 1 in each stream.
+
+    A reader that has seen position n has seen everything before it, for ever.
+    """
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
+        """Store all commands that can be, in their order; the answers come in the same order.
+
+        One refused command never disturbs its neighbours. When this returns, everything STORED is
+        durable and visible. Within a batch command ids, stream ids and claims must all differ, and
+        calls must not overlap. Cancelled or Unavailable: the batch was stored as a whole or not at
+        all; sending it again is safe and tells. Raises InvalidInput when the store cannot take one
+        of the commands (nothing is stored then).
+        """
+        ...
+
+    async def read(
+        self, after: int, *, limit: int, bytes_max: int = BATCH_BYTES_MAX
+    ) -> Sequence[StoredEvent]:
+        """The events after a position, in order, without gaps; [] at the end of the log.
+
+        At most `limit`, and at most `bytes_max` of data and metadata unless the first is larger.
+        """
+        ...
+
+    async def read_stream(
+        self, stream_id: str, *, after_version: int = 0, limit: int = READ_EVENTS_MAX
+    ) -> Sequence[StoredEvent]:
+        """The events of one stream after a version, in order, at most `limit`."""
+        ...
+
+    async def head(self) -> Head:
+        """The end of the log now."""
+        ...
+
+    async def seals(self, after: int, *, limit: int) -> Sequence[Seal]:
+        """The links of the chain that end after a position, in order."""
+        ...
+
+    async def find_command(self, command_id: str) -> StoredCommand | None:
+        """What a command id of the last 7 days led to."""
+        ...
+
+    async def prune_commands(self, *, limit: int) -> int:
+        """Forget at most `limit` commands older than 7 days; how many went."""
+        ...
+
+    def listen(self, *, poll_s: float) -> AsyncIterator[int]:
+        """Positions of the head: at once, after appends by anybody, and at least every `poll_s`.
+
+        Coalesced: a slow consumer gets the newest only. Never ends; raises Unavailable when the
+        connection is lost. Close the iterator (`aclosing`).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultEntry:
+    """A secret's whereabouts. Not `used`: no event is known to name it."""
+
+    secret_id: str
+    stream_id: str
+    used: bool
+
+
+class Vault(Protocol):
+    """Broker credentials, encrypted at rest, each bound to its id, its stream and its field.
+
+    Nothing that this port returns or raises holds a secret, but for the result of `read`.
+    """
+
+    def fingerprint(self, *, stream_id: str, field: str, secret: bytes) -> bytes:
+        """8 bytes that tell whether a secret is the same as before; worthless without the key."""
+        ...
+
+    async def put(self, *, secret_id: str, stream_id: str, field: str, secret: bytes) -> None:
+        """Store a secret as pending, durably. `secret_id` must be fresh."""
+        ...
+
+    async def mark_used(self, secret_id: str) -> None:
+        """An event names the secret. Harmless twice, and for one that is gone."""
+        ...
+
+    async def discard(self, secret_id: str) -> None:
+        """Forget a pending secret. Harmless twice; a used one stays."""
+        ...
+
+    async def read(self, *, secret_id: str, stream_id: str, field: str) -> bytes:
+        """The secret in clear. Raises NotFound; StateForbids when it was altered or moved, or was
+        sealed under another master key."""
+        ...
+
+    async def older(self, *, than_s: float, after: str, limit: int) -> Sequence[VaultEntry]:
+        """Secrets older than `than_s`, by id after `after` ("" from the start)."""
+        ...
+
+    async def shred(self, stream_id: str) -> None:
+        """Destroy the stream's data key and with it every secret of the stream. Harmless twice."""
+        ...
