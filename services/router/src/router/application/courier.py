@@ -16,9 +16,8 @@ from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
 from router.domain.outcome import Outcome
 from router.domain.request_id import request_id
 from router.domain.retry import Again, GiveUp, Settle, backoff_s, decide
+from router.domain.trace_context import traceparent_of
 from router.ports import Clock, DeadLetters, Random, Target
-
-TRACEPARENT_HEADER = "traceparent"
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ class Courier:
             request_id=self._request_id(delivery),
             attempt=work.history.count + 1,
             hops=hops,
-            traceparent=(delivery.header(TRACEPARENT_HEADER) or b"").decode("ascii", "replace"),
+            traceparent=traceparent_of(delivery),
         )
         return await self._target.invoke(run)
 

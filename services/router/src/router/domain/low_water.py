@@ -13,31 +13,32 @@ class LowWater:
     """
 
     def __init__(self, position: int) -> None:
-        self._unfinished: deque[int] = deque()
-        self._finished: set[int] = set()
+        self._started: deque[int] = deque()
+        self._open: set[int] = set()
         self._next = position
 
     def start(self, offset: int) -> None:
         """A record was received. Raises ValueError unless offsets rise."""
         if offset < self._next:
             raise ValueError(f"offset {offset} comes after {self._next - 1}")
-        self._unfinished.append(offset)
+        self._started.append(offset)
+        self._open.add(offset)
         self._next = offset + 1
 
     def finish(self, offset: int) -> None:
         """The outcome of a record is durable. Raises ValueError for one that is not open."""
-        if not self._unfinished or offset < self._unfinished[0] or offset in self._finished:
+        if offset not in self._open:
             raise ValueError(f"offset {offset} was not started, or is finished")
-        self._finished.add(offset)
-        while self._unfinished and self._unfinished[0] in self._finished:
-            self._finished.remove(self._unfinished.popleft())
+        self._open.remove(offset)
+        while self._started and self._started[0] not in self._open:
+            self._started.popleft()
 
     @property
     def position(self) -> int:
         """Offset of the first record that is not done: what may be committed."""
-        return self._unfinished[0] if self._unfinished else self._next
+        return self._started[0] if self._started else self._next
 
     @property
     def span(self) -> int:
         """Records from the low-water mark to the newest one received."""
-        return len(self._unfinished)
+        return len(self._started)

@@ -13,13 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
+from kernel.backoff import ceiling_s
+
 from router.domain.outcome import Outcome, OutcomeKind
 
-BACKOFF_BASE_S: Final = 0.2
-BACKOFF_MAX_S: Final = 60.0
+BACKOFF_FIRST_S: Final = 0.2
+BACKOFF_LONGEST_S: Final = 60.0
 RETRY_AFTER_MAX_S: Final = 300.0
 TIMED_OUT_ATTEMPTS_MAX: Final = 5
-_DOUBLINGS_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,7 @@ Decision: TypeAlias = Settle | Again | GiveUp
 
 def backoff_s(failures: int) -> float:
     """Upper end of the wait after that many failures in a row: doubled each time, with a limit."""
-    doublings = min(max(failures - 1, 0), _DOUBLINGS_MAX)
-    return min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0**doublings)
+    return ceiling_s(failures, first_s=BACKOFF_FIRST_S, longest_s=BACKOFF_LONGEST_S)
 
 
 def decide(

@@ -1,0 +1,326 @@
+"""A topic as a source: one consumer for each flow, commits by hand, positions resolved by us.
+
+Nothing is polled from the moment partitions are revoked until the positions of the new ones are
+known and sought: aiokafka fetches while its assignment callback still runs, and would hand out
+records of a position that we have not chosen (checked).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+from kernel.errors import EventflowsError, NotFound, Unavailable
+
+from router.adapters.kafka_clients import client_settings, kafka_errors
+from router.adapters.kafka_membership import KafkaMembership, tear_down
+from router.adapters.kafka_probe import diagnose
+from router.domain.delivery import Delivery
+from router.domain.errors import StaleAssignment
+from router.domain.flow_spec import FlowSpec, StartRule
+from router.domain.kafka_connection import KafkaConnection
+from router.ports import AssignmentListener, Clock
+
+FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
+PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
+METADATA_AGE_MAX_S: Final = 60.0
+OPEN_TIMEOUT_S: Final = 20.0
+RESOLVE_TIMEOUT_S: Final = 8.0
+SETTLE_TIMEOUT_S: Final = 10.0
+LAG_TIMEOUT_S: Final = 5.0
+CLOSE_TIMEOUT_S: Final = 5.0
+REBALANCE_ROOM_S: Final = 5.0
+"""What a member has, on top of the drain bound, to join again (promise 3)."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTimes:
+    """Times of the group protocol, seconds. `drain_s` is the bound of the pump that reads."""
+
+    session_timeout_s: float = 10.0
+    heartbeat_s: float = 2.0
+    max_poll_interval_s: float = 300.0
+    drain_s: float = 5.0
+
+
+class KafkaSource:
+    """Source of the topic that a flow's spec names."""
+
+    def __init__(
+        self,
+        spec: FlowSpec,
+        *,
+        connection: KafkaConnection,
+        clock: Clock,
+        times: GroupTimes | None = None,
+    ) -> None:
+        self._flow_id = spec.flow_id
+        self._topic = spec.source.topic
+        self._group_id = spec.source.group_id
+        self._start_rule = spec.source.start
+        self._connection = connection
+        self._clock = clock
+        self._times = times or GroupTimes()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._membership: KafkaMembership | None = None
+        self._listener: AssignmentListener | None = None
+        self._poll: asyncio.Task[dict[TopicPartition, list[ConsumerRecord]]] | None = None
+        self._failure: Exception | None = None
+        self._changed = asyncio.Event()
+        self._last_epoch = 0
+        self._receiving: int | None = None
+        self._settling: int | None = None
+        self._next: dict[int, int] = {}
+
+    async def open(self, listener: AssignmentListener) -> None:
+        """Connect and join the group; the first assignment comes later, through the listener."""
+        await self.close()
+        rebalance_s = self._times.drain_s + REBALANCE_ROOM_S
+        consumer = self._consumer = AIOKafkaConsumer(
+            **client_settings(self._connection, client_id=f"eventflows-{self._flow_id}")
+            | {"request_timeout_ms": _ms(rebalance_s + REBALANCE_ROOM_S)},
+            group_id=self._group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            session_timeout_ms=_ms(self._times.session_timeout_s),
+            heartbeat_interval_ms=_ms(self._times.heartbeat_s),
+            max_poll_interval_ms=_ms(self._times.max_poll_interval_s),
+            rebalance_timeout_ms=_ms(rebalance_s),
+            metadata_max_age_ms=_ms(METADATA_AGE_MAX_S),
+            fetch_max_bytes=FETCH_BYTES_MAX,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+        )
+        try:
+            with kafka_errors("cannot read the topic"):
+                async with asyncio.timeout(OPEN_TIMEOUT_S):
+                    await consumer.start()
+                    topics = await consumer.topics()
+        except Unavailable as error:
+            if not isinstance(error.__cause__, KafkaConnectionError):
+                raise
+            raise await diagnose(self._connection) or error from error.__cause__
+        self._require_topic(topics)
+        self._listener = listener
+        self._membership = KafkaMembership(consumer, self._clock)
+        consumer.subscribe([self._topic], listener=_Rebalances(self))
+
+    async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
+        """Poll once, or go on with a poll that was not over."""
+        if self._failure is not None:
+            raise self._failure
+        epoch = self._receiving
+        if epoch is None:
+            await self._wait_for_change(wait_s)
+            return ()
+        poll = self._poll
+        if poll is None:
+            polling = self._open_consumer().getmany(timeout_ms=_ms(wait_s), max_records=records_max)
+            poll = self._poll = asyncio.create_task(polling)
+        await asyncio.wait({poll}, timeout=wait_s)
+        if not poll.done() or self._receiving != epoch:
+            return ()
+        self._poll = None
+        with kafka_errors(f"reading {self._topic}"):
+            records = poll.result()
+        return [
+            self._delivery(record, epoch=epoch)
+            for partition_records in records.values()
+            for record in partition_records
+        ]
+
+    async def settle(self, positions: Mapping[int, int], *, epoch: int) -> None:
+        """Commit, as the member that was given the partitions and as nobody else."""
+        if epoch != self._settling:
+            raise StaleAssignment("the partitions were given to somebody else")
+        await self._commit({self._partition(p): at for p, at in positions.items()})
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        consumer = self._open_consumer()
+        consumer.pause(*self._assigned_of(partitions))
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        consumer = self._open_consumer()
+        consumer.resume(*self._assigned_of(partitions))
+
+    def holds(self, *, epoch: int) -> bool:
+        return (
+            epoch == self._receiving
+            and self._membership is not None
+            and self._membership.is_confirmed(within_s=self._times.session_timeout_s)
+        )
+
+    async def lag(self, positions: Mapping[int, int]) -> int:
+        """To the end of the log; offsets that hold no record do not count once they are passed."""
+        consumer = self._open_consumer()
+        with kafka_errors("cannot measure the lag"):
+            async with asyncio.timeout(LAG_TIMEOUT_S):
+                ends = await consumer.end_offsets([self._partition(p) for p in positions])
+                lag = 0
+                for number, position in positions.items():
+                    partition = self._partition(number)
+                    if position == self._next.get(number):
+                        position = max(position, await consumer.position(partition))
+                    lag += max(0, ends[partition] - position)
+        return lag
+
+    async def close(self) -> None:
+        """Leave the group; give up waiting for a broker that does not answer."""
+        consumer, self._consumer = self._consumer, None
+        self._receiving = self._settling = self._failure = None
+        await self._break_off_poll()
+        if consumer is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await consumer.stop()
+        except (KafkaError, OSError, TimeoutError) as error:
+            _log.info("flow %s: left without a word: %s", self._flow_id, type(error).__name__)
+            await tear_down(consumer)
+        except asyncio.CancelledError:
+            await tear_down(consumer)
+            raise
+
+    # What aiokafka tells --------------------------------------------------------------------------
+
+    async def revoked(self) -> None:
+        """Receive nothing more; let the reader drain and settle; then nothing is settled either."""
+        self._receiving = None
+        await self._break_off_poll()
+        try:
+            if self._listener is not None:
+                await self._listener.on_revoked()
+        finally:
+            self._settling = None
+
+    async def assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        """Find out where to begin, go there, and only then hand out records."""
+        assert self._membership is not None
+        assert self._listener is not None
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                await self._membership.begin()
+                starts = await self._resolve(partitions)
+        except EventflowsError as error:
+            self._fail(error)
+            return
+        except TimeoutError:
+            self._fail(Unavailable("the broker did not say in time where the flow has to go on"))
+            return
+        consumer = self._open_consumer()
+        for partition, position in starts.items():
+            consumer.seek(partition, position)
+        self._next = {partition.partition: position for partition, position in starts.items()}
+        self._last_epoch += 1
+        self._receiving = self._settling = self._last_epoch
+        self._listener.on_assigned(dict(self._next), epoch=self._last_epoch)
+        self._changed.set()
+
+    def _fail(self, error: Exception) -> None:
+        """Let the next `receive` raise it: aiokafka only logs what a callback raises."""
+        self._failure = error
+        self._changed.set()
+
+    async def _resolve(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
+        """The committed positions; where there is none, the start rule decides and is committed.
+
+        Committing it keeps the promise of `latest`: records that come before the first settle are
+        not skipped by a restart.
+        """
+        consumer = self._open_consumer()
+        assert self._membership is not None
+        with kafka_errors(f"cannot tell where to begin in {self._topic}"):
+            if not consumer.partitions_for_topic(self._topic):
+                self._require_topic(())
+            committed = await self._membership.committed(partitions)
+            missing = [partition for partition in partitions if partition not in committed]
+            if not missing:
+                return committed
+            find = {
+                StartRule.EARLIEST: consumer.beginning_offsets,
+                StartRule.LATEST: consumer.end_offsets,
+            }[self._start_rule]
+            starts: dict[TopicPartition, int] = await find(missing)
+        await self._commit(starts)
+        return committed | starts
+
+    async def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        consumer = self._open_consumer()
+        with kafka_errors(f"cannot commit to the group {self._group_id}"):
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                await consumer.commit({p: OffsetAndMetadata(at, "") for p, at in offsets.items()})
+
+    # Small things ---------------------------------------------------------------------------------
+
+    def _delivery(self, record: ConsumerRecord, *, epoch: int) -> Delivery:
+        self._next[record.partition] = record.offset + 1
+        return Delivery(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+            epoch=epoch,
+        )
+
+    async def _wait_for_change(self, wait_s: float) -> None:
+        self._changed.clear()
+        waiter = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({waiter}, timeout=wait_s)
+        finally:
+            waiter.cancel()
+
+    async def _break_off_poll(self) -> None:
+        """What it had taken was not handed out; it comes again from the settled position."""
+        poll, self._poll = self._poll, None
+        if poll is not None:
+            poll.cancel()
+            await asyncio.wait({poll})
+            if not poll.cancelled():
+                poll.exception()  # seen; what ails the consumer shows in the next poll
+
+    def _open_consumer(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise Unavailable("the source is closed")
+        return self._consumer
+
+    def _assigned_of(self, partitions: Iterable[int]) -> set[TopicPartition]:
+        assigned: set[TopicPartition] = self._open_consumer().assignment()
+        return assigned & {self._partition(p) for p in partitions}
+
+    def _partition(self, number: int) -> TopicPartition:
+        return TopicPartition(self._topic, number)
+
+    def _require_topic(self, topics: Iterable[str]) -> None:
+        if self._topic not in topics:
+            raise NotFound(
+                f"the topic {self._topic} does not exist, or the user {self._connection.username} "
+                "may not describe it"
+            )
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Passes aiokafka's callbacks on."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._source.revoked()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._source.assigned(frozenset(assigned))
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,66 @@
+"""Publishes completions to a topic: acknowledged by all in-sync replicas, or not done."""
+
+from __future__ import annotations
+
+from kernel.errors import EventflowsError, TooLarge
+
+from router.adapters.kafka_producers import KafkaProducers
+from router.domain.content_type import CONTENT_TYPE_HEADER, completion_content_type
+from router.domain.delivery import Run
+from router.domain.flow_spec import FlowSpec, KafkaTargetSpec
+from router.domain.hops import HOPS_HEADER
+from router.domain.kafka_connection import KafkaConnection
+from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
+from router.domain.trace_context import TRACEPARENT_HEADER
+
+REASON_TOO_LARGE = "record_too_large"
+
+
+class KafkaTarget:
+    """Target of a publisher flow."""
+
+    def __init__(
+        self, spec: FlowSpec, *, connection: KafkaConnection, producers: KafkaProducers
+    ) -> None:
+        assert isinstance(spec.target, KafkaTargetSpec), (
+            "a publisher flow has a topic as its target"
+        )
+        self._topic = spec.target.topic
+        self._connection = connection
+        self._producers = producers
+        self._closed = False
+        producers.use(connection)
+
+    async def invoke(self, run: Run) -> Outcome:
+        """Write key and value of the completion as they are."""
+        delivery = run.delivery
+        headers = [
+            (CONTENT_TYPE_HEADER, completion_content_type(delivery).encode()),
+            ("ef-request-id", delivery.header("ef-request-id") or run.request_id.encode()),
+            (HOPS_HEADER, str(run.hops).encode()),
+        ]
+        if run.traceparent:
+            headers.append((TRACEPARENT_HEADER, run.traceparent.encode()))
+        try:
+            await self._producers.send(
+                self._connection,
+                self._topic,
+                key=delivery.key,
+                value=delivery.value,
+                headers=headers,
+            )
+        except TooLarge as error:
+            return failed(
+                OutcomeKind.REFUSED,
+                error.message,
+                error_type="RecordTooLarge",
+                reason=REASON_TOO_LARGE,
+            )
+        except EventflowsError as error:
+            return failed(OutcomeKind.UNREACHABLE, error.message, error_type=type(error).__name__)
+        return SUCCEEDED
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._producers.release(self._connection)

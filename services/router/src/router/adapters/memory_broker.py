@@ -1,0 +1,99 @@
+"""A broker in memory: one topic, one consumer group, for tests that need no server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from router.domain.delivery import Headers
+
+if TYPE_CHECKING:
+    from router.adapters.memory_source import MemorySource
+
+
+class MemoryRecord:
+    """What a partition keeps at an offset."""
+
+    __slots__ = ("headers", "key", "timestamp_ms", "value")
+
+    def __init__(
+        self, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.timestamp_ms = timestamp_ms
+
+
+class MemoryBroker:
+    """Partitions with records, and the members and positions of a group.
+
+    Members share the partitions in turn; each join and leave is an eager rebalance, as with Kafka.
+    """
+
+    def __init__(self, topic: str = "topic", *, partitions: int = 1) -> None:
+        self.topic = topic
+        self.log: list[dict[int, MemoryRecord]] = [{} for _ in range(partitions)]
+        self.ends = [0] * partitions
+        self.committed: dict[int, int] = {}
+        self.commits: list[dict[int, int]] = []
+        self.away: str | None = None
+        """A reason: the broker cannot be reached."""
+        self._members: list[MemorySource] = []
+        self._rebalancing = asyncio.Lock()
+        self._epoch = 0
+
+    def append(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int = 0,
+        headers: Headers = (),
+        gap: int = 0,
+    ) -> int:
+        """Add a record and return its offset; `gap` offsets before it stay empty (compaction)."""
+        offset = self.ends[partition] + gap
+        self.log[partition][offset] = MemoryRecord(key, value, headers, 1_000 + offset)
+        self.ends[partition] = offset + 1
+        for member in self._members:
+            member.wake()
+        return offset
+
+    def commit(self, positions: dict[int, int]) -> None:
+        """Remember positions."""
+        self.committed.update(positions)
+        self.commits.append(dict(positions))
+
+    async def join(self, member: MemorySource) -> None:
+        """A member more; everybody is revoked first, then assigned."""
+        async with self._rebalancing:
+            await self._revoke_all()
+            self._members.append(member)
+            self._assign_all()
+
+    async def leave(self, member: MemorySource) -> None:
+        """A member less. Its own partitions are not revoked: it knows that it leaves."""
+        if member not in self._members:
+            return
+        self._members.remove(member)
+        async with self._rebalancing:
+            await self._revoke_all()
+            self._assign_all()
+
+    async def expire(self, member: MemorySource) -> None:
+        """The session of a member ends without its doing; it learns of it afterwards."""
+        member.evict()
+        async with self._rebalancing:
+            await self._revoke_all()
+            self._assign_all()
+
+    async def _revoke_all(self) -> None:
+        for member in self._members:
+            await member.revoke()
+
+    def _assign_all(self) -> None:
+        self._epoch += 1
+        for index, member in enumerate(self._members):
+            mine = range(index, len(self.log), len(self._members))
+            member.assign({p: self.committed.get(p, 0) for p in mine}, epoch=self._epoch)

@@ -1,0 +1,141 @@
+"""A source on a broker in memory; it keeps every promise of the port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from kernel.errors import Unavailable
+
+from router.adapters.memory_broker import MemoryBroker
+from router.domain.delivery import Delivery
+from router.domain.errors import PositionLost, StaleAssignment
+from router.ports import AssignmentListener
+
+
+class MemorySource:
+    """One member of the broker's group."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._listener: AssignmentListener | None = None
+        self._next: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._receiving: int | None = None
+        self._settling: int | None = None
+        self._wake = asyncio.Event()
+        self.confirmed = True
+        """Tests set False: the broker has not answered for a session timeout."""
+        self.settle_failures = 0
+        """So many calls of `settle` fail from now on."""
+        self.polls = 0
+
+    async def open(self, listener: AssignmentListener) -> None:
+        await self.close()
+        self._check_reachable()
+        self._listener = listener
+        await self._broker.join(self)
+
+    async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
+        self._check_reachable()
+        self.polls += 1
+        deliveries = self._take(records_max)
+        if not deliveries:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                return ()
+            deliveries = self._take(records_max)
+        return deliveries
+
+    async def settle(self, positions: Mapping[int, int], *, epoch: int) -> None:
+        self._check_reachable()
+        if epoch != self._settling:
+            raise StaleAssignment("the partitions were given to somebody else")
+        if self.settle_failures:
+            self.settle_failures -= 1
+            raise Unavailable("cannot commit")
+        self._broker.commit(dict(positions))
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        self._paused |= set(partitions)
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        self._paused -= set(partitions)
+        self._wake.set()
+
+    def holds(self, *, epoch: int) -> bool:
+        return epoch == self._receiving and self.confirmed
+
+    async def lag(self, positions: Mapping[int, int]) -> int:
+        self._check_reachable()
+        return sum(self._broker.ends[p] - position for p, position in positions.items())
+
+    async def close(self) -> None:
+        self._receiving = self._settling = None
+        await self._broker.leave(self)
+
+    # The broker's side ----------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There are records."""
+        self._wake.set()
+
+    def evict(self) -> None:
+        """Membership is gone: whatever is settled from now on is refused."""
+        self._settling = None
+
+    async def revoke(self) -> None:
+        """Tell the reader, then let go."""
+        self._receiving = None
+        if self._listener is not None:
+            await self._listener.on_revoked()
+        self._settling = None
+
+    def assign(self, positions: dict[int, int], *, epoch: int) -> None:
+        """Begin anew."""
+        assert self._listener is not None
+        self._next = dict(positions)
+        self._paused.clear()
+        self._receiving = self._settling = epoch
+        self._listener.on_assigned(positions, epoch=epoch)
+        self._wake.set()
+
+    def _check_reachable(self) -> None:
+        if self._broker.away is not None:
+            raise Unavailable(self._broker.away)
+
+    def _take(self, records_max: int) -> list[Delivery]:
+        epoch = self._receiving
+        if epoch is None:
+            return []
+        deliveries: list[Delivery] = []
+        for partition in self._next.keys() - self._paused:
+            deliveries += self._take_from(partition, records_max - len(deliveries), epoch)
+        return deliveries
+
+    def _take_from(self, partition: int, records_max: int, epoch: int) -> list[Delivery]:
+        log, end = self._broker.log[partition], self._broker.ends[partition]
+        if self._next[partition] > end:
+            raise PositionLost(f"partition {partition} ends at {end}")
+        deliveries: list[Delivery] = []
+        while self._next[partition] < end and len(deliveries) < records_max:
+            offset = self._next[partition]
+            self._next[partition] += 1
+            record = log.get(offset)
+            if record is not None:
+                deliveries.append(
+                    Delivery(
+                        topic=self._broker.topic,
+                        partition=partition,
+                        offset=offset,
+                        timestamp_ms=record.timestamp_ms,
+                        key=record.key,
+                        value=record.value,
+                        headers=record.headers,
+                        epoch=epoch,
+                    )
+                )
+        return deliveries

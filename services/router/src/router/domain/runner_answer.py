@@ -1,0 +1,98 @@
+"""What an answer of `POST /v1/algo/…` means (`algorithmia-api` 2.2). Pure.
+
+| Answer | Outcome |
+| --- | --- |
+| 200 with `result` | succeeded |
+| 200 with `error` of type TimeoutError | timed out |
+| 200 with any other `error` | algorithm error |
+| 408, 425, 429 | overloaded, with its Retry-After |
+| 401, 403, 407 and 5xx | unreachable: the platform's trouble, which passes |
+| every other status | refused: the request itself is wrong |
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
+
+OUTCOME_HEADER: Final = "X-Eventflows-Outcome"
+"""`succeeded` or `failed`: spares us to look into the body of a 200."""
+TIMEOUT_ERROR: Final = "TimeoutError"
+RETRY_AFTER_DEFAULT_S: Final = 1.0
+
+_OK: Final = 200
+_OVERLOADED: Final = frozenset({408, 425, 429})
+_PLATFORM: Final = frozenset({401, 403, 407})
+_SERVER_ERROR: Final = 500
+_REASONS: Final = {404: "not_found", 413: "record_too_large"}
+
+
+def needs_body(status: int, outcome_header: str | None) -> bool:
+    """Is the body needed to judge the answer? Not that of a success that says so itself."""
+    return status != _OK or outcome_header != "succeeded"
+
+
+def judge(
+    status: int, body: bytes, *, outcome_header: str | None, retry_after: str | None
+) -> Outcome:
+    """The outcome of an answer; `body` may be empty if `needs_body` is False."""
+    if status == _OK:
+        return _judge_ok(body, outcome_header)
+    message, error_type = _error_of(_parsed(body))
+    message = message or f"the runner answered {status}"
+    if status in _OVERLOADED:
+        return failed(
+            OutcomeKind.OVERLOADED,
+            message,
+            error_type=error_type,
+            retry_after_s=_seconds(retry_after),
+        )
+    if status in _PLATFORM or status >= _SERVER_ERROR:
+        seconds = None if retry_after is None else _seconds(retry_after)
+        return failed(
+            OutcomeKind.UNREACHABLE, message, error_type=error_type, retry_after_s=seconds
+        )
+    return failed(
+        OutcomeKind.REFUSED, message, error_type=error_type, reason=_REASONS.get(status, "")
+    )
+
+
+def _judge_ok(body: bytes, outcome_header: str | None) -> Outcome:
+    if outcome_header == "succeeded":
+        return SUCCEEDED
+    answer = _parsed(body)
+    if not isinstance(answer, dict) or not ("error" in answer or "result" in answer):
+        return failed(OutcomeKind.UNREACHABLE, "the runner's answer has no result and no error")
+    if answer.get("error") is None and outcome_header != "failed":
+        return SUCCEEDED
+    message, error_type = _error_of(answer)
+    kind = OutcomeKind.TIMED_OUT if error_type == TIMEOUT_ERROR else OutcomeKind.ALGORITHM_ERROR
+    return failed(kind, message or "the algorithm failed", error_type=error_type)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_of(answer: Any) -> tuple[str, str]:
+    """Message and type; some of Algorithmia's errors are a bare string."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, str):
+        return error, ""
+    if isinstance(error, dict):
+        return str(error.get("message") or ""), str(error.get("error_type") or "")
+    return "", ""
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Delta seconds; the form with a date is answered with the default."""
+    try:
+        seconds = float(retry_after or "")
+    except ValueError:
+        return RETRY_AFTER_DEFAULT_S
+    return seconds if 0.0 <= seconds < float("inf") else RETRY_AFTER_DEFAULT_S

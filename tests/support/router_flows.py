@@ -1,0 +1,66 @@
+"""Flow specs and deliveries for the tests of the router's delivery."""
+
+from dataclasses import replace
+from typing import Any
+
+from catalog.events import FlowKind
+from router.domain.delivery import Delivery, Headers
+from router.domain.flow_spec import (
+    AlgorithmName,
+    AlgorithmTargetSpec,
+    FlowSpec,
+    KafkaSourceSpec,
+    KafkaTargetSpec,
+)
+
+ALGORITHM = AlgorithmName(algorithm_id="a-1", owner="acme", name="Digits")
+
+SUBSCRIBER = FlowSpec(
+    flow_id="flow-1",
+    kind=FlowKind.SUBSCRIBER,
+    algorithm=ALGORITHM,
+    version="1.2.3",
+    account_id="account-1",
+    source=KafkaSourceSpec(connection_id="c-1", topic="topic", group_id="eventflows-flow-1"),
+    target=AlgorithmTargetSpec(algorithm=ALGORITHM, version="1.2.3"),
+    enabled_position=7,
+    registry_position=9,
+)
+
+PUBLISHER = replace(
+    SUBSCRIBER,
+    kind=FlowKind.PUBLISHER,
+    source=KafkaSourceSpec(
+        connection_id="internal", topic="completions.a-1", group_id="eventflows-flow-1"
+    ),
+    target=KafkaTargetSpec(connection_id="c-1", topic="results"),
+)
+
+COMPLETION: Headers = (
+    ("ef-status", b"succeeded"),
+    ("ef-version", b"1.2.3"),
+    ("ef-mode", b"live"),
+    ("ef-request-id", b"req-1"),
+    ("ef-content-type", b"json"),
+    ("ef-hops", b"1"),
+    ("ef-position", b"8"),
+)
+
+
+def delivery(offset: int = 0, **fields: Any) -> Delivery:
+    """A record of partition 0 with the key `k`, but for what `fields` say."""
+    given: dict[str, Any] = {
+        "topic": "topic",
+        "partition": 0,
+        "offset": offset,
+        "timestamp_ms": 1_000 + offset,
+        "key": b"k",
+        "value": f"value-{offset}".encode(),
+        "epoch": 1,
+    }
+    return Delivery(**(given | fields))
+
+
+def with_header(headers: Headers, name: str, value: bytes) -> Headers:
+    """The same headers with one of them changed."""
+    return tuple((have, value if have == name else old) for have, old in headers)

@@ -1,0 +1,92 @@
+"""A pump on adapters in memory and a clock that stands still."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from router.adapters.memory_broker import MemoryBroker
+from router.adapters.memory_dead_letters import MemoryDeadLetters
+from router.adapters.memory_source import MemorySource
+from router.adapters.memory_target import MemoryTarget
+from router.application.limits import PumpLimits
+from router.application.pump import Pump
+from router.domain.flow_spec import FlowSpec
+from router.domain.status import PumpState
+
+from tests.support.manual_clock import ManualClock, until
+from tests.support.router_flows import SUBSCRIBER
+
+TEST_LIMITS = PumpLimits(receive_wait_s=0.02)
+
+
+class HighestJitter:
+    """A random source without chance: every wait is as long as it may be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """A pump with everything around it in reach."""
+
+    broker: MemoryBroker
+    source: MemorySource
+    target: MemoryTarget
+    letters: MemoryDeadLetters
+    clock: ManualClock
+    pump: Pump
+    running: asyncio.Task[None]
+    fence_open: bool = True
+
+    async def until_state(self, state: PumpState) -> None:
+        await until(lambda: self.pump.status().state is state)
+
+    async def until_committed(self, position: int, *, partition: int = 0) -> None:
+        await self.clock.run_until(lambda: self.broker.committed.get(partition) == position)
+
+    async def until_settled(self, count: int) -> None:
+        await until(lambda: self.pump.status().settled_total == count)
+
+
+@asynccontextmanager
+async def running_pump(
+    spec: FlowSpec = SUBSCRIBER,
+    *,
+    broker: MemoryBroker | None = None,
+    limits: PumpLimits = TEST_LIMITS,
+    prepare: Callable[[Bench], None] = lambda bench: None,
+) -> AsyncIterator[Bench]:
+    """Run a pump; cancel it in the end if the test did not stop it."""
+    broker = broker or MemoryBroker()
+    source, target, letters = MemorySource(broker), MemoryTarget(), MemoryDeadLetters()
+    clock = ManualClock()
+    pump = Pump(
+        spec,
+        source=source,
+        target=target,
+        dead_letters=letters,
+        clock=clock,
+        random=HighestJitter(),
+        limits=limits,
+        fence=lambda: bench.fence_open,
+    )
+    bench = Bench(
+        broker=broker,
+        source=source,
+        target=target,
+        letters=letters,
+        clock=clock,
+        pump=pump,
+        running=asyncio.ensure_future(asyncio.sleep(0)),
+    )
+    prepare(bench)
+    bench.running = asyncio.create_task(pump.run())
+    try:
+        yield bench
+    finally:
+        bench.running.cancel()
+        await asyncio.wait({bench.running})
+    if not bench.running.cancelled():
+        bench.running.result()

@@ -1,0 +1,80 @@
+"""What the router reads from the headers of a record, which anybody may have written."""
+
+from dataclasses import replace
+
+import pytest
+from catalog.events import FlowKind
+from router.domain.completion_filter import takes
+from router.domain.flow_spec import AlgorithmTargetSpec
+from router.domain.hops import hops_of
+from router.domain.trace_context import traceparent_of
+
+from tests.support.router_flows import (
+    ALGORITHM,
+    COMPLETION,
+    PUBLISHER,
+    SUBSCRIBER,
+    delivery,
+    with_header,
+)
+
+TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("header", "hops"),
+    [(b"0", 0), (b"23", 23), (b"", 0), (b"-1", 0), (b"many", 0), (b"9" * 40, 0), (b"\xb2", 0)],
+)
+def test_hops_that_are_no_count_count_as_none(header: bytes, hops: int) -> None:
+    assert hops_of(delivery(headers=(("ef-hops", header),))) == hops
+
+
+def test_of_a_repeated_header_the_last_one_counts() -> None:
+    assert hops_of(delivery(headers=(("ef-hops", b"1"), ("ef-hops", b"2")))) == 2
+
+
+def test_a_traceparent_goes_along() -> None:
+    assert traceparent_of(delivery(headers=(("traceparent", TRACEPARENT),))) == TRACEPARENT.decode()
+
+
+@pytest.mark.parametrize("header", [b"", b"x", TRACEPARENT + b"\r\nX: 1", TRACEPARENT.upper()])
+def test_a_traceparent_of_another_form_is_dropped(header: bytes) -> None:
+    assert traceparent_of(delivery(headers=(("traceparent", header),))) == ""
+
+
+def test_a_subscriber_flow_takes_every_record() -> None:
+    assert takes(SUBSCRIBER, delivery())
+
+
+def test_a_publisher_flow_takes_live_successes_of_its_version() -> None:
+    assert takes(PUBLISHER, delivery(headers=COMPLETION))
+    assert takes(PUBLISHER, delivery(headers=with_header(COMPLETION, "ef-position", b"7")))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ef-status", b"failed"),
+        ("ef-mode", b"test"),
+        ("ef-version", b"1.2.4"),
+        ("ef-position", b"6"),
+        ("ef-position", b""),
+        ("ef-position", b"many"),
+    ],
+)
+def test_a_publisher_flow_passes_over_other_completions(name: str, value: bytes) -> None:
+    assert not takes(PUBLISHER, delivery(headers=with_header(COMPLETION, name, value)))
+
+
+def test_a_record_that_is_no_completion_is_passed_over() -> None:
+    assert not takes(PUBLISHER, delivery())
+
+
+def test_a_flow_without_a_version_takes_completions_of_every_version() -> None:
+    chain = replace(
+        PUBLISHER,
+        kind=FlowKind.CHAIN,
+        version="",
+        target=AlgorithmTargetSpec(algorithm=ALGORITHM, version="2.0.0"),
+    )
+    assert takes(chain, delivery(headers=with_header(COMPLETION, "ef-version", b"9.9.9")))
