@@ -1,0 +1,123 @@
+"""The topics of our own Kafka that a router needs, made before it starts.
+
+Faust does not declare them (`topic_allow_declare=False`): a topic with the wrong number of
+partitions would silently change which shard a flow has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from kernel.backoff import delay_s
+from kernel.errors import StateForbids
+
+from router.application.shards import CONTROL_TOPIC, SHARDS
+
+WORKERS_TOPIC = "router.workers"
+DEAD_LETTERS_TOPIC = "dead-letters"
+
+MESSAGE_BYTES_MAX = 24 * 1024 * 1024
+HOUR_MS = 3_600_000
+REQUEST_TIMEOUT_MS = 10_000
+RETRY_FIRST_S = 0.2
+RETRY_LONGEST_S = 5.0
+REPLICATION_MAX = 3
+"""Copies of each partition, or as many as there are brokers. aiokafka 0.14 speaks CreateTopics up
+to v3, in which the cluster's own default cannot be asked for."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InternalTopic:
+    """A topic and what it needs. `config` is Kafka's topic configuration."""
+
+    name: str
+    partitions: int
+    partitions_fixed: bool = False
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+TOPICS = (
+    InternalTopic(
+        name=CONTROL_TOPIC,
+        partitions=SHARDS,
+        partitions_fixed=True,
+        config={"retention.ms": str(HOUR_MS), "segment.ms": str(HOUR_MS)},
+    ),
+    InternalTopic(
+        name=WORKERS_TOPIC,
+        partitions=1,
+        partitions_fixed=True,
+        config={
+            "cleanup.policy": "compact,delete",
+            "retention.ms": str(HOUR_MS),
+            "segment.ms": str(HOUR_MS),
+            "min.cleanable.dirty.ratio": "0.1",
+            "message.timestamp.type": "LogAppendTime",
+        },
+    ),
+    InternalTopic(name=DEAD_LETTERS_TOPIC, partitions=8, config={"retention.ms": "-1"}),
+)
+
+
+async def ensure_internal_topics(bootstrap_servers: str) -> None:
+    """Make the topics that are missing; return when all exist. Waits for Kafka as long as it takes.
+
+    Any number of workers may call it at the same time. Raises StateForbids when a topic exists with
+    a number of partitions that the router cannot work with: a person has to act.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            await _ensure_once(bootstrap_servers)
+        except KafkaError as error:
+            wait_s = delay_s(
+                attempt, first_s=RETRY_FIRST_S, longest_s=RETRY_LONGEST_S, random=random.random
+            )
+            _log.warning("internal topics cannot be made yet: %s: %s", type(error).__name__, error)
+            await asyncio.sleep(wait_s)
+        else:
+            return
+
+
+async def _ensure_once(bootstrap_servers: str) -> None:
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS
+    )
+    try:
+        await admin.start()
+        cluster = await admin.describe_cluster()
+        copies = max(1, min(REPLICATION_MAX, len(cluster["brokers"])))
+        answer = await admin.create_topics([_new_topic(topic, copies) for topic in TOPICS])
+        for name, code, *reason in answer.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise for_code(code)(f"{name}: {reason}")
+        await _require_partitions(admin)
+    finally:
+        await admin.close()
+
+
+def _new_topic(topic: InternalTopic, copies: int) -> NewTopic:
+    config = {"max.message.bytes": str(MESSAGE_BYTES_MAX), **topic.config}
+    return NewTopic(topic.name, topic.partitions, copies, topic_configs=config)
+
+
+async def _require_partitions(admin: AIOKafkaAdminClient) -> None:
+    fixed = {topic.name: topic.partitions for topic in TOPICS if topic.partitions_fixed}
+    for found in await admin.describe_topics(list(fixed)):
+        if found["error_code"]:
+            raise for_code(found["error_code"])(f"{found['topic']} is not there yet")
+        name, have = found["topic"], len(found["partitions"])
+        if have != fixed[name]:
+            raise StateForbids(
+                f"The topic {name} has {have} partitions and must have {fixed[name]}: "
+                "stop all routers, delete it, and start them again."
+            )

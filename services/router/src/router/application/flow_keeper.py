@@ -1,0 +1,207 @@
+"""Keeps one flow as it is wanted: one task that starts, restarts, drains and stops its pump.
+
+                want(spec)                 pump raises
+    idle ────────────────▶ running ─────────────────────▶ waiting (backoff) ──▶ running
+                             │  want(other spec)
+                             ├──────────────────▶ draining ──▶ running with the other spec
+                             │  want(None)
+                             └──────────────────▶ draining ──▶ ended
+
+Every flow has a task of its own, so a customer's cluster that answers slowly or never delays
+nothing but its own flows. At most one pump of a flow runs at a time: the next is made when the last
+one has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from kernel.backoff import delay_s
+from kernel.errors import EventflowsError
+
+from router.domain.flow_spec import FlowSpec
+from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
+from router.ports import Clock, Random
+
+RESTART_FIRST_S = 0.5
+RESTART_LONGEST_S = 30.0
+STOP_SLACK_S = 5.0
+"""A pump bounds its own stop by the grace time; this is for one that does not keep its word."""
+ERROR_CHARACTERS_MAX = 500
+
+_log = logging.getLogger(__name__)
+
+
+class RunningPump(Protocol):
+    """The part of `application.pump.Pump` that a keeper uses."""
+
+    async def run(self) -> None:
+        """Deliver until `stop`, or until a person has to act (state `failed`)."""
+        ...
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Drain within `grace_s`, commit, close. Harmless twice."""
+        ...
+
+    def status(self) -> PumpStatus:
+        """What the flow is doing now."""
+        ...
+
+
+OpenPump = Callable[[FlowSpec], Awaitable[RunningPump]]
+"""Makes the pump of a spec: reads credentials, connects nothing. Raises EventflowsError."""
+
+
+class FlowKeeper:
+    """Owner of one flow's pump. `run` ends once nothing is wanted and the pump has ended."""
+
+    def __init__(
+        self, spec: FlowSpec, *, open_pump: OpenPump, clock: Clock, random: Random, grace_s: float
+    ) -> None:
+        self.flow_id = spec.flow_id
+        self._wanted: FlowSpec | None = spec
+        self._open_pump = open_pump
+        self._clock = clock
+        self._random = random
+        self._grace_s = grace_s
+        self._changed = asyncio.Event()
+        self._pump: RunningPump | None = None
+        self._state: tuple[PumpState, str, datetime] = (PumpState.STARTING, "", clock.now())
+        self._started_s = clock.monotonic_s()
+        self._failures = 0
+        self.ended = False
+
+    def want(self, spec: FlowSpec | None) -> None:
+        """From now on the flow shall run with `spec`, or not at all. Nothing happens if it does.
+
+        Must not be called once `ended` is set: make a new keeper.
+        """
+        if not same_flow(spec, self._wanted):
+            self._wanted = spec
+            self._changed.set()
+
+    @property
+    def wanted(self) -> FlowSpec | None:
+        """What was wanted last."""
+        return self._wanted
+
+    def status(self) -> PumpStatus:
+        """The pump's own words while there is one, else what the keeper is waiting for."""
+        if self._pump is not None:
+            return self._pump.status()
+        state, reason, since = self._state
+        return PumpStatus(
+            flow_id=self.flow_id,
+            state=state,
+            reason=reason,
+            since=since,
+            last_progress=None,
+            lag_records=LAG_UNKNOWN,
+            in_flight=0,
+            settled_total=0,
+            dead_lettered_total=0,
+            retries_total=0,
+            partitions=0,
+        )
+
+    async def run(self) -> None:
+        """Keep the flow as wanted until nothing is wanted. Raises only CancelledError."""
+        while (spec := self._wanted) is not None:
+            self._changed.clear()
+            self._enter(PumpState.STARTING)
+            self._started_s = self._clock.monotonic_s()
+            delivering = asyncio.create_task(self._deliver(spec), name=f"pump {self.flow_id}")
+            try:
+                await self._until_changed(delivering)
+                await self._drain(delivering)
+            except asyncio.CancelledError:
+                delivering.cancel()
+                raise
+            await self._after(delivering)
+        self._enter(PumpState.STOPPED)
+        self.ended = True
+
+    async def _deliver(self, spec: FlowSpec) -> None:
+        pump = await self._open_pump(spec)
+        self._pump = pump
+        await pump.run()
+
+    async def _until_changed(self, delivering: asyncio.Task[None]) -> None:
+        """Return when something else is wanted, or the pump raised."""
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait({delivering, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if delivering.done() and not delivering.cancelled() and delivering.exception() is None:
+                # It ended by itself, without an error: a person has to act. Keep its words.
+                await changed
+        finally:
+            changed.cancel()
+
+    async def _drain(self, delivering: asyncio.Task[None]) -> None:
+        """End the pump within its grace time; cancel it if it does not keep to that."""
+        pump = self._pump
+        try:
+            async with asyncio.timeout(self._grace_s + STOP_SLACK_S):
+                if pump is None:
+                    delivering.cancel()
+                else:
+                    await pump.stop(grace_s=self._grace_s)
+                await asyncio.wait({delivering})
+        except TimeoutError:
+            _log.error("the pump did not stop in time and is cancelled", extra=self._names())
+        except Exception:  # noqa: BLE001  a pump's mistake must not end the keeper of the flow
+            _log.exception("the pump's stop failed", extra=self._names())
+        finally:
+            delivering.cancel()
+            await asyncio.wait({delivering}, timeout=STOP_SLACK_S)
+
+    async def _after(self, delivering: asyncio.Task[None]) -> None:
+        """Forget the pump; after an error wait before the next one, or until something changes."""
+        self._pump = None
+        error = None
+        if delivering.done() and not delivering.cancelled():
+            error = delivering.exception()
+        ran_long = self._clock.monotonic_s() - self._started_s > RESTART_LONGEST_S
+        if error is None or ran_long:
+            self._failures = 0
+        if error is None:
+            return
+        self._failures += 1
+        wait_s = delay_s(
+            self._failures,
+            first_s=RESTART_FIRST_S,
+            longest_s=RESTART_LONGEST_S,
+            random=lambda: self._random.uniform(0.0, 1.0),
+        )
+        if isinstance(error, EventflowsError):
+            reason = error.message
+            _log.warning("the flow cannot start: %s", reason, extra=self._names())
+        else:
+            reason = f"the pump failed with {type(error).__name__}; see the worker's log"
+            _log.error("the pump failed", exc_info=error, extra=self._names())
+        self._enter(PumpState.BACKING_OFF, reason[:ERROR_CHARACTERS_MAX])
+        waiting = asyncio.create_task(self._clock.sleep(wait_s))
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait({waiting, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            changed.cancel()
+
+    def _enter(self, state: PumpState, reason: str = "") -> None:
+        self._state = (state, reason, self._clock.now())
+
+    def _names(self) -> dict[str, str]:
+        return {"flow_id": self.flow_id}
+
+
+def same_flow(one: FlowSpec | None, other: FlowSpec | None) -> bool:
+    """Do both specs ask for the same? The position at which a spec was derived does not count."""
+    if one is None or other is None:
+        return one is other
+    return replace(one, registry_position=0) == replace(other, registry_position=0)

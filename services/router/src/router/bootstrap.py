@@ -1,0 +1,284 @@
+"""Puts a worker together: alone names adapters; one AsyncExitStack owns all lifetimes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientSession
+from catalog.follow import CatalogFollower
+from eventflows.router.v1 import router_pb2
+from eventflows.router.v1.router_pb2_grpc import add_RouterServicer_to_server
+from prometheus_client import CollectorRegistry
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from servicekit.identity import Identities, ServiceToken
+from servicekit.metrics import serve_metrics
+from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
+
+from router.adapters import kafka_probe
+from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters.internal_topics import ensure_internal_topics
+from router.adapters.kafka_dead_letters import KafkaDeadLetters
+from router.adapters.kafka_producers import KafkaProducers
+from router.adapters.kafka_source import KafkaSource
+from router.adapters.kafka_target import KafkaTarget
+from router.adapters.registry_credentials import RegistryCredentials
+from router.adapters.router_peers import RouterPeers
+from router.adapters.system_clock import SystemClock
+from router.adapters.worker_directory import WorkerDirectory
+from router.application.connections import Connections
+from router.application.flow_status import FlowStatusQuery
+from router.application.limits import PumpLimits
+from router.application.plans import FlowPlans
+from router.application.pump import Pump
+from router.application.shards import ShardOwnership, shard_of
+from router.application.supervisor import Supervisor, by_state
+from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec
+from router.domain.kafka_connection import KafkaConnection
+from router.entrypoints.faust_app import Part, WorkerConfig, WorkerHooks
+from router.entrypoints.metrics import WorkerMetrics, WorkerSnapshot
+from router.entrypoints.rpc import RouterRpc
+from router.ports import Target
+from router.settings import RouterSettings
+
+
+class PumpFactory:
+    """Makes the pump of a spec, with the credentials of this moment."""
+
+    def __init__(
+        self,
+        *,
+        connections: Connections,
+        producers: KafkaProducers,
+        session: ClientSession,
+        runner_url: str,
+        token: ServiceToken,
+        ownership: ShardOwnership,
+    ) -> None:
+        self._connections = connections
+        self._producers = producers
+        self._session = session
+        self._runner_url = runner_url
+        self._token = token.authorization.removeprefix("Bearer ")
+        self._ownership = ownership
+        self._clock = SystemClock()
+
+    async def __call__(self, spec: FlowSpec) -> Pump:
+        """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
+        resolve = self._connections.resolve
+        source = await resolve(spec.source.connection_id)
+        internal = await resolve(INTERNAL_CONNECTION)
+        dead_letter_id = spec.dead_letter_connection_id
+        dead_letters = None if dead_letter_id is None else await resolve(dead_letter_id)
+        target = await self._target(spec)
+        shard = shard_of(spec.flow_id)
+        return Pump(
+            spec,
+            source=KafkaSource(spec, connection=source, clock=self._clock),
+            target=target,
+            dead_letters=KafkaDeadLetters(
+                spec, own=dead_letters, internal=internal, producers=self._producers
+            ),
+            clock=self._clock,
+            random=random.SystemRandom(),
+            limits=PumpLimits(),
+            fence=lambda: shard in self._ownership.owned,
+        )
+
+    async def _target(self, spec: FlowSpec) -> Target:
+        if isinstance(spec.target, AlgorithmTargetSpec):
+            return AlgorithmTarget(
+                spec, session=self._session, runner_url=self._runner_url, token=self._token
+            )
+        connection = await self._connections.resolve(spec.target.connection_id)
+        return KafkaTarget(spec, connection=connection, producers=self._producers)
+
+
+class _Readiness:
+    """Lets gRPC's health say SERVING once the catalog has been read."""
+
+    def __init__(self, follower: CatalogFollower, server: RpcServer) -> None:
+        self._follower = follower
+        self._server = server
+
+    async def run(self) -> None:
+        await self._follower.caught_up.wait()
+        await self._server.set_serving(True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """A worker that is put together and not started. `parts` run for as long as it lives."""
+
+    settings: RouterSettings
+    config: WorkerConfig
+    ownership: ShardOwnership
+    supervisor: Supervisor
+    directory: WorkerDirectory
+    follower: CatalogFollower
+    metrics: WorkerMetrics
+    rpc: RpcServer
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """In the order of their start."""
+        return {
+            "catalog follower": self.follower,
+            "worker directory": self.directory,
+            "supervisor": self.supervisor,
+            "readiness": _Readiness(self.follower, self.rpc),
+        }
+
+    @property
+    def hooks(self) -> WorkerHooks:
+        """What Faust's timers and the health page call."""
+        return WorkerHooks(announce=self.announce, health=self.health)
+
+    async def prepare(self) -> None:
+        """Make the internal topics; waits for Kafka as long as it takes."""
+        await ensure_internal_topics(self.settings.kafka_servers)
+
+    async def announce(self) -> None:
+        """Tell the other workers and Prometheus how things stand. Raises Unavailable."""
+        self.metrics.publish(self._snapshot())
+        await self.directory.announce(self.ownership.owned)
+
+    async def drain(self) -> None:
+        """Hand over: end every flow, then tell the others. Harmless twice."""
+        await self.supervisor.stop()
+        self.ownership.release()
+        await self.directory.leave()
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        """Ready, and the health page's JSON. Ready: a confirmed member with a fresh catalog."""
+        staleness_s = self.follower.staleness_s()
+        fresh = staleness_s <= self.settings.catalog_stale_max_s
+        caught_up = self.follower.caught_up.is_set()
+        ready = self.ownership.joined and caught_up and fresh
+        return ready, {
+            "ready": ready,
+            "worker": self.config.worker_id,
+            "member": self.ownership.joined,
+            "shards": sorted(self.ownership.owned),
+            "flows": by_state(self.supervisor.statuses(), self.supervisor.blocked()),
+            "catalog": {
+                "caught_up": caught_up,
+                "position": self.follower.catalog.position,
+                "staleness_s": None if math.isinf(staleness_s) else round(staleness_s, 3),
+            },
+        }
+
+    def _snapshot(self) -> WorkerSnapshot:
+        flows, blocked = self.supervisor.statuses(), self.supervisor.blocked()
+        return WorkerSnapshot(
+            flows=flows,
+            flows_by_state=by_state(flows, blocked),
+            owned_shards=len(self.ownership.owned),
+            catalog_staleness_s=self.follower.staleness_s(),
+            catalog_position=self.follower.catalog.position,
+        )
+
+
+@asynccontextmanager
+async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
+    """A worker with everything that it holds open. Raises SettingsError for files and addresses."""
+    worker_id = settings.worker_name()
+    token = ServiceToken.load(settings.service_token_file)
+    identities = Identities.load(settings.identities_file)
+    clock = SystemClock()
+    ownership = ShardOwnership(monotonic_s=clock.monotonic_s)
+    metrics = WorkerMetrics()
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        await enter(serve_metrics(settings.metrics_listen, registry=_registry(metrics)))
+        registry = await enter(rpc_channel(settings.registry_address, token))
+        follower = CatalogFollower(registry)
+        connections = Connections(
+            feed=follower,
+            credentials=RegistryCredentials(registry),
+            internal=_internal(settings),
+            probe=kafka_probe,
+        )
+        producers = KafkaProducers(client_id=worker_id)
+        stack.push_async_callback(producers.close)
+        plans = FlowPlans(
+            follower, group_prefix=settings.group_prefix, is_complete=follower.caught_up.is_set
+        )
+        supervisor = Supervisor(
+            plans=plans,
+            ownership=ownership,
+            open_pump=PumpFactory(
+                connections=connections,
+                producers=producers,
+                session=await enter(runner_session()),
+                runner_url=settings.runner_url,
+                token=token,
+                ownership=ownership,
+            ),
+            clock=clock,
+            random=random.SystemRandom(),
+        )
+        peers = RouterPeers(token)
+        stack.push_async_callback(peers.close)
+        # The directory needs the address that rpc_listen became, the servicer needs the directory.
+        directory = WorkerDirectory(
+            bootstrap_servers=settings.kafka_servers, worker_id=worker_id, clock=clock
+        )
+        flow_status = FlowStatusQuery(
+            worker_id=worker_id, local=supervisor, known=plans, workers=directory, peers=peers
+        )
+        rpc = await enter(_rpc_server(settings, identities, connections, flow_status))
+        directory.address = settings.rpc_address(rpc.address)
+        stack.push_async_callback(directory.leave)
+        yield Router(
+            settings=settings,
+            config=WorkerConfig(
+                worker_id=worker_id,
+                group_id=f"{settings.group_prefix}-router",
+                bootstrap_servers=settings.kafka_bootstrap_servers,
+                web_listen=settings.web_listen,
+                data_dir=settings.data_dir,
+            ),
+            ownership=ownership,
+            supervisor=supervisor,
+            directory=directory,
+            follower=follower,
+            metrics=metrics,
+            rpc=rpc,
+        )
+
+
+def _rpc_server(
+    settings: RouterSettings,
+    identities: Identities,
+    connections: Connections,
+    flow_status: FlowStatusQuery,
+) -> RpcServer:
+    service = RpcService(
+        router_pb2.DESCRIPTOR.services_by_name["Router"],
+        add_RouterServicer_to_server,
+        RouterRpc(connections=connections, flow_status=flow_status),
+    )
+    return rpc_server(
+        listen=settings.rpc_listen, identities=identities, services=[service], serving=False
+    )
+
+
+def _internal(settings: RouterSettings) -> KafkaConnection:
+    return KafkaConnection(
+        connection_id=INTERNAL_CONNECTION,
+        bootstrap_servers=tuple(str(server) for server in settings.kafka_bootstrap_servers),
+    )
+
+
+def _registry(metrics: WorkerMetrics) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

@@ -1,0 +1,1 @@
+"""What the outside world reaches: the Faust worker and the RPCs."""

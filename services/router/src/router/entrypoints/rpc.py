@@ -1,0 +1,113 @@
+"""router.v1: the live questions. Every worker answers all of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from eventflows.router.v1 import router_pb2
+from eventflows.router.v1.router_pb2_grpc import RouterServicer
+from google.protobuf.timestamp_pb2 import Timestamp
+from kernel.errors import InvalidInput, StateForbids
+
+from router.application.connections import PROBE_MAX_S, Connections
+from router.application.flow_status import FLOW_IDS_MAX, FlowStatusQuery
+from router.domain.flow_report import FlowReport, ReportState
+
+ID_CHARACTERS_MAX = 128
+NO_ANSWER = f"the cluster did not answer within {PROBE_MAX_S:g} s; check addresses and firewalls"
+
+_STATES = {
+    ReportState.UNKNOWN: router_pb2.FLOW_STATE_UNSPECIFIED,
+    ReportState.STARTING: router_pb2.FLOW_STATE_STARTING,
+    ReportState.RUNNING: router_pb2.FLOW_STATE_RUNNING,
+    ReportState.BACKING_OFF: router_pb2.FLOW_STATE_BACKING_OFF,
+    ReportState.DRAINING: router_pb2.FLOW_STATE_DRAINING,
+    ReportState.STOPPED: router_pb2.FLOW_STATE_STOPPED,
+    ReportState.FAILED: router_pb2.FLOW_STATE_FAILED,
+    ReportState.BLOCKED: router_pb2.FLOW_STATE_BLOCKED,
+}
+
+
+class RouterRpc(RouterServicer):
+    """The servicer. Errors of `kernel.errors` become statuses in servicekit's interceptor."""
+
+    def __init__(self, *, connections: Connections, flow_status: FlowStatusQuery) -> None:
+        self._connections = connections
+        self._flow_status = flow_status
+
+    async def TestConnection(  # noqa: N802
+        self, request: router_pb2.TestConnectionRequest, context: Any
+    ) -> router_pb2.TestConnectionResponse:
+        """Raises NotFound, InvalidInput, Unavailable."""
+        try:
+            report = await self._connections.test(_checked_id(request.connection_id))
+        except TimeoutError:
+            return router_pb2.TestConnectionResponse(problem=NO_ANSWER, duration_s=PROBE_MAX_S)
+        return router_pb2.TestConnectionResponse(
+            connected=report.connected,
+            problem=report.problem,
+            brokers=report.brokers,
+            topics=report.topics,
+            duration_s=report.duration_s,
+        )
+
+    async def ListTopics(  # noqa: N802
+        self, request: router_pb2.ListTopicsRequest, context: Any
+    ) -> router_pb2.ListTopicsResponse:
+        """Raises NotFound, InvalidInput, StateForbids with the cause, Unavailable."""
+        try:
+            topics = await self._connections.topics(_checked_id(request.connection_id))
+        except TimeoutError as error:
+            raise StateForbids(NO_ANSWER) from error
+        return router_pb2.ListTopicsResponse(
+            topics=[router_pb2.Topic(name=one.name, partitions=one.partitions) for one in topics]
+        )
+
+    async def GetFlowStatus(  # noqa: N802
+        self, request: router_pb2.GetFlowStatusRequest, context: Any
+    ) -> router_pb2.GetFlowStatusResponse:
+        """Raises InvalidInput. A flow that does not exist is left out."""
+        if len(request.flow_ids) > FLOW_IDS_MAX:
+            raise InvalidInput(f"Ask for at most {FLOW_IDS_MAX} flows at once, or for all.")
+        flow_ids = [_checked_id(flow_id) for flow_id in request.flow_ids]
+        if request.local_only:
+            answer = self._flow_status.own(flow_ids)
+        else:
+            answer = await self._flow_status.everywhere(flow_ids)
+        return router_pb2.GetFlowStatusResponse(
+            flows=[message_of(report) for report in answer.flows],
+            unreachable_workers=answer.unreachable_workers,
+        )
+
+
+def message_of(report: FlowReport) -> router_pb2.FlowStatus:
+    """A report as the message of router.v1."""
+    return router_pb2.FlowStatus(
+        flow_id=report.flow_id,
+        state=_STATES[report.state],
+        reason=report.reason,
+        since=_timestamp(report.since),
+        last_progress=_timestamp(report.last_progress),
+        worker=report.worker,
+        lag_records=report.lag_records,
+        in_flight=report.in_flight,
+        settled_total=report.settled_total,
+        dead_lettered_total=report.dead_lettered_total,
+        retries_total=report.retries_total,
+        partitions=report.partitions,
+    )
+
+
+def _timestamp(time: datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def _checked_id(text: str) -> str:
+    if not 0 < len(text) <= ID_CHARACTERS_MAX or not text.isprintable():
+        raise InvalidInput(f"An id is 1 to {ID_CHARACTERS_MAX} printable characters.")
+    return text

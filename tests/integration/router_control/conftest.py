@@ -1,0 +1,143 @@
+"""Router workers as processes, on a Kafka of their own and a registry that tells what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from devstack import Kafka
+from devstack.ports import free_ports
+from devstack.service import Service, answers_http
+from servicekit.identity import IdentityFiles, Identities, ServiceToken, create_identities
+
+from tests.support.http import get_json, get_text
+from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
+
+POLL_S = 0.05
+WAIT_S = 30.0
+_prefixes = count(1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One router worker process and its addresses."""
+
+    name: str
+    service: Service
+    rpc: str
+    web: str
+    metrics: str
+
+    async def health(self) -> dict[str, Any]:
+        """The health page's JSON, ready or not."""
+        content = await get_json(f"http://{self.web}/health")
+        assert isinstance(content, dict)
+        return content
+
+    async def metrics_text(self) -> str:
+        """The Prometheus page."""
+        return await get_text(f"http://{self.metrics}/metrics")
+
+    async def until(
+        self, holds: Callable[[dict[str, Any]], bool], *, timeout_s: float = WAIT_S
+    ) -> dict[str, Any]:
+        """Wait until the health page satisfies `holds`."""
+        seen: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    seen = await self.health()
+                    if holds(seen):
+                        return seen
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} got no further than {seen}") from None
+
+
+@dataclass(slots=True, kw_only=True)
+class Routers:
+    """Starts workers of one cluster."""
+
+    kafka: Kafka
+    registry: ScriptedRegistry
+    identities: IdentityFiles
+    folder: Path
+    group_prefix: str
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def gateway_token(self) -> ServiceToken:
+        """What the gateway proves itself with."""
+        return ServiceToken.load(self.identities.tokens["gateway"])
+
+    def spawn(self, name: str, **settings: str) -> Worker:
+        """A worker process, not waited for."""
+        rpc, web, metrics = (f"127.0.0.1:{port}" for port in free_ports(3))
+        service = Service(
+            "router",
+            name=name,
+            settings={
+                "registry_address": self.registry.address,
+                "runner_url": "http://127.0.0.1:9",
+                "kafka_bootstrap_servers": self.kafka.bootstrap_servers,
+                "rpc_listen": rpc,
+                "web_listen": web,
+                "data_dir": str(self.folder / name),
+                "group_prefix": self.group_prefix,
+                "service_token_file": str(self.identities.tokens["router"]),
+                "identities_file": str(self.identities.identities),
+                "metrics_listen": metrics,
+                "worker_id": name,
+                **settings,
+            },
+            log_path=self.folder / f"{name}.log",
+            probe=answers_http(f"http://{web}/health"),
+        )
+        worker = Worker(name=name, service=service, rpc=rpc, web=web, metrics=metrics)
+        self.workers.append(worker)
+        service.spawn()
+        return worker
+
+    async def start(self, name: str, **settings: str) -> Worker:
+        """A worker that is ready."""
+        worker = self.spawn(name, **settings)
+        await worker.service.ready(timeout_s=WAIT_S)
+        return worker
+
+
+@pytest.fixture(scope="session")
+def identity_files(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
+    """Tokens of all roles."""
+    return create_identities(tmp_path_factory.mktemp("identities"))
+
+
+@pytest_asyncio.fixture
+async def registry(identity_files: IdentityFiles) -> AsyncIterator[ScriptedRegistry]:
+    """A registry with an empty log."""
+    async with scripted_registry(Identities.load(identity_files.identities)) as scripted:
+        yield scripted
+
+
+@pytest_asyncio.fixture
+async def routers(
+    kafka: Kafka, registry: ScriptedRegistry, identity_files: IdentityFiles, tmp_path: Path
+) -> AsyncIterator[Routers]:
+    """No worker yet; all that the test starts are killed after it. A group of its own."""
+    cluster = Routers(
+        kafka=kafka,
+        registry=registry,
+        identities=identity_files,
+        folder=tmp_path,
+        group_prefix=f"test{next(_prefixes)}",
+    )
+    try:
+        yield cluster
+    finally:
+        for worker in cluster.workers:
+            worker.service.kill()
