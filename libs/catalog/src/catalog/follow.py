@@ -21,7 +21,7 @@ import logging
 import math
 import random as random_numbers
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import grpc.aio
 from eventflows.registry.v1 import registry_pb2
@@ -98,7 +98,7 @@ class CatalogFollower:
                 f"(it is at {self.catalog.position}): read again later"
             ) from error
 
-    async def changes(self, *, after_position: int = 0) -> AsyncIterator[int]:
+    async def changes(self, *, after_position: int = 0) -> AsyncGenerator[int, None]:
         """The catalog's position, each time that it is above the one yielded before.
 
         A slow reader gets the newest position only, so nothing queues up. The first comes at once

@@ -1,0 +1,549 @@
+"""The follower against a real gRPC server whose Watch does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from catalog.codec import recorded_to_message
+from catalog.errors import LogReplaced, UnknownEvent
+from catalog.events import RecordedEvent
+from catalog.follow import CatalogFollower
+from eventflows.events.v1 import events_pb2
+from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
+from kernel.errors import TimedOut
+from servicekit.identity import ServiceToken
+from servicekit.rpc import rpc_channel
+
+from tests.support.event_log import EventLog
+
+WAIT_S = 5.0
+SILENCE_MAX_S = 0.1
+TOKEN = "a token of this test"
+
+Batch = registry_pb2.WatchBatch
+
+
+@dataclass
+class Call:
+    """One Watch call as the server sees it: the test sends batches, then ends or breaks it."""
+
+    after_position: int
+    authorization: str
+    to_send: asyncio.Queue[Batch | grpc.StatusCode | None] = field(default_factory=asyncio.Queue)
+
+    def send(self, *batches: Batch) -> None:
+        for batch in batches:
+            self.to_send.put_nowait(batch)
+
+    def fail(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        self.to_send.put_nowait(code)
+
+    def end(self) -> None:
+        self.to_send.put_nowait(None)
+
+
+class ScriptedRegistry(registry_pb2_grpc.RegistryServicer):
+    """GetHead and Watch only; every Watch call is handed to the test."""
+
+    def __init__(self) -> None:
+        self.head_position = 0
+        self.heads_refused = 0
+        self.address = ""
+        self.calls: asyncio.Queue[Call] = asyncio.Queue()
+
+    async def GetHead(self, request: Any, context: Any) -> registry_pb2.Head:  # noqa: N802
+        if self.heads_refused:
+            self.heads_refused -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        return registry_pb2.Head(position=self.head_position)
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Batch]:  # noqa: N802
+        metadata = dict(context.invocation_metadata())
+        call = Call(request.after_position, str(metadata.get("authorization", "")))
+        self.calls.put_nowait(call)
+        while (what := await call.to_send.get()) is not None:
+            if isinstance(what, grpc.StatusCode):
+                await context.abort(what, "as the test says")
+            else:
+                self.head_position = max(self.head_position, what.head_position)
+                yield what
+
+    async def call(self) -> Call:
+        """The next Watch call."""
+        async with asyncio.timeout(WAIT_S):
+            return await self.calls.get()
+
+
+class FakeClock:
+    """Seconds that go on when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def log() -> EventLog:
+    log = EventLog()
+    for number in range(1, 10):
+        log.account(f"account{number}")
+    return log
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+async def serve(registry: ScriptedRegistry, address: str) -> grpc.aio.Server:
+    """A started server for the registry, which then knows its address."""
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    registry_pb2_grpc.add_RegistryServicer_to_server(registry, server)
+    registry.address = f"127.0.0.1:{server.add_insecure_port(address)}"
+    await server.start()
+    return server
+
+
+@pytest_asyncio.fixture
+async def registry() -> AsyncIterator[ScriptedRegistry]:
+    registry = ScriptedRegistry()  # type: ignore[abstract]
+    server = await serve(registry, "127.0.0.1:0")
+    yield registry
+    await server.stop(None)
+
+
+@pytest_asyncio.fixture
+async def channel(registry: ScriptedRegistry) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(registry.address) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def running(follower: CatalogFollower) -> AsyncIterator[asyncio.Task[None]]:
+    """The follower's `run` for as long as the block takes."""
+    task = asyncio.create_task(follower.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, LogReplaced, UnknownEvent):
+            await task
+
+
+def following(
+    channel: grpc.aio.Channel,
+    clock: Callable[[], float],
+    *,
+    silence_max_s: float = WAIT_S,
+) -> CatalogFollower:
+    """A follower that reconnects without waiting."""
+    return CatalogFollower(
+        channel, TOKEN, clock=clock, random=lambda: 0.0, silence_max_s=silence_max_s
+    )
+
+
+def batch(recorded: Iterable[RecordedEvent], *, head: int, start: int | None = None) -> Batch:
+    """These events as one batch; from the position before the first unless `start` says another."""
+    events = [recorded_to_message(one) for one in recorded]
+    return Batch(
+        from_position=events[0].position - 1 if start is None else start,
+        to_position=events[-1].position,
+        head_position=head,
+        events=events,
+    )
+
+
+def heartbeat(position: int) -> Batch:
+    return Batch(from_position=position, to_position=position, head_position=position)
+
+
+# ---- the normal way ------------------------------------------------------------------------------
+
+
+async def test_the_log_is_read_from_its_beginning_and_then_live(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    registry.head_position = 3
+    follower = following(channel, clock)
+    async with running(follower):
+        call = await registry.call()
+        assert call.after_position == 0
+        call.send(batch(log.recorded[:2], head=3), batch(log.recorded[2:3], head=3), heartbeat(3))
+        await follower.wait_for(3, timeout_s=WAIT_S)
+        call.send(batch(log.recorded[3:5], head=5))
+        await follower.wait_for(5, timeout_s=WAIT_S)
+        assert follower.catalog.account_named("account5") is not None
+        assert follower.head_position == 5
+
+
+async def test_every_call_carries_the_bearer_token(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    async with running(following(channel, clock)):
+        assert (await registry.call()).authorization == f"Bearer {TOKEN}"
+
+
+async def test_caught_up_is_the_head_that_the_first_connect_saw(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    registry.head_position = 4
+    follower = following(channel, clock)
+    async with running(follower):
+        call = await registry.call()
+        call.send(batch(log.recorded[:3], head=9))
+        await follower.wait_for(3, timeout_s=WAIT_S)
+        assert not follower.caught_up.is_set()
+        call.send(batch(log.recorded[3:4], head=9))
+        async with asyncio.timeout(WAIT_S):
+            await follower.caught_up.wait()
+        assert follower.catalog.position == 4
+
+
+async def test_an_empty_log_is_caught_up_at_once(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower):
+        async with asyncio.timeout(WAIT_S):
+            await follower.caught_up.wait()
+
+
+# ---- waiting and changes -------------------------------------------------------------------------
+
+
+async def test_waiting_for_a_position_that_does_not_come_times_out(
+    channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    with pytest.raises(TimedOut, match=r"position 7 within 0\.01 s \(it is at 0\)"):
+        await following(channel, clock).wait_for(7, timeout_s=0.01)
+
+
+async def test_waiting_for_what_is_there_already_returns_at_once(
+    channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    await following(channel, clock).wait_for(0, timeout_s=0.0)
+
+
+async def test_all_who_wait_are_told(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower):
+        call = await registry.call()
+        async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
+            for position in (1, 2, 2, 3):
+                group.create_task(follower.wait_for(position, timeout_s=WAIT_S))
+            for one in log.recorded[:3]:
+                call.send(batch([one], head=3))
+    assert follower.catalog.position == 3
+
+
+async def test_a_slow_reader_of_changes_gets_the_newest_position_only(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock)
+    changes = follower.changes()
+    async with running(follower), asyncio.timeout(WAIT_S):
+        call = await registry.call()
+        call.send(batch(log.recorded[:1], head=9))
+        assert await anext(changes) == 1
+        for one in log.recorded[1:6]:
+            call.send(batch([one], head=9))
+        await follower.wait_for(6, timeout_s=WAIT_S)
+        assert await anext(changes) == 6
+        call.send(heartbeat(6), batch(log.recorded[6:7], head=9))
+        assert await anext(changes) == 7
+    await changes.aclose()
+
+
+async def test_changes_begin_with_what_the_reader_has_not_seen(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower), asyncio.timeout(WAIT_S):
+        call = await registry.call()
+        call.send(batch(log.recorded[:2], head=2))
+        await follower.wait_for(2, timeout_s=WAIT_S)
+        assert await anext(follower.changes()) == 2
+        later = asyncio.create_task(follower.changes(after_position=2).__anext__())
+        call.send(batch(log.recorded[2:3], head=3))
+        assert await later == 3
+
+
+# ---- broken connections --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code",
+    [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAUTHENTICATED],
+)
+async def test_a_reconnect_goes_on_where_the_catalog_is(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    code: grpc.StatusCode,
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower):
+        first = await registry.call()
+        first.send(batch(log.recorded[:3], head=3))
+        first.fail(code)
+        second = await registry.call()
+        assert second.after_position == 3
+        second.send(batch(log.recorded[3:4], head=4))
+        await follower.wait_for(4, timeout_s=WAIT_S)
+    assert len(follower.catalog.accounts()) == 4
+
+
+async def test_an_ended_stream_is_taken_up_again(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    async with running(following(channel, clock)):
+        (await registry.call()).end()
+        await registry.call()
+
+
+async def test_a_registry_that_is_killed_and_comes_back_is_found_again(
+    clock: FakeClock, log: EventLog
+) -> None:
+    registry = ScriptedRegistry()  # type: ignore[abstract]
+    server = await serve(registry, "127.0.0.1:0")
+    options = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50))
+    async with grpc.aio.insecure_channel(registry.address, options=options) as channel:
+        follower = CatalogFollower(channel, clock=clock, random=lambda: 0.1)
+        async with running(follower):
+            (await registry.call()).send(batch(log.recorded[:1], head=1))
+            await follower.wait_for(1, timeout_s=WAIT_S)
+            await server.stop(None)
+            server = await serve(registry, registry.address)
+            call = await registry.call()
+            assert call.after_position == 1
+            call.send(batch(log.recorded[1:2], head=2))
+            await follower.wait_for(2, timeout_s=WAIT_S)
+    await server.stop(None)
+
+
+async def test_a_head_that_cannot_be_had_is_asked_for_again(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    registry.heads_refused = 3
+    async with running(following(channel, clock)):
+        await registry.call()
+    assert registry.heads_refused == 0
+
+
+async def test_a_channel_that_adds_token_and_trace_by_itself_does_as_well(
+    registry: ScriptedRegistry, clock: FakeClock, log: EventLog
+) -> None:
+    token = ServiceToken("0123456789abcdef0123456789abcdef")
+    async with rpc_channel(registry.address, token) as channel:
+        follower = CatalogFollower(
+            channel, clock=clock, random=lambda: 0.0, silence_max_s=SILENCE_MAX_S
+        )
+        async with running(follower):
+            first = await registry.call()
+            assert first.authorization == token.authorization
+            first.send(batch(log.recorded[:1], head=1))
+            second = await registry.call()  # after the silence
+            second.send(batch(log.recorded[1:2], head=2))
+            await follower.wait_for(2, timeout_s=WAIT_S)
+
+
+async def test_a_silent_registry_is_left_and_called_again(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock, silence_max_s=SILENCE_MAX_S)
+    async with running(follower):
+        first = await registry.call()
+        first.send(batch(log.recorded[:2], head=2))
+        second = await registry.call()  # nothing was sent any more, nothing failed
+        assert second.after_position == 2
+
+
+async def test_attempts_that_bring_nothing_back_off_further_and_further(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts: list[int] = []
+
+    def note(attempt: int, **_: object) -> float:
+        attempts.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr("catalog.follow.delay_s", note)
+    async with running(following(channel, clock)):
+        for _ in range(3):
+            (await registry.call()).fail()
+        good = await registry.call()
+        good.send(batch(log.recorded[:1], head=1))
+        good.fail()
+        (await registry.call()).fail()
+        await registry.call()
+    assert attempts == [1, 2, 3, 1, 2]
+
+
+# ---- batches that are refused --------------------------------------------------------------------
+
+
+def gap_before(log: EventLog) -> Batch:
+    return batch(log.recorded[3:5], head=9)
+
+
+def repeat(log: EventLog) -> Batch:
+    return batch(log.recorded[1:4], head=9)
+
+
+def hole_inside(log: EventLog) -> Batch:
+    return batch([log.recorded[2], log.recorded[4]], head=9)
+
+
+def fewer_than_told(log: EventLog) -> Batch:
+    told = batch(log.recorded[2:4], head=9)
+    told.to_position = 5
+    return told
+
+
+def beyond_the_head(log: EventLog) -> Batch:
+    return batch(log.recorded[2:5], head=4)
+
+
+def wrong_beginning(log: EventLog) -> Batch:
+    return batch(log.recorded[2:4], head=9, start=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [gap_before, repeat, hole_inside, fewer_than_told, beyond_the_head, wrong_beginning],
+)
+async def test_a_batch_that_does_not_follow_is_refused_as_a_whole(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    wrong: Callable[[EventLog], Batch],
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower):
+        first = await registry.call()
+        first.send(batch(log.recorded[:2], head=9), wrong(log))
+        second = await registry.call()
+        assert second.after_position == 2
+        assert follower.catalog.position == 2
+        second.send(batch(log.recorded[2:9], head=9))
+        await follower.wait_for(9, timeout_s=WAIT_S)
+    assert len(follower.catalog.accounts()) == 9
+
+
+async def test_a_refused_batch_does_not_make_the_catalog_fresh(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower):
+        first = await registry.call()
+        first.send(batch(log.recorded[:2], head=9))
+        await follower.wait_for(2, timeout_s=WAIT_S)
+        clock.now_s += 60
+        first.send(gap_before(log))
+        await registry.call()
+        assert follower.staleness_s() == 60
+
+
+# ---- what stops the service ----------------------------------------------------------------------
+
+
+async def test_a_log_that_is_shorter_than_what_was_read_stops_the_service(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    registry.head_position = 3
+    follower = following(channel, clock)
+    async with running(follower) as task:
+        first = await registry.call()
+        first.send(batch(log.recorded[:3], head=3))
+        await follower.wait_for(3, timeout_s=WAIT_S)
+        registry.head_position = 2
+        first.fail()
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(LogReplaced, match="ends at 2, but 3 was already applied"):
+                await task
+
+
+async def test_a_heartbeat_from_a_shorter_log_stops_the_service(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower) as task:
+        (await registry.call()).send(batch(log.recorded[:3], head=3), heartbeat(1))
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(LogReplaced):
+                await task
+
+
+async def test_an_event_of_a_newer_build_stops_the_service_before_it_is_applied(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower) as task:
+        newer = batch(log.recorded[:2], head=2)
+        newer.events[1].event.CopyFrom(events_pb2.Event())
+        (await registry.call()).send(newer)
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(UnknownEvent, match="upgrade this service"):
+                await task
+    assert follower.catalog.position == 0
+
+
+# ---- age -----------------------------------------------------------------------------------------
+
+
+async def test_before_the_first_batch_the_catalog_is_endlessly_stale(
+    channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    assert following(channel, clock).staleness_s() == math.inf
+
+
+async def test_staleness_grows_with_time_and_ends_with_a_batch_or_a_heartbeat(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    follower = following(channel, clock)
+    async with running(follower):
+        call = await registry.call()
+        call.send(batch(log.recorded[:1], head=1))
+        await follower.wait_for(1, timeout_s=WAIT_S)
+        assert follower.staleness_s() == 0
+        clock.now_s += 7.5
+        assert follower.staleness_s() == 7.5
+        call.send(heartbeat(1), batch(log.recorded[1:2], head=2))
+        await follower.wait_for(2, timeout_s=WAIT_S)
+        assert follower.staleness_s() == 0
+
+
+async def test_a_heartbeat_alone_makes_the_catalog_fresh(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    taken = asyncio.Event()
+
+    def watched_clock() -> float:
+        taken.set()
+        return clock.now_s
+
+    follower = following(channel, watched_clock)
+    async with running(follower), asyncio.timeout(WAIT_S):
+        call = await registry.call()
+        call.send(heartbeat(0))
+        await taken.wait()
+    assert follower.staleness_s() == 0
