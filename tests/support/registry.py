@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import grpc
+import grpc.aio
+import pytest
 from devstack import Postgres
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
@@ -171,6 +174,29 @@ def account_request(name: str, **fields: object) -> pb.CreateAccountRequest:
         **fields,
     }
     return pb.CreateAccountRequest(**given)  # type: ignore[arg-type]
+
+
+def connection_request(**fields: object) -> pb.CreateConnectionRequest:
+    """A connection with SASL over TLS."""
+    given = {
+        "context": context(),
+        "connection_id": str(uuid4()),
+        "name": f"kafka {uuid4()}",
+        "bootstrap_servers": ["kafka1:9093", "kafka2:9093"],
+        "security_protocol": events_pb2.SECURITY_PROTOCOL_SASL_SSL,
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "credentials": pb.Credential(username="admin", password="correct horse battery"),
+        **fields,
+    }
+    return pb.CreateConnectionRequest(**given)  # type: ignore[arg-type]
+
+
+async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
+    """Status and numeric code of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    trailing = dict(caught.value.trailing_metadata() or ())
+    return caught.value.code(), str(trailing.get("ef-code"))
 
 
 def append_of(
