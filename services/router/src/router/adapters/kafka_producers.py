@@ -77,9 +77,12 @@ class KafkaProducers:
     ) -> None:
         """Return once all in-sync replicas have the record.
 
+        A record with neither key nor value gets an empty value: aiokafka cannot send it otherwise.
         Raises TooLarge, NotFound, NotAllowed, Unauthenticated, Unavailable; after the last one the
         record may be there or not.
         """
+        if key is None and value is None:
+            value = b""
         shared = await self._started(connection)
         shared.sends += 1
         try:

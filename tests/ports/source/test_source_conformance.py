@@ -1,0 +1,219 @@
+"""What every source promises, asked of memory, of our Kafka and of a customer's."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+import pytest_asyncio
+from router.domain.errors import PositionLost, StaleAssignment
+
+from tests.support.router_sources import MemoryTopic, Reader, Topic, kafka_topic, reading
+
+MakeTopic = Callable[[int], AbstractAsyncContextManager[Topic]]
+
+
+@pytest.fixture(params=["memory", "kafka", "customer_kafka"])
+def make_topic(request: pytest.FixtureRequest) -> MakeTopic:
+    """Makes a new topic with so many partitions."""
+    if request.param == "memory":
+        return _memory_topic
+    kafka = request.getfixturevalue(request.param)
+    return lambda partitions: kafka_topic(kafka, partitions)
+
+
+@asynccontextmanager
+async def _memory_topic(partitions: int) -> AsyncIterator[Topic]:
+    yield MemoryTopic(partitions)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def topic(make_topic: MakeTopic) -> AsyncIterator[Topic]:
+    """A topic with one partition."""
+    async with make_topic(1) as made:
+        yield made
+
+
+async def test_records_come_whole_and_in_the_order_of_their_offsets(topic: Topic) -> None:
+    await topic.append(b"one", key=b"k", headers=(("h", b"1"), ("h", b"2")))
+    await topic.append(None, key=b"gone")
+    await topic.append(b"", key=b"")
+    async with reading(topic) as reader:
+        first, second, third = await reader.read(3)
+        assert (first.partition, first.offset, first.key, first.value) == (0, 0, b"k", b"one")
+        assert first.headers == (("h", b"1"), ("h", b"2"))
+        assert first.timestamp_ms > 0
+        assert (second.offset, second.key, second.value) == (1, b"gone", None)
+        assert (third.offset, third.key, third.value) == (2, b"", b"")
+        assert {each.epoch for each in reader.deliveries} == {reader.epoch}
+
+
+async def test_a_new_group_begins_at_the_beginning(topic: Topic) -> None:
+    await topic.append(b"before")
+    async with reading(topic) as reader:
+        assert reader.positions == {0: 0}
+
+
+async def test_a_receive_without_records_is_empty(topic: Topic) -> None:
+    async with reading(topic) as reader:
+        assert list(await reader.source.receive(wait_s=0.01, records_max=10)) == []
+
+
+async def test_never_more_records_than_asked_for(topic: Topic) -> None:
+    for number in range(5):
+        await topic.append(str(number).encode())
+    async with reading(topic) as reader:
+        async with asyncio.timeout(20):
+            while len(reader.deliveries) < 5:
+                some = await reader.source.receive(wait_s=0.5, records_max=2)
+                assert len(some) <= 2
+                reader.deliveries += some
+        assert reader.values == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_what_was_not_settled_comes_again(topic: Topic) -> None:
+    for number in range(4):
+        await topic.append(str(number).encode())
+    async with reading(topic) as first:
+        await first.read(4)
+        await first.source.settle({0: 2}, epoch=first.epoch)
+    assert await topic.committed() == 2
+    async with reading(topic) as second:
+        assert second.positions == {0: 2}
+        await second.read(2)
+        assert second.values == [b"2", b"3"]
+
+
+async def test_closing_settles_nothing(topic: Topic) -> None:
+    await topic.append(b"one")
+    async with reading(topic) as reader:
+        await reader.read(1)
+    assert await topic.committed() in (None, 0)
+
+
+async def test_settling_again_is_harmless(topic: Topic) -> None:
+    await topic.append(b"one")
+    async with reading(topic) as reader:
+        await reader.read(1)
+        await reader.source.settle({0: 1}, epoch=reader.epoch)
+        await reader.source.settle({0: 1}, epoch=reader.epoch)
+    assert await topic.committed() == 1
+
+
+async def test_a_paused_partition_gives_nothing_and_loses_nothing(topic: Topic) -> None:
+    await topic.append(b"0")
+    async with reading(topic) as reader:
+        await reader.read(1)
+        reader.source.pause([0])
+        await topic.append(b"1")
+        for _ in range(5):
+            assert list(await reader.source.receive(wait_s=0.05, records_max=10)) == []
+        reader.source.resume([0])
+        await reader.read(1)
+        await topic.append(b"2")
+        await reader.read(1)
+        assert reader.values == [b"0", b"1", b"2"]
+
+
+async def test_cancelling_a_receive_loses_nothing(topic: Topic) -> None:
+    async with reading(topic) as reader:
+        for number in range(5):
+            receiving = asyncio.create_task(reader.source.receive(wait_s=5, records_max=10))
+            await asyncio.sleep(0)
+            await topic.append(str(number).encode())
+            receiving.cancel()
+            done, _ = await asyncio.wait({receiving}, timeout=10)
+            if not receiving.cancelled():
+                reader.deliveries += done.pop().result()
+        await reader.until(lambda: len(reader.deliveries) >= 5)
+        assert reader.values == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_stale_epoch_is_refused(topic: Topic) -> None:
+    await topic.append(b"one")
+    async with reading(topic) as reader:
+        await reader.read(1)
+        with pytest.raises(StaleAssignment):
+            await reader.source.settle({0: 1}, epoch=reader.epoch - 1)
+    assert await topic.committed() in (None, 0)
+
+
+async def test_only_the_current_epoch_is_held(topic: Topic) -> None:
+    async with reading(topic) as reader:
+        assert reader.source.holds(epoch=reader.epoch)
+        assert not reader.source.holds(epoch=reader.epoch - 1)
+    assert not reader.source.holds(epoch=reader.epoch)
+
+
+async def test_the_lag_counts_from_the_given_positions(topic: Topic) -> None:
+    for number in range(3):
+        await topic.append(str(number).encode())
+    async with reading(topic) as reader:
+        assert await reader.source.lag({0: 0}) == 3
+        await reader.read(3)
+        assert await reader.source.lag({0: 1}) == 2
+        assert await reader.source.lag({0: 3}) == 0
+
+
+async def test_a_position_that_is_gone_is_never_skipped(topic: Topic) -> None:
+    await topic.append(b"one")
+    await topic.commit(77)
+    source = topic.source()
+    reader = Reader(source)
+    try:
+        await source.open(reader)
+        with pytest.raises(PositionLost):
+            await reader.read(1)
+    finally:
+        await source.close()
+    assert reader.deliveries == []
+    assert await topic.committed() == 77
+
+
+async def test_a_source_can_be_closed_early_and_twice_and_opened_again(topic: Topic) -> None:
+    await topic.append(b"one")
+    source = topic.source()
+    await source.close()
+    reader = Reader(source)
+    for _ in range(2):
+        await source.open(reader)
+        await reader.read(1)
+        await source.close()
+        await source.close()
+    assert reader.values == [b"one", b"one"]
+
+
+async def test_partitions_move_after_the_reader_has_let_go(make_topic: MakeTopic) -> None:
+    async with make_topic(2) as topic:
+        await topic.append(b"one")
+        async with reading(topic) as first:
+            await first.read(1)
+            old_epoch = first.epoch
+
+            async def settle_in_time() -> None:
+                await first.source.settle({0: 1}, epoch=old_epoch)
+
+            first.when_revoked = settle_in_time
+            source = topic.source()
+            second = Reader(source)
+            try:
+                await source.open(second)
+                await asyncio.gather(
+                    first.until(lambda: first.assignments == 2),
+                    second.until(lambda: second.assignments),
+                )
+                assert first.revocations >= 1
+                assert sorted([*first.positions, *second.positions]) == [0, 1]
+                assert await topic.committed() == 1
+                with pytest.raises(StaleAssignment):
+                    await first.source.settle({0: 0}, epoch=old_epoch)
+                await topic.append(b"two", partition=0)
+                await topic.append(b"three", partition=1)
+                await asyncio.gather(
+                    first.until(lambda: len(first.deliveries) == 2),
+                    second.until(lambda: len(second.deliveries) == 1),
+                )
+                assert {first.values[1], second.values[0]} == {b"two", b"three"}
+            finally:
+                first.when_revoked = None
+                await source.close()

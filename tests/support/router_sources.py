@@ -1,0 +1,226 @@
+"""The same questions to a source of any broker: a topic to fill, and a reader that notes all."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from catalog.events import SecurityProtocol
+from devstack import Kafka
+from router.adapters.kafka_source import GroupTimes, KafkaSource
+from router.adapters.memory_broker import MemoryBroker
+from router.adapters.memory_source import MemorySource
+from router.adapters.system_clock import SystemClock
+from router.domain.delivery import Delivery, Headers
+from router.domain.flow_spec import FlowSpec, KafkaSourceSpec, StartRule
+from router.domain.kafka_connection import KafkaConnection
+from router.ports import Source
+
+from tests.support.router_flows import SUBSCRIBER
+
+WAIT_S = 20.0
+QUICK_TIMES = GroupTimes(session_timeout_s=3.0, heartbeat_s=0.3, drain_s=2.0)
+
+
+class Topic(Protocol):
+    """A topic with one consumer group, on some broker."""
+
+    async def append(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int = 0,
+        headers: Headers = (),
+    ) -> int:
+        """Add a record; its offset."""
+        ...
+
+    def source(self) -> Source:
+        """One more member of the group, not open yet."""
+        ...
+
+    async def committed(self, partition: int = 0) -> int | None:
+        """Where the group stands."""
+        ...
+
+    async def commit(self, position: int) -> None:
+        """Set partition 0 of the group, while it has no members."""
+        ...
+
+
+class Reader:
+    """A listener that notes what it is told and may act while partitions are revoked."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.epoch = 0
+        self.positions: dict[int, int] = {}
+        self.assignments = 0
+        self.revocations = 0
+        self.deliveries: list[Delivery] = []
+        self.when_revoked: Callable[[], Any] | None = None
+
+    def on_assigned(self, positions: Mapping[int, int], *, epoch: int) -> None:
+        self.positions, self.epoch = dict(positions), epoch
+        self.assignments += 1
+
+    async def on_revoked(self) -> None:
+        self.revocations += 1
+        if self.when_revoked is not None:
+            await self.when_revoked()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Receive until the condition holds."""
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                self.deliveries += await self.source.receive(wait_s=0.05, records_max=100)
+
+    async def read(self, count: int) -> list[Delivery]:
+        """The next `count` records at least."""
+        begin = len(self.deliveries)
+        await self.until(lambda: len(self.deliveries) >= begin + count)
+        return self.deliveries[begin:]
+
+    @property
+    def values(self) -> list[bytes | None]:
+        return [delivery.value for delivery in self.deliveries]
+
+
+@asynccontextmanager
+async def reading(topic: Topic) -> AsyncIterator[Reader]:
+    """A member that has its first assignment."""
+    source = topic.source()
+    reader = Reader(source)
+    try:
+        await source.open(reader)
+        await reader.until(lambda: reader.assignments)
+        yield reader
+    finally:
+        await source.close()
+
+
+class MemoryTopic:
+    """A topic in memory."""
+
+    def __init__(self, partitions: int) -> None:
+        self.broker = MemoryBroker(partitions=partitions)
+
+    async def append(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int = 0,
+        headers: Headers = (),
+    ) -> int:
+        return self.broker.append(value, key=key, partition=partition, headers=headers)
+
+    def source(self) -> MemorySource:
+        return MemorySource(self.broker)
+
+    async def committed(self, partition: int = 0) -> int | None:
+        return self.broker.committed.get(partition)
+
+    async def commit(self, position: int) -> None:
+        self.broker.commit({0: position})
+
+
+class KafkaTopic:
+    """A new topic on a real broker, with a group of its own."""
+
+    def __init__(self, kafka: Kafka, producer: AIOKafkaProducer, name: str) -> None:
+        self.name = name
+        self.group_id = f"eventflows-{name}"
+        self._kafka = kafka
+        self._producer = producer
+
+    @property
+    def connection(self) -> KafkaConnection:
+        return connection_of(self._kafka)
+
+    def spec(self, base: FlowSpec = SUBSCRIBER, start: StartRule = StartRule.EARLIEST) -> FlowSpec:
+        """A flow from this topic."""
+        source = KafkaSourceSpec(
+            connection_id="c-1", topic=self.name, group_id=self.group_id, start=start
+        )
+        return replace(base, source=source)
+
+    async def append(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int = 0,
+        headers: Headers = (),
+    ) -> int:
+        metadata = await self._producer.send_and_wait(
+            self.name, value, key=key, partition=partition, headers=list(headers)
+        )
+        return int(metadata.offset)
+
+    def source(
+        self, *, times: GroupTimes = QUICK_TIMES, start: StartRule = StartRule.EARLIEST
+    ) -> KafkaSource:
+        return KafkaSource(
+            self.spec(start=start), connection=self.connection, clock=SystemClock(), times=times
+        )
+
+    async def committed(self, partition: int = 0) -> int | None:
+        async with admin(self._kafka) as client:
+            offsets = await client.list_consumer_group_offsets(self.group_id)
+        found = offsets.get(TopicPartition(self.name, partition))
+        return None if found is None or found.offset < 0 else int(found.offset)
+
+    async def commit(self, position: int) -> None:
+        partition = TopicPartition(self.name, 0)
+        settings = self._kafka.client_settings()
+        consumer = AIOKafkaConsumer(**settings, group_id=self.group_id, enable_auto_commit=False)
+        consumer.assign([partition])
+        async with consumer:
+            await consumer.commit({partition: position})
+
+
+@asynccontextmanager
+async def admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client that is closed in the end."""
+    client = AIOKafkaAdminClient(**kafka.client_settings())
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def kafka_topic(
+    kafka: Kafka, partitions: int = 1, **config: str
+) -> AsyncIterator[KafkaTopic]:
+    """A topic that nobody else uses."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    await kafka.create_topic(name, partitions, config)
+    async with AIOKafkaProducer(
+        **kafka.client_settings(), max_request_size=25 * 1024 * 1024
+    ) as producer:
+        yield KafkaTopic(kafka, producer, name)
+
+
+def connection_of(kafka: Kafka, **changes: Any) -> KafkaConnection:
+    """How the router reaches a broker of the devstack."""
+    fields: dict[str, Any] = {
+        "connection_id": kafka.name,
+        "bootstrap_servers": (kafka.bootstrap_servers,),
+    }
+    if kafka.security == "SASL_SSL":
+        fields |= {
+            "security_protocol": SecurityProtocol.SASL_SSL,
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "username": kafka.username,
+            "password": kafka.password,
+            "ca_certificate": kafka.ca_pem,
+        }
+    return KafkaConnection(**(fields | changes))
