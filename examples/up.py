@@ -10,7 +10,6 @@ import signal
 from pathlib import Path
 
 from devstack.cluster import Cluster
-from devstack.first_admin import create_first_admin
 from devstack.rest import Rest
 
 from examples.demo import steps
@@ -61,9 +60,7 @@ async def _stay(stop: asyncio.Event) -> None:
 
 async def _first_accounts(cluster: Cluster) -> dict[str, str]:
     """An admin and an owner `acme`, each with a key."""
-    admin_key = await create_first_admin(
-        cluster.registry_address, cluster.secrets.token("operator")
-    )
+    admin_key = await cluster.first_admin()
     async with Rest(cluster.rest_url, admin_key) as admin:
         user_id, owner_key = await steps.make_account(admin, OWNER)
     return {

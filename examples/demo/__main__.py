@@ -15,7 +15,6 @@ from pathlib import Path
 import grpc
 from aiokafka import AIOKafkaProducer
 from devstack.cluster import Cluster
-from devstack.first_admin import create_first_admin
 from devstack.rest import Rest
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
 from rich.console import Console
@@ -51,9 +50,7 @@ async def main(console: Console) -> bool:
             cluster = await exits.enter_async_context(Cluster())
         took_s = time.monotonic() - started_s
         console.print(f"[green]✓[/] everything is up after {took_s:.0f} s")
-        admin_key = await create_first_admin(
-            cluster.registry_address, cluster.secrets.token("operator")
-        )
+        admin_key = await cluster.first_admin()
         admin = await exits.enter_async_context(Rest(cluster.rest_url, admin_key))
         user_id, owner_key = await steps.make_account(admin, OWNER)
         owner = await exits.enter_async_context(Rest(cluster.rest_url, owner_key))

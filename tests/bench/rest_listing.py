@@ -8,7 +8,6 @@ import sys
 import aiohttp
 from devstack import Process, free_ports
 from devstack.cluster import Cluster
-from devstack.first_admin import create_first_admin
 from devstack.rest import Rest
 from devstack.service import answers_http
 
@@ -62,9 +61,7 @@ async def measure() -> Measurement:
 
 async def _listing(cluster: Cluster) -> tuple[str, str, bytes]:
     """An account with ten listeners: (URL of the listing, its key, the answer's bytes)."""
-    admin_key = await create_first_admin(
-        cluster.registry_address, cluster.secrets.token("operator")
-    )
+    admin_key = await cluster.first_admin()
     async with Rest(cluster.rest_url, admin_key) as admin:
         user_id, key = await steps.make_account(admin, OWNER)
     async with Rest(cluster.rest_url, key) as owner:

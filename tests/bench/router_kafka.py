@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from devstack import Process, free_ports
 from devstack.cluster import Cluster
-from devstack.first_admin import create_first_admin
 from devstack.rest import Rest
 
 from examples.demo import steps
@@ -78,9 +77,7 @@ async def measure() -> Measurement:
 
 
 async def _alternate(cluster: Cluster, instant: str) -> tuple[list[Run], list[Run]]:
-    admin_key = await create_first_admin(
-        cluster.registry_address, cluster.secrets.token("operator")
-    )
+    admin_key = await cluster.first_admin()
     async with Rest(cluster.rest_url, admin_key) as admin:
         _, owner_key = await steps.make_account(admin, OWNER)
         connection = str(

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from devstack.cluster import Cluster
-from devstack.first_admin import create_first_admin
 from devstack.rest import Rest
 
 from examples.demo import steps
@@ -93,9 +92,7 @@ class Landscape:
 async def landscape() -> AsyncIterator[Landscape]:
     """The cluster, ready for tests."""
     async with Cluster(routers=2) as cluster:
-        admin_key = await create_first_admin(
-            cluster.registry_address, cluster.secrets.token("operator")
-        )
+        admin_key = await cluster.first_admin()
         answers: list[str] = []
         async with KeepingRest(cluster.rest_url, admin_key, answers) as admin:
             user_id, owner_key = await steps.make_account(admin, OWNER)

@@ -14,9 +14,11 @@ from typing import Self
 
 from devstack.data_dir import DataDir
 from devstack.errors import ToolFailed
+from devstack.first_admin import create_first_admin
 from devstack.kafka import Kafka
 from devstack.ports import free_ports
 from devstack.postgres import Postgres
+from devstack.rest import Rest
 from devstack.secret_files import SecretFiles
 from devstack.service import Service, answers_http, serves_grpc
 
@@ -103,6 +105,13 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def first_admin(self) -> str:
+        """Make the first admin; returns its key, which the REST API knows by then."""
+        key = await create_first_admin(self.registry_address, self.secrets.token("operator"))
+        async with Rest(self.rest_url, key) as rest:
+            await rest.wait_known()
+        return key
 
     async def close(self) -> None:
         """Stop everything in reverse order; temporary data goes. Harmless twice."""

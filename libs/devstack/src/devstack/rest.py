@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 TIMEOUT_S = 330.0  # a build may take minutes
+KNOWN_TIMEOUT_S = 10.0
+KNOWN_PAUSE_S = 0.02
 
 
 class RestRefused(Exception):
@@ -58,6 +62,15 @@ class Rest:
 
     async def put(self, path: str, body: Any) -> Any:
         return await self.call("PUT", path, body)
+
+    async def wait_known(self, *, timeout_s: float = KNOWN_TIMEOUT_S) -> None:
+        """Return when the API knows our key, which was made elsewhere a moment ago.
+
+        Raises TimeoutError.
+        """
+        async with asyncio.timeout(timeout_s):
+            while (await self.answer("GET", "/v1/users?limit=1"))[0] == HTTPStatus.UNAUTHORIZED:
+                await asyncio.sleep(KNOWN_PAUSE_S)
 
     async def close(self) -> None:
         """Release the connections. Harmless twice."""
