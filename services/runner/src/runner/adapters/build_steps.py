@@ -1,0 +1,144 @@
+"""The programs that a build calls, git and uv, as children with limits; their output is the log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import uv
+
+from runner.adapters.child_process import ChildLimits, ChildProcess, Tail
+from runner.domain.commit import is_commit
+from runner.domain.limits import BUILD_LOG_BYTES_MAX, STDERR_TAIL_BYTES_MAX
+
+FILE_BYTES_MAX: Final = 8 * 1024**3
+"""Of one file that a build writes."""
+LIMITS: Final = ChildLimits(file_bytes=FILE_BYTES_MAX)
+
+_KEPT_VARIABLES: Final = frozenset(
+    {"PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"}
+)
+_KEPT_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
+_KEPT_PREFIX: Final = "UV_"
+_USERINFO: Final = re.compile(r"://[^/@\s]*@")
+
+
+class BuildFailed(Exception):
+    """A step failed; its sentence is already in the log."""
+
+
+class BuildLog:
+    """What the steps said, the newest 16 kB, without passwords of URLs."""
+
+    def __init__(self) -> None:
+        self.tail = Tail(BUILD_LOG_BYTES_MAX)
+
+    def say(self, sentence: str) -> None:
+        """One line of ours."""
+        self.tail.add(f"{sentence}\n".encode())
+
+    def fail(self, sentence: str) -> BuildFailed:
+        """The error to raise, told in the log."""
+        self.say(sentence)
+        return BuildFailed(sentence)
+
+    def text(self) -> str:
+        """At most 16 kB of UTF-8."""
+        text = _USERINFO.sub("://[hidden]@", self.tail.text())
+        return text.encode()[-BUILD_LOG_BYTES_MAX:].decode("utf-8", "ignore")
+
+
+def checked_url(url: str, *, schemes: Sequence[str], log: BuildLog) -> str:
+    """The URL, if git may be given it. Raises BuildFailed: `ext::` and the like run commands."""
+    if urlsplit(url).scheme not in schemes:
+        wanted = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise log.fail(f"The source must be a URL that starts with one of {wanted}.")
+    if not url.isprintable() or " " in url:
+        raise log.fail("The source URL holds characters that a URL cannot have.")
+    return url
+
+
+async def check_out(url: str, commit_sha: str, folder: Path, *, log: BuildLog) -> str:
+    """Put the files at the commit (empty: the default branch) in a new folder; gives the commit.
+
+    Only the commit itself is fetched; servers that refuse that are asked for everything. There is
+    no .git afterwards: an algorithm need not know where it came from.
+    """
+    git = shutil.which("git")
+    if git is None:
+        raise log.fail("git is not installed on the runner: install it.")
+    await _must(log, [git, "init", "--quiet", str(folder)], folder.parent)
+    shallow = [git, "fetch", "--quiet", "--depth=1", "--no-tags", "--", url, commit_sha or "HEAD"]
+    target = "FETCH_HEAD"
+    if await _run(log, shallow, folder) != 0:
+        wanted = "+refs/*:refs/source/*" if commit_sha else "HEAD"
+        await _must(log, [git, "fetch", "--quiet", "--", url, wanted], folder)
+        target = commit_sha or target
+    await _must(log, [git, "checkout", "--quiet", "--detach", target], folder)
+    head = (folder / ".git" / "HEAD").read_text().strip()
+    shutil.rmtree(folder / ".git")
+    if not is_commit(head):
+        raise log.fail(f"git checked out {head[:60]!r}, which is no commit of 40 hex digits.")
+    return head
+
+
+async def make_environment(
+    folder: Path, requirements: Path | None, *, python: str, log: BuildLog
+) -> None:
+    """A virtual environment in `folder` with what `requirements` names; it may be moved later.
+
+    Files are copied, not linked from uv's cache: an algorithm that writes into its environment must
+    not reach those of others.
+    """
+    binary = uv.find_uv_bin()
+    create = [binary, "venv", "--quiet", "--relocatable", "--no-project", "--python", python]
+    await _must(log, [*create, str(folder)], folder.parent)
+    if requirements is None:
+        log.say("There is no requirements.txt: the environment is empty.")
+        return
+    install = [binary, "pip", "install", "--color=never", "--link-mode=copy"]
+    where = ["--python", str(folder / "bin" / "python"), "-r", requirements.name]
+    await _must(log, [*install, *where], requirements.parent)
+
+
+async def _must(log: BuildLog, argv: Sequence[str], cwd: Path) -> None:
+    code = await _run(log, argv, cwd)
+    if code != 0:
+        raise log.fail(f"{Path(argv[0]).name} {argv[1]} failed with exit code {code}.")
+
+
+async def _run(log: BuildLog, argv: Sequence[str], cwd: Path) -> int:
+    """The exit code. Cancelling, as the build's time limit does, kills the program's group."""
+    child = await ChildProcess.spawn(
+        argv,
+        cwd=cwd,
+        env=_environment(),
+        limits=LIMITS,
+        output=log.tail,
+        errors=Tail(STDERR_TAIL_BYTES_MAX),
+    )
+    try:
+        child.end_input()
+        return await asyncio.shield(child.exited)
+    finally:
+        await child.stop()
+
+
+def _environment() -> Mapping[str, str]:
+    """For git and uv: where caches, keys, proxies and certificates are; nothing else of ours."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT_VARIABLES or name.lower() in _KEPT_PROXIES or name.startswith(_KEPT_PREFIX)
+    }
+    return kept | {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "https:ssh:file",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+    }

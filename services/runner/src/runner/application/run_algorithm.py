@@ -1,0 +1,245 @@
+"""One call: resolve the version, run it once, make its completion durable, then answer.
+
+    fresh catalog ▶ version ▶ repeat window ▶ executor ▶ completion ▶ remember ▶ answer
+
+A run belongs to the runner, not to the call: it goes on when the caller is gone, so that whoever
+asks again joins it or gets its answer. Price: nobody can cancel a run but its timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from catalog.events import SourceKind
+from catalog.records import Algorithm
+from catalog.versions import ResolvedVersion, resolve_version
+from kernel.errors import EventflowsError, NotFound, Unavailable
+
+from runner.domain.completion import completion_of
+from runner.domain.repeat_window import InProgress, Remembered, RepeatWindow, RunKey
+from runner.domain.run import (
+    TIMEOUT_ERROR,
+    Execution,
+    Payload,
+    RunAnswer,
+    RunRequest,
+)
+from runner.ports import Clock, Completions, Configuration, Executor, Job, RunObserver
+
+Window: TypeAlias = RepeatWindow[asyncio.Task[Execution], Execution]
+
+ALGORITHM_NOT_FOUND = 1000
+"""`algorithmia-api.md` 3.3."""
+OPEN_SOURCE = "open"
+"""Value of `source_visibility` that lets every caller see stack traces."""
+
+
+class RunAlgorithm:
+    """The use case. `executors`: one for each kind of source that this runner can run."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Configuration,
+        executors: Mapping[SourceKind, Executor],
+        completions: Completions,
+        window: Window,
+        observer: RunObserver,
+        clock: Clock,
+        stale_max_s: float,
+    ) -> None:
+        self._configuration = configuration
+        self._executors = executors
+        self._completions = completions
+        self._window = window
+        self._observer = observer
+        self._clock = clock
+        self._stale_max_s = stale_max_s
+        self._tasks: set[asyncio.Task[Execution]] = set()
+        self._stopping = False
+
+    def require_ready(self) -> None:
+        """Raises Unavailable while the catalog is too old to run by, and when stopping."""
+        if self._stopping:
+            raise Unavailable("This runner is stopping: try again.")
+        age_s = self._configuration.staleness_s()
+        if age_s > self._stale_max_s:
+            raise Unavailable(
+                f"The registry has not been heard of for more than {self._stale_max_s:g} seconds, "
+                "so this runner does not know what may run: try again later."
+            )
+
+    async def run(self, request: RunRequest) -> RunAnswer:
+        """Run, or join or repeat the run of the same request id.
+
+        Raises NotFound and InvalidInput (version, request id), Overloaded, Unavailable (also when
+        the completion could not be written), TooLarge.
+        """
+        try:
+            self.require_ready()
+            algorithm, version = self._resolve(request)
+            execution = await self._once(request, algorithm, version)
+        except EventflowsError as error:
+            self._observer.refused(type(error).__name__)
+            raise
+        owns = request.account_id == algorithm.owner_id
+        return RunAnswer(
+            execution=execution,
+            request_id=request.request_id,
+            for_author=owns or algorithm.source_visibility == OPEN_SOURCE,
+            for_owner=owns,
+        )
+
+    async def close(self, *, grace_s: float) -> None:
+        """Take no more runs, wait for those in progress up to the grace, then end them."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _resolve(self, request: RunRequest) -> tuple[Algorithm, ResolvedVersion]:
+        found = self._configuration.catalog.algorithm_named(
+            request.owner_name, request.algorithm_name
+        )
+        if found is None:
+            raise NotFound(
+                f"algorithm algo://{request.owner_name}/{request.algorithm_name} not found",
+                code=ALGORITHM_NOT_FOUND,
+            )
+        owns = request.account_id == found.owner_id
+        return found, resolve_version(found, request.version, caller_owns=owns)
+
+    async def _once(
+        self, request: RunRequest, algorithm: Algorithm, version: ResolvedVersion
+    ) -> Execution:
+        if not request.repeatable:
+            return await _outlived(self._begin(request, algorithm, version, None))
+        key = RunKey(
+            account_id=request.account_id,
+            request_id=request.request_id,
+            algorithm_id=algorithm.algorithm_id,
+            commit_sha=version.commit_sha,
+            mode=request.mode,
+        )
+        digest = _digest(request.input)
+        known = self._window.look(key, digest)
+        if isinstance(known, Remembered):
+            self._observer.repeated("remembered")
+            return known.answer
+        if isinstance(known, InProgress):
+            self._observer.repeated("joined")
+            return await _outlived(known.run)
+        task = self._begin(request, algorithm, version, key)
+        self._window.start(key, digest, task)
+        return await _outlived(task)
+
+    def _begin(
+        self,
+        request: RunRequest,
+        algorithm: Algorithm,
+        version: ResolvedVersion,
+        key: RunKey | None,
+    ) -> asyncio.Task[Execution]:
+        task = asyncio.create_task(self._run(request, algorithm, version, key))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Execution]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked has it; nobody asked when the caller is gone
+
+    async def _run(
+        self,
+        request: RunRequest,
+        algorithm: Algorithm,
+        version: ResolvedVersion,
+        key: RunKey | None,
+    ) -> Execution:
+        position = self._configuration.catalog.position
+        started_s = self._clock.monotonic_s()
+        outcome = "cancelled"
+        self._observer.started()
+        try:
+            execution = await self._execute(request, algorithm, version)
+            outcome = _word(execution)
+            await self._complete(request, algorithm, version, position, execution)
+            if key is not None and isinstance(execution.outcome, Payload):
+                size_bytes = len(execution.outcome.data) + len(execution.stdout)
+                self._window.succeed(key, execution, size_bytes=size_bytes)
+            return execution
+        except EventflowsError as error:
+            outcome = type(error).__name__.lower()
+            raise
+        finally:
+            if key is not None:
+                self._window.give_up(key)
+            self._observer.ended(outcome, self._clock.monotonic_s() - started_s)
+
+    async def _execute(
+        self, request: RunRequest, algorithm: Algorithm, version: ResolvedVersion
+    ) -> Execution:
+        executor = self._executors.get(algorithm.source_kind)
+        if executor is None:
+            raise NotFound(f"this runner cannot run sources of kind {algorithm.source_kind.name}")
+        return await executor.execute(
+            Job(
+                algorithm=algorithm,
+                commit_sha=version.commit_sha,
+                input=request.input,
+                timeout_s=request.timeout_s,
+                account_id=request.account_id,
+                request_id=request.request_id,
+                carried=request.carried,
+            )
+        )
+
+    async def _complete(
+        self,
+        request: RunRequest,
+        algorithm: Algorithm,
+        version: ResolvedVersion,
+        position: int,
+        execution: Execution,
+    ) -> None:
+        """Before anybody hears of the run. Asked now, not at its start: a flow may have come."""
+        followed = self._configuration.catalog.is_followed(algorithm.algorithm_id)
+        if not followed or not request.live:
+            return
+        await self._completions.write(
+            completion_of(
+                request,
+                execution,
+                algorithm_id=algorithm.algorithm_id,
+                version=version.version or version.commit_sha,
+                position=position,
+            )
+        )
+
+
+async def _outlived(task: asyncio.Task[Execution]) -> Execution:
+    """The run's result; cancelling the caller leaves the run alone."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise Unavailable("This runner stopped before the run ended: try again.") from None
+        raise
+
+
+def _digest(payload: Payload) -> bytes:
+    return hashlib.sha256(payload.content_type.encode() + b"\0" + payload.data).digest()
+
+
+def _word(execution: Execution) -> str:
+    """The outcome's word, as metrics have it."""
+    if isinstance(execution.outcome, Payload):
+        return "succeeded"
+    return "timed_out" if execution.outcome.error_type == TIMEOUT_ERROR else "algorithm_error"

@@ -1,0 +1,1 @@
+"""Pure rules of a run; no clock, no I/O."""

@@ -1,0 +1,146 @@
+"""Which runs need not be made again: those in progress, and recent successes.
+
+        look: nothing ──start──▶ in progress ──succeed──▶ remembered ──10 min, or no room──▶ gone
+                                     └────────give_up───────────────────────────────────────▶ gone
+
+A run that failed, timed out or was refused is never remembered: the caller repeats it because it
+wants another attempt. Memory only: a restarted runner forgets, and then an algorithm may run twice.
+The input's digest guards the key: the same request id with another input is the caller's mistake.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from kernel.errors import InvalidInput
+
+from runner.domain.limits import (
+    REPEAT_BYTES_MAX,
+    REPEAT_ENTRIES_MAX,
+    REPEAT_RESULT_BYTES_MAX,
+    REPEAT_WINDOW_S,
+)
+
+R = TypeVar("R")
+A = TypeVar("A")
+
+ENTRY_BYTES = 1_024
+"""What an entry costs beside its answer, roughly: so that the bound on bytes is honest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKey:
+    """Two calls with the same key ask for the same run."""
+
+    account_id: str
+    request_id: str
+    algorithm_id: str
+    commit_sha: str
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowBounds:
+    """How long and how much is remembered. Bytes count answers and ENTRY_BYTES each."""
+
+    age_max_s: float = REPEAT_WINDOW_S
+    entries_max: int = REPEAT_ENTRIES_MAX
+    bytes_max: int = REPEAT_BYTES_MAX
+    answer_bytes_max: int = REPEAT_RESULT_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class InProgress(Generic[R]):
+    """Join this run."""
+
+    run: R
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered(Generic[A]):
+    """This is what it came to."""
+
+    answer: A
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[A]):
+    digest: bytes
+    answer: A
+    size_bytes: int
+    until_s: float
+
+
+class RepeatWindow(Generic[R, A]):
+    """`R`: a run in progress, `A`: an answer. `clock` gives seconds that never go back."""
+
+    def __init__(self, clock: Callable[[], float], *, bounds: WindowBounds | None = None) -> None:
+        self._clock = clock
+        self._bounds = WindowBounds() if bounds is None else bounds
+        self._running: dict[RunKey, tuple[bytes, R]] = {}
+        self._kept: OrderedDict[RunKey, _Kept[A]] = OrderedDict()  # oldest first
+        self._bytes = 0
+
+    @property
+    def remembered(self) -> int:
+        """Entries kept, expired ones included until somebody looks."""
+        return len(self._kept)
+
+    @property
+    def remembered_bytes(self) -> int:
+        """What they hold."""
+        return self._bytes
+
+    def look(self, key: RunKey, digest: bytes) -> InProgress[R] | Remembered[A] | None:
+        """What is known of this run; None: it has to be made, so `start` it.
+
+        Raises InvalidInput when the key is known with another input.
+        """
+        self._drop_expired()
+        if (running := self._running.get(key)) is not None:
+            _same(running[0], digest)
+            return InProgress(running[1])
+        if (kept := self._kept.get(key)) is not None:
+            _same(kept.digest, digest)
+            return Remembered(kept.answer)
+        return None
+
+    def start(self, key: RunKey, digest: bytes, run: R) -> None:
+        """The run begins. Only after `look` said None, with nothing awaited between."""
+        assert key not in self._running, "look before you start"
+        self._running[key] = (digest, run)
+
+    def succeed(self, key: RunKey, answer: A, *, size_bytes: int) -> None:
+        """It succeeded and its completion is durable: remember the answer if it is small enough."""
+        digest, _ = self._running.pop(key)
+        if size_bytes > self._bounds.answer_bytes_max:
+            return
+        until_s = self._clock() + self._bounds.age_max_s
+        cost_bytes = size_bytes + ENTRY_BYTES
+        self._kept[key] = _Kept(digest, answer, cost_bytes, until_s)
+        self._bytes += cost_bytes
+        while len(self._kept) > self._bounds.entries_max or self._bytes > self._bounds.bytes_max:
+            self._drop_oldest()
+
+    def give_up(self, key: RunKey) -> None:
+        """It ended in any other way. Harmless for a key that is not in progress."""
+        self._running.pop(key, None)
+
+    def _drop_expired(self) -> None:
+        now_s = self._clock()
+        while self._kept and next(iter(self._kept.values())).until_s <= now_s:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, kept = self._kept.popitem(last=False)
+        self._bytes -= kept.size_bytes
+
+
+def _same(known: bytes, digest: bytes) -> None:
+    if known != digest:
+        raise InvalidInput(
+            "This request id was used with another input: give every run a request id of its own."
+        )

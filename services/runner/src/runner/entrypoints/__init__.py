@@ -1,0 +1,1 @@
+"""How callers reach the runner: HTTP for runs, gRPC for builds."""
