@@ -1,8 +1,11 @@
 """What the read model answers after which events."""
 
+import tracemalloc
+
 import pytest
 from catalog.algorithm_table import BUILD_LOGS_KEPT_MAX
 from catalog.catalog import Catalog
+from catalog.codec import recorded_from_message, recorded_to_message
 from catalog.errors import PositionGap
 from catalog.events import (
     AccountCreated,
@@ -16,6 +19,7 @@ from catalog.events import (
     FlowKind,
 )
 from catalog.records import Flow
+from eventflows.events.v1 import events_pb2
 
 from tests.support.event_log import START, EventLog, flow_id_of, id_of
 
@@ -460,3 +464,28 @@ def test_a_catalog_with_one_account_more_differs(log: EventLog) -> None:
         ),
     )
     assert log.catalog().accounts() != before.accounts()
+
+
+# ---- size ----------------------------------------------------------------------------------------
+
+FLOW_BYTES_MAX = 2_000
+
+
+def test_a_flow_takes_less_than_2_kb_on_a_topic_of_its_own(log: EventLog) -> None:
+    count = 1_000
+    before = len(log.recorded)
+    for number in range(count):
+        log.subscribe("plant", f"topic-{number}", DIGITS)
+    stored = [recorded_to_message(one).SerializeToString() for one in log.recorded]
+    catalog = Catalog()
+    for data in stored[:before]:
+        catalog.apply(recorded_from_message(events_pb2.RecordedEvent.FromString(data)))
+    tracemalloc.start()
+    try:
+        for data in stored[before:]:
+            catalog.apply(recorded_from_message(events_pb2.RecordedEvent.FromString(data)))
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(catalog.enabled_flow_ids()) == count
+    assert taken_bytes / count < FLOW_BYTES_MAX
