@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import pytest_asyncio
 from devstack import Kafka
 from devstack.ports import free_ports
 from devstack.service import Service, answers_http
+from eventflows.router.v1.router_pb2 import FlowStatus, GetFlowStatusRequest
+from eventflows.router.v1.router_pb2_grpc import RouterStub
 from servicekit.identity import IdentityFiles, Identities, ServiceToken, create_identities
+from servicekit.rpc import rpc_channel
 
 from tests.support.http import get_json, get_text
 from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
+
+if TYPE_CHECKING:
+    from eventflows.router.v1.router_pb2_grpc import RouterAsyncStub
 
 POLL_S = 0.05
 WAIT_S = 30.0
@@ -39,6 +46,15 @@ class Worker:
         content = await get_json(f"http://{self.web}/health")
         assert isinstance(content, dict)
         return content
+
+    async def until_it_answers(self) -> dict[str, Any]:
+        """The first health page that the process gives, ready or not."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                try:
+                    return await self.health()
+                except OSError:
+                    await asyncio.sleep(POLL_S)
 
     async def metrics_text(self) -> str:
         """The Prometheus page."""
@@ -65,16 +81,46 @@ class Routers:
     """Starts workers of one cluster."""
 
     kafka: Kafka
-    registry: ScriptedRegistry
+    registry_address: str
     identities: IdentityFiles
     folder: Path
     group_prefix: str
     workers: list[Worker] = field(default_factory=list)
 
-    @property
-    def gateway_token(self) -> ServiceToken:
-        """What the gateway proves itself with."""
-        return ServiceToken.load(self.identities.tokens["gateway"])
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.service.kill()
+
+    @asynccontextmanager
+    async def ask(self, worker: Worker) -> AsyncIterator[RouterAsyncStub]:
+        """Call the worker as the gateway does."""
+        token = ServiceToken.load(self.identities.tokens["gateway"])
+        async with rpc_channel(worker.rpc, token) as channel:
+            yield RouterStub(channel)
+
+    async def until_flows(
+        self,
+        worker: Worker,
+        holds: Callable[[dict[str, FlowStatus]], bool],
+        *,
+        timeout_s: float = WAIT_S,
+    ) -> dict[str, FlowStatus]:
+        """Ask the worker for all flows, by id, until the answer satisfies `holds`."""
+        seen: dict[str, FlowStatus] = {}
+        async with self.ask(worker) as stub:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    while True:
+                        answer = await stub.GetFlowStatus(GetFlowStatusRequest())
+                        seen = {flow.flow_id: flow for flow in answer.flows}
+                        if holds(seen):
+                            return seen
+                        await asyncio.sleep(POLL_S)
+            except TimeoutError:
+                raise AssertionError(f"{worker.name} got no further than {seen}") from None
 
     def spawn(self, name: str, **settings: str) -> Worker:
         """A worker process, not waited for."""
@@ -83,7 +129,7 @@ class Routers:
             "router",
             name=name,
             settings={
-                "registry_address": self.registry.address,
+                "registry_address": self.registry_address,
                 "runner_url": "http://127.0.0.1:9",
                 "kafka_bootstrap_servers": self.kafka.bootstrap_servers,
                 "rpc_listen": rpc,
@@ -131,13 +177,10 @@ async def routers(
     """No worker yet; all that the test starts are killed after it. A group of its own."""
     cluster = Routers(
         kafka=kafka,
-        registry=registry,
+        registry_address=registry.address,
         identities=identity_files,
         folder=tmp_path,
         group_prefix=f"test{next(_prefixes)}",
     )
-    try:
+    async with cluster:
         yield cluster
-    finally:
-        for worker in cluster.workers:
-            worker.service.kill()

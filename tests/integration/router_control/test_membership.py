@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 from tests.integration.router_control.conftest import Routers
 
 TAKE_OVER_TIMEOUT_S = 15.0
 HAND_OVER_TIMEOUT_S = 3.0
 EXIT_TIMEOUT_S = 5.0
-LOST_TIMEOUT_S = 25.0
 
 
-def owns(count: int):  # type: ignore[no-untyped-def]
+def owns(count: int) -> Callable[[dict[str, Any]], bool]:
     """Does the worker own that many shards?"""
     return lambda health: len(health["shards"]) == count
 
@@ -54,19 +55,21 @@ async def test_a_worker_that_is_told_to_stop_hands_over_at_once_and_exits_cleanl
 
 async def test_a_worker_without_a_registry_is_alive_and_not_ready(routers: Routers) -> None:
     worker = routers.spawn("lonely", registry_address="127.0.0.1:9")
-    health = await until_it_answers(worker)
+    await worker.until_it_answers()
+    health = await worker.until(lambda health: bool(health["member"]))
     assert health["ready"] is False
     assert health["catalog"]["caught_up"] is False
 
 
-async def until_it_answers(worker):  # type: ignore[no-untyped-def]
-    """The first health page after the worker became a member."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                health = await worker.health()
-                if health["member"]:
-                    return health
-            except OSError:
-                pass
-            await asyncio.sleep(0.05)
+async def test_a_worker_that_nobody_confirms_owns_nothing_until_somebody_does(
+    routers: Routers,
+) -> None:
+    one = await routers.start("one")
+    two = await routers.start("two")
+    await asyncio.gather(one.until(owns(32)), two.until(owns(32)))
+    one.service.process.pause()
+    await two.until(owns(64), timeout_s=TAKE_OVER_TIMEOUT_S)
+    one.service.process.resume()
+    health = await one.health()
+    assert (health["shards"], health["ready"]) == ([], False)
+    await asyncio.gather(one.until(owns(32)), two.until(owns(32)))

@@ -100,7 +100,7 @@ class FlowPlans:
 
 def group_id(group_prefix: str, flow_id: str) -> str:
     """The consumer group in which the customer's cluster remembers how far the flow came."""
-    return f"{group_prefix}.{flow_id}"
+    return f"{group_prefix}-{flow_id}"
 
 
 def _plan(catalog: Catalog, flow_id: str, group_prefix: str) -> Plan:
