@@ -48,6 +48,9 @@ _BROKER_NAMES = {
 _ROLE_OF_KIND = {FlowKind.SUBSCRIBER: "subscriber", FlowKind.PUBLISHER: "publisher"}
 
 
+# One function a kind. The arguments are what the sentence names, so they must not be secrets.
+
+
 def flow_deleted(flow_id: str) -> BlockReason:
     return BlockReason(
         kind=BlockReasonKind.FLOW_DELETED,
