@@ -68,6 +68,7 @@ def _adapt_adk(fifo: str) -> None:
         raise
     module = importlib.import_module("adk.ADK")
     kind = module.ADK
+    create = module.create_exception
     construct, load, write_to_pipe, init = kind.__init__, kind.load, kind.write_to_pipe, kind.init
 
     def construct_here(self: Any, *args: Any, **options: Any) -> None:
@@ -89,6 +90,12 @@ def _adapt_adk(fifo: str) -> None:
         _served = True
         init(self, *args, **options)
 
+    def create_exception(error: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(error, MemoryError):  # its message is empty and it has no type
+            return json.dumps({"error": _error(error, "OutOfMemoryError")})
+        return create(error, *args, **options)
+
+    module.create_exception = create_exception  # type: ignore[attr-defined]
     kind.__init__, kind.load = construct_here, load_and_report
     kind.write_to_pipe, kind.init = write_flushed, init_once
     module.print = _print_without_marker  # type: ignore[attr-defined]

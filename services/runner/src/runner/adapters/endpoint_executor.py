@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from typing import Final
 
@@ -81,7 +82,7 @@ class EndpointExecutor:
             async with asyncio.timeout(job.timeout_s):
                 async with self._session.post(
                     job.algorithm.source_url,
-                    data=job.input.data,
+                    data=io.BytesIO(job.input.data),  # aiohttp sends bytes in one piece
                     headers=_headers(job),
                     timeout=timeout,
                     allow_redirects=False,

@@ -1,0 +1,44 @@
+"""One runner with one built probe algorithm for the whole run: its environment is built once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from runner.adapters.memory_completions import MemoryCompletions
+
+from tests.integration.runner.algorithms import PROBE, REQUIREMENTS, repository
+from tests.integration.runner.world import World, runner_world
+
+
+@pytest.fixture(scope="session")
+def runner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of runners, with the environment of REQUIREMENTS once it is built."""
+    return tmp_path_factory.mktemp("runner")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def probe_url(runner_folder: Path) -> str:
+    """The probe's repository."""
+    return repository(runner_folder / "probe", "probe", PROBE, REQUIREMENTS)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def world(runner_folder: Path, probe_url: str) -> AsyncIterator[World]:
+    """A runner with `acme/probe` 1.0.0, two processes at most."""
+    async with runner_world(
+        runner_folder, MemoryCompletions(), processes_per_version_max=2
+    ) as started:
+        await published_probe(started, probe_url)
+        yield started
+
+
+async def published_probe(world: World, url: str, name: str = "probe") -> str:
+    """Builds and publishes the probe; gives its algorithm id."""
+    algorithm_id = world.add_algorithm(name, url)
+    report = await world.build(algorithm_id)
+    assert report.succeeded, report.log_tail
+    world.publish(algorithm_id, report.commit_sha)
+    return algorithm_id
