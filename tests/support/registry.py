@@ -6,12 +6,12 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -55,7 +55,7 @@ _migrated: set[str] = set()
 async def migrated_template(postgres: Postgres) -> str:
     """A migrated, empty database to copy from; its name. Made once a server."""
     if postgres.dsn not in _migrated:
-        database = _addresses(await postgres.create_database(TEMPLATE))
+        database = database_at(await postgres.create_database(TEMPLATE))
         await migrate(database.owner_dsn, logins(database))
         _migrated.add(postgres.dsn)
     return TEMPLATE
@@ -65,7 +65,7 @@ async def fresh_database(postgres: Postgres) -> Database:
     """A migrated, empty database of its own."""
     template = await migrated_template(postgres)
     name = f"registry_{uuid4().hex[:12]}"
-    return _addresses(await postgres.create_database(name, template=template))
+    return database_at(await postgres.create_database(name, template=template))
 
 
 def logins(database: Database) -> Sequence[Login]:
@@ -76,7 +76,8 @@ def logins(database: Database) -> Sequence[Login]:
     ]
 
 
-def _addresses(owner_dsn: str) -> Database:
+def database_at(owner_dsn: str) -> Database:
+    """Addresses of a database, migrated or not, for the logins of tests."""
     parts = urlsplit(owner_dsn)
 
     def as_(user: str, password: str) -> str:
@@ -123,6 +124,7 @@ class Served:
     address: HostPort
     folder: Path
     collector: CollectorRegistry
+    stop: asyncio.Event
 
     def token(self, role: Role) -> str:
         return (self.folder / f"{role}.token").read_text().strip()
@@ -148,10 +150,11 @@ async def served(database: Database, folder: Path) -> AsyncIterator[Served]:
         bootstrap.serve(settings, stop, started=ready.set_result, collector=collector)
     )
     try:
-        await asyncio.wait({serving, ready}, timeout=START_TIMEOUT_S, return_when="FIRST_COMPLETED")
+        either: set[asyncio.Future[Any]] = {serving, ready}
+        await asyncio.wait(either, timeout=START_TIMEOUT_S, return_when="FIRST_COMPLETED")
         if serving.done():
             await serving
-        yield Served(address=(await ready).address, folder=folder, collector=collector)
+        yield Served(address=(await ready).address, folder=folder, collector=collector, stop=stop)
     finally:
         stop.set()
         await serving
@@ -195,8 +198,8 @@ async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
     """Status and numeric code of a call that must fail."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    trailing = dict(caught.value.trailing_metadata() or ())
-    return caught.value.code(), str(trailing.get("ef-code"))
+    trailing: Iterable[tuple[str, object]] = caught.value.trailing_metadata() or ()  # type: ignore[assignment]
+    return caught.value.code(), str(dict(trailing).get("ef-code"))
 
 
 def append_of(

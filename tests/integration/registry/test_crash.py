@@ -13,7 +13,7 @@ from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
 from registry.application.verify import verify
-from registry.ports import Append, Status
+from registry.ports import Append, Status, StoredEvent
 
 from tests.support.registry import append_of, fresh_database
 
@@ -73,7 +73,7 @@ async def test_kill_9_under_writers_loses_nothing_and_stores_nothing_twice(
         await asyncio.wait({running})
 
 
-async def _stream(store: PostgresEventStore, item: Append) -> list[object]:
+async def _stream(store: PostgresEventStore, item: Append) -> list[StoredEvent]:
     """Its events; the pool may still hold connections to the server that died."""
     while True:
         try:

@@ -29,7 +29,7 @@ from registry.application.log_head import LogHead
 from registry.application.metrics import RegistryMetrics
 from registry.application.projection import Projection
 from registry.application.streams import Streams
-from registry.application.upkeep import Upkeep
+from registry.application.upkeep import PENDING_MAX_S, Upkeep
 from registry.entrypoints.rpc import RegistryService
 from registry.ports import EventStore, Vault
 from registry.settings import RegistrySettings, read_dsn
@@ -53,7 +53,14 @@ class Registry:
     metrics: RegistryMetrics
 
     @classmethod
-    def over(cls, store: EventStore, vault: Vault, *, collector: CollectorRegistry) -> Self:
+    def over(
+        cls,
+        store: EventStore,
+        vault: Vault,
+        *,
+        collector: CollectorRegistry,
+        pending_max_s: float = PENDING_MAX_S,
+    ) -> Self:
         """Put together; nothing runs yet."""
         metrics = RegistryMetrics(collector)
         head = LogHead(metrics=metrics)
@@ -72,7 +79,13 @@ class Registry:
                 streams=Streams(store),
             ),
             credentials=Credentials(vault=vault, projection=projection),
-            upkeep=Upkeep(store=store, vault=vault, projection=projection, metrics=metrics),
+            upkeep=Upkeep(
+                store=store,
+                vault=vault,
+                projection=projection,
+                metrics=metrics,
+                pending_max_s=pending_max_s,
+            ),
             metrics=metrics,
         )
 

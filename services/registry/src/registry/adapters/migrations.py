@@ -90,7 +90,13 @@ async def migrate(owner_dsn: str, logins: Sequence[Login]) -> int:
 async def check_schema(dsn: str) -> None:
     """Raise SettingsError unless the database has exactly this build's schema or a newer one."""
     with translated("looking at the database's schema"):
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+        try:
+            connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+        except (
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+        ) as error:
+            raise _not_migrated("does not exist, or does not let the registry's user in") from error
         try:
             await _known(connection)
             if missing := await _missing(connection):
@@ -177,4 +183,9 @@ def _verifier(password: str) -> str:
 
 
 def _not_migrated(state: str) -> SettingsError:
-    return SettingsError([f"the database {state}: run `python -m registry migrate` first"])
+    return SettingsError(
+        [
+            f"the database {state}: run `python -m registry migrate` first, "
+            "with the same EVENTFLOWS_REGISTRY_DATABASE_DSN_FILE"
+        ]
+    )

@@ -59,7 +59,7 @@ class PostgresEventStore:
         with translated("connecting to the log"):
             self._readers = await asyncpg.create_pool(
                 self._dsn,
-                min_size=1,
+                min_size=0,  # dialled when used: a database that is away makes no noise
                 max_size=READERS_MAX,
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=CALL_TIMEOUT_S,
