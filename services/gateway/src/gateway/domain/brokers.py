@@ -6,7 +6,6 @@ only public wire shape of a Kafka connection.
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 
 from catalog.events import SecurityProtocol
@@ -14,7 +13,6 @@ from kernel.errors import InvalidInput
 
 from gateway.domain import fields
 
-CA_CERTIFICATE_CHARACTERS_MAX = 64 * 1024
 CREDENTIAL_CHARACTERS_MAX = 1_000
 SASL_MECHANISM_DEFAULT = "SCRAM-SHA-256"
 CONNECTION_TYPES = {
@@ -44,7 +42,6 @@ def security_protocol(asked: BrokerConnection) -> SecurityProtocol:
     protocol = CONNECTION_TYPES[asked.connection_type]
     if protocol is SecurityProtocol.SASL_SSL:
         _check_credentials(asked)
-        _check_certificates(asked.ca_certificate)
         return protocol
     for name in _SECURED_ONLY:
         if getattr(asked, name):
@@ -67,18 +64,3 @@ def _check_credentials(asked: BrokerConnection) -> None:
                 f"{name} is needed for connection_type kafka_sasl_ssl, "
                 f"at most {CREDENTIAL_CHARACTERS_MAX} characters"
             )
-
-
-def _check_certificates(pem: str) -> None:
-    """Empty: the router trusts what its system trusts."""
-    if not pem:
-        return
-    try:
-        if len(pem) > CA_CERTIFICATE_CHARACTERS_MAX:
-            raise ValueError("too long")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError) as error:
-        raise InvalidInput(
-            "ca_certificate must hold one or more certificates in PEM form with their line breaks, "
-            f"at most {CA_CERTIFICATE_CHARACTERS_MAX} characters"
-        ) from error

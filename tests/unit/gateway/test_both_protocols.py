@@ -1,0 +1,333 @@
+"""REST and gRPC are two doors to the same rooms: equal results, equal failures."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from eventflows.gateway.v1 import gateway_pb2 as pb
+from eventflows.gateway.v1 import gateway_pb2_grpc
+from eventflows.router.v1 import router_pb2
+from gateway.entrypoints.rpc.server import gateway_server
+from google.protobuf.json_format import MessageToDict
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from kernel.errors import EventflowsError
+from servicekit.failures import error_from_status, http_status
+from servicekit.rpc import rpc_channel
+from servicekit.settings import HostPort
+
+from tests.unit.gateway.asgi_client import Answer
+from tests.unit.gateway.stage import ADMIN, Owner, Stage
+
+QUEUE = "https://sqs.us-west-2.amazonaws.com/783449028191/demo-queue"
+ROLE = "arn:aws:iam::783449028191:role/reader"
+WAIT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rpc:
+    """The three services on one channel."""
+
+    users: Any
+    listeners: Any
+    flows: Any
+    channel: grpc.aio.Channel
+
+    def method(self, name: str) -> Any:
+        """The method of this name, whichever service has it."""
+        stubs = (self.users, self.listeners, self.flows)
+        return next(getattr(stub, name) for stub in stubs if hasattr(stub, name))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rpc(shared_stage: Stage) -> AsyncIterator[Rpc]:
+    server = gateway_server(shared_stage.gateway, listen=HostPort("127.0.0.1", 0))
+    await server.start()
+    await server.set_serving(True)
+    async with rpc_channel(server.address, None, unary_timeout_s=WAIT_S) as channel:
+        yield Rpc(
+            users=gateway_pb2_grpc.UsersStub(channel),
+            listeners=gateway_pb2_grpc.EventListenersStub(channel),
+            flows=gateway_pb2_grpc.EventFlowsStub(channel),
+            channel=channel,
+        )
+    await server.stop()
+
+
+def key(value: str) -> dict[str, Any]:
+    return {"metadata": (("authorization", f"Simple {value}"),)}
+
+
+async def refusal(call: Awaitable[Any]) -> EventflowsError:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return error_from_status(refused.value)
+
+
+def same_failure(rest: Answer, rpc: EventflowsError) -> None:
+    assert rest.status == http_status(rpc), (rest.content, rpc)
+    assert rest.error == {"code": rpc.code, "message": rpc.message} or rest.error == rpc.message
+
+
+async def test_users_are_the_same(stage: Stage, rpc: Rpc) -> None:
+    name = stage.name()
+    request = pb.CreateUserRequest(
+        username=name, email=f"{name}@x.io", fullname="F", company_role="engineer"
+    )
+    made = await rpc.users.CreateUser(request, **key(stage.admin_key))
+    got = await rpc.users.GetUser(pb.GetUserRequest(name_or_id=name), **key(stage.admin_key))
+    shown = await stage.admin("GET", f"/v1/users/{name}")
+    for message in (made, got):
+        fields = MessageToDict(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        fields.pop("company_name")  # the page's user does not have it
+        assert fields == shown
+
+
+async def test_pages_of_users_are_the_same(stage: Stage, rpc: Rpc) -> None:
+    for _ in range(3):
+        await stage.owner()
+    by_rest: list[str] = []
+    by_rpc: list[str] = []
+    marker = ""
+    while True:
+        page = await rpc.users.ListUsers(
+            pb.ListUsersRequest(limit=2, marker=marker), **key(stage.admin_key)
+        )
+        shown = await stage.admin("GET", f"/v1/users?limit=2&marker={marker}")
+        by_rpc += [user.id for user in page.users]
+        by_rest += [user["id"] for user in shown["results"]]
+        assert page.marker == (shown["marker"] or "")
+        marker = page.marker
+        if not marker:
+            break
+    assert by_rpc == by_rest
+    assert len(by_rpc) >= 4
+
+
+async def test_event_listeners_are_the_same(stage: Stage, rpc: Rpc, owner: Owner) -> None:
+    algorithm = await stage.algorithm(owner)
+    request = pb.CreateEventListenerRequest(
+        user=owner.id,
+        source_type="AmazonSQS",
+        source_uri=QUEUE,
+        algo_name=algorithm,
+        algo_owner=owner.name,
+        algo_version="0.1.0",
+        credentials=ROLE,
+    )
+    made = await rpc.listeners.CreateEventListener(request, **key(owner.key))
+    listed = await rpc.listeners.ListEventListeners(
+        pb.ListEventListenersRequest(user=owner.name), **key(owner.key)
+    )
+    assert list(listed.event_listeners) == [made]
+    shown = await stage.by(owner, "GET", f"/v1/users/{owner.id}/event-listeners/{made.id}")
+    assert shown == {
+        "id": made.id,
+        "sourceType": made.source_type,
+        "sourceURI": made.source_uri,
+        "algoName": made.algo_name,
+        "algoOwner": made.algo_owner,
+        "listenerOwner": made.listener_owner,
+        "credentials": made.credentials,
+        "algoTimeoutSeconds": made.algo_timeout_seconds,
+        "algoVersion": made.algo_version,
+    }
+    await rpc.listeners.DeleteEventListener(
+        pb.DeleteEventListenerRequest(user=owner.id, id=made.id), **key(owner.key)
+    )
+    assert await stage.by(owner, "GET", f"/v1/users/{owner.id}/event-listeners") == []
+
+
+async def test_event_flows_are_the_same(stage: Stage, rpc: Rpc, owner: Owner) -> None:
+    name = f"{owner.name}/{await stage.algorithm(owner)}"
+    await stage.grant(await stage.connection(), "images", (name, "subscriber"))
+    listed = await rpc.flows.ListEventFlows(
+        pb.ListEventFlowsRequest(algorithm=name), **key(owner.key)
+    )
+    (flow,) = listed.event_flows
+    assert flow.state == "disabled"
+    put = await rpc.flows.PutEventFlow(
+        pb.PutEventFlowRequest(
+            algorithm=name,
+            id=flow.id,
+            enabled=True,
+            algorithm_version="0.1.0",
+            concurrency_max=3,
+            timeout_s=60,
+            expected_version=flow.version,
+        ),
+        **key(owner.key),
+    )
+    assert put.version > flow.version
+    status = router_pb2.FlowStatus(
+        flow_id=flow.id, state=router_pb2.FLOW_STATE_RUNNING, lag_records=5, settled_total=7
+    )
+    status.since.FromJsonString("2026-11-23T10:00:00.250Z")
+    stage.router.statuses[flow.id] = status
+    got = await rpc.flows.GetEventFlow(
+        pb.GetEventFlowRequest(algorithm=name, id=flow.id), **key(owner.key)
+    )
+    everything = await rpc.flows.ListAllEventFlows(
+        pb.ListAllEventFlowsRequest(algorithm=name, state="running"), **key(stage.admin_key)
+    )
+    assert list(everything.event_flows) == [got]
+    shown = await stage.by(owner, "GET", f"/v1/algorithms/{name}/event-flows/{flow.id}")
+    assert _as_rest(got) == shown
+
+
+def _as_rest(flow: pb.EventFlow) -> dict[str, Any]:
+    fields = MessageToDict(
+        flow, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    fields.pop("version")  # REST has it as ETag
+    for name in ("dead_letter_topic", "connection", "connection_id", "algorithm_version"):
+        fields[name] = fields[name] or None
+    live = fields["live"]
+    for name in ("lag_records", "settled_total", "dead_lettered_total", "retries_total"):
+        live[name] = int(live[name])
+    live["last_progress"] = None
+    fields["resource_type"] = "event_flow"
+    return fields
+
+
+async def test_a_repeated_call_makes_one_user(stage: Stage, rpc: Rpc) -> None:
+    name = stage.name()
+    request = pb.CreateUserRequest(username=name, email=f"{name}@x.io")
+    metadata = (("authorization", stage.admin_key), ("idempotency-key", name))
+    first = await rpc.users.CreateUser(request, metadata=metadata)
+    assert await rpc.users.CreateUser(request, metadata=metadata) == first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One operation in both protocols."""
+
+    request: Any
+    method: str
+    path: str
+    body: Any = None
+
+
+NO_ID = "3f0c7a52-0f0e-4b0e-9d1e-0d8f3b0f9a11"
+LISTENERS = "/v1/users/nobody/event-listeners"
+FLOWS = "/v1/algorithms/nobody/Nothing/event-flows"
+ALGORITHM = "nobody/Nothing"
+CASES = {
+    "CreateUser": Case(  # the admin's name, which is taken
+        request=pb.CreateUserRequest(username=ADMIN, email="someone@x.io"),
+        method="POST",
+        path="/v1/users",
+        body={"username": ADMIN, "email": "someone@x.io"},
+    ),
+    "GetUser": Case(
+        request=pb.GetUserRequest(name_or_id="nobody"), method="GET", path="/v1/users/nobody"
+    ),
+    "ListUsers": Case(
+        request=pb.ListUsersRequest(marker="!"), method="GET", path="/v1/users?marker=!"
+    ),
+    "ListEventListeners": Case(
+        request=pb.ListEventListenersRequest(user="nobody"), method="GET", path=LISTENERS
+    ),
+    "CreateEventListener": Case(
+        request=pb.CreateEventListenerRequest(
+            source_type="AmazonSQS", source_uri=QUEUE, algo_name="Nothing", algo_owner="nobody",
+            credentials=ROLE,
+        ),
+        method="POST",
+        path=LISTENERS,
+        body={
+            "sourceType": "AmazonSQS", "sourceURI": QUEUE, "algoName": "Nothing",
+            "algoOwner": "nobody", "credentials": ROLE,
+        },
+    ),
+    "DeleteEventListener": Case(
+        request=pb.DeleteEventListenerRequest(user="nobody", id=NO_ID),
+        method="DELETE",
+        path=f"{LISTENERS}/{NO_ID}",
+    ),
+    "ListEventFlows": Case(
+        request=pb.ListEventFlowsRequest(algorithm=ALGORITHM), method="GET", path=FLOWS
+    ),
+    "GetEventFlow": Case(
+        request=pb.GetEventFlowRequest(algorithm=ALGORITHM, id=NO_ID),
+        method="GET",
+        path=f"{FLOWS}/{NO_ID}",
+    ),
+    "PutEventFlow": Case(
+        request=pb.PutEventFlowRequest(algorithm=ALGORITHM, id=NO_ID),
+        method="PUT",
+        path=f"{FLOWS}/{NO_ID}",
+        body={"enabled": False},
+    ),
+    "ListAllEventFlows": Case(
+        request=pb.ListAllEventFlowsRequest(state="sleeping"),
+        method="GET",
+        path="/v1/admin/event-flows?state=sleeping",
+    ),
+}  # fmt: skip
+FOR_ADMINS = ("CreateUser", "GetUser", "ListUsers", "ListAllEventFlows")
+
+
+def test_every_method_has_a_case() -> None:
+    services = pb.DESCRIPTOR.services_by_name.values()
+    assert set(CASES) == {method.name for service in services for method in service.methods}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_failures_are_the_same(stage: Stage, rpc: Rpc, owner: Owner, name: str) -> None:
+    case = CASES[name]
+    keys = {
+        "none": None,
+        "unknown": "simNobody",
+        "bearer": "Bearer x",
+        "standard": owner.key,
+        "admin": stage.admin_key,
+    }
+    for kind, value in keys.items():
+        headers = {} if value is None else {"Authorization": value}
+        metadata = () if value is None else (("authorization", value),)
+        by_rest = await stage.client.call(case.method, case.path, case.body, headers=headers)
+        by_rpc = await refusal(rpc.method(name)(case.request, metadata=metadata))
+        same_failure(by_rest, by_rpc)
+        if kind in ("none", "unknown", "bearer"):
+            assert by_rest.status == 401
+        elif (kind == "admin") != (name in FOR_ADMINS):
+            assert by_rest.status == 403
+
+
+async def test_a_stale_writer_is_refused_by_both(stage: Stage, rpc: Rpc, owner: Owner) -> None:
+    name = f"{owner.name}/{await stage.algorithm(owner)}"
+    await stage.grant(await stage.connection(), "images", (name, "subscriber"))
+    path = f"/v1/algorithms/{name}/event-flows"
+    (flow,) = await stage.by(owner, "GET", path)
+    await stage.by(owner, "PUT", f"{path}/{flow['id']}", {"enabled": True})
+    request = pb.PutEventFlowRequest(algorithm=name, id=flow["id"], expected_version=0)
+    by_rpc = await refusal(rpc.flows.PutEventFlow(request, **key(owner.key)))
+    by_rest = await stage.client.call(
+        "PUT",
+        f"{path}/{flow['id']}",
+        {"enabled": False},
+        key=owner.key,
+        headers={"If-Match": '"0"'},
+    )
+    same_failure(by_rest, by_rpc)
+    assert by_rest.status == 412
+
+
+async def test_health_needs_no_key(rpc: Rpc) -> None:
+    stub = health_pb2_grpc.HealthStub(rpc.channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_two_keys_at_once_are_refused(stage: Stage, rpc: Rpc) -> None:
+    metadata = (("authorization", stage.admin_key), ("authorization", stage.admin_key))
+    refused = await refusal(rpc.users.ListUsers(pb.ListUsersRequest(), metadata=metadata))
+    assert refused.code == 2002
