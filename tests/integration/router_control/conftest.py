@@ -1,14 +1,14 @@
-"""Router workers as processes, on a Kafka of their own and a registry that tells what a test says."""
+"""Router workers as processes, on a real Kafka and a registry that tells what a test says."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -17,7 +17,7 @@ from devstack.ports import free_ports
 from devstack.service import Service, answers_http
 from eventflows.router.v1.router_pb2 import FlowStatus, GetFlowStatusRequest
 from eventflows.router.v1.router_pb2_grpc import RouterStub
-from servicekit.identity import IdentityFiles, Identities, ServiceToken, create_identities
+from servicekit.identity import Identities, IdentityFiles, ServiceToken, create_identities
 from servicekit.rpc import rpc_channel
 
 from tests.support.http import get_json, get_text
@@ -25,6 +25,8 @@ from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
 
 if TYPE_CHECKING:
     from eventflows.router.v1.router_pb2_grpc import RouterAsyncStub
+
+T = TypeVar("T")
 
 POLL_S = 0.05
 WAIT_S = 30.0
@@ -49,12 +51,11 @@ class Worker:
 
     async def until_it_answers(self) -> dict[str, Any]:
         """The first health page that the process gives, ready or not."""
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                try:
-                    return await self.health()
-                except OSError:
-                    await asyncio.sleep(POLL_S)
+        return await _first_answer(self.health)
+
+    async def until_metrics_answer(self) -> str:
+        """The first metrics page: the process is up, whatever it waits for."""
+        return await _first_answer(self.metrics_text)
 
     async def metrics_text(self) -> str:
         """The Prometheus page."""
@@ -74,6 +75,15 @@ class Worker:
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise AssertionError(f"{self.name} got no further than {seen}") from None
+
+
+async def _first_answer(page: Callable[[], Awaitable[T]]) -> T:
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            try:
+                return await page()
+            except OSError:
+                await asyncio.sleep(POLL_S)
 
 
 @dataclass(slots=True, kw_only=True)
