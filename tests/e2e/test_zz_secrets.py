@@ -34,7 +34,7 @@ def _files(landscape: Landscape) -> Iterator[Path]:
     Left out: the files that hold the secrets by design, and the customer's own cluster.
     """
     root = landscape.cluster.data_dir
-    left_out = {root / "secrets", root / "customer-kafka" / "credentials.json"}
+    left_out = {root / "secrets", root / "customer-kafka" / "identity.json"}
     left_out.add(root / "postgres" / "superuser-password")
     for path in root.rglob("*"):
         if path.is_file() and not left_out & {path, *path.parents}:

@@ -29,7 +29,7 @@ def test_it_names_coordinates_cause_times_and_configuration() -> None:
     expected = {
         "own": "1",
         "ef-dl-flow": "flow-1",
-        "ef-dl-algorithm": "a-1",
+        "ef-dl-algorithm": "acme/Digits",
         "ef-dl-version": "1.2.3",
         "ef-dl-topic": "topic",
         "ef-dl-partition": "3",

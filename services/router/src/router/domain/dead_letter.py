@@ -76,7 +76,7 @@ def dead_letter(
     first_at = history.first_at or last.at
     facts = {
         "flow": spec.flow_id,
-        "algorithm": spec.algorithm.algorithm_id,
+        "algorithm": f"{spec.algorithm.owner}/{spec.algorithm.name}",
         "version": spec.version,
         "topic": delivery.topic,
         "partition": delivery.partition,
