@@ -14,22 +14,28 @@ from tests.integration.runner.world import World, runner_world
 
 
 @pytest.fixture(scope="session")
-def runner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data of runners, with the environment of REQUIREMENTS once it is built."""
-    return tmp_path_factory.mktemp("runner")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the environment of REQUIREMENTS is, once it is built."""
+    return tmp_path_factory.mktemp("environments")
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def probe_url(runner_folder: Path) -> str:
+@pytest.fixture(scope="session")
+def probe_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The probe's repository."""
-    return repository(runner_folder / "probe", "probe", PROBE, REQUIREMENTS)
+    folder = tmp_path_factory.mktemp("authors") / "probe"
+    return repository(folder, "probe", PROBE, REQUIREMENTS)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def world(runner_folder: Path, probe_url: str) -> AsyncIterator[World]:
+async def world(
+    tmp_path_factory: pytest.TempPathFactory, environments: Path, probe_url: str
+) -> AsyncIterator[World]:
     """A runner with `acme/probe` 1.0.0, two processes at most."""
     async with runner_world(
-        runner_folder, MemoryCompletions(), processes_per_version_max=2
+        tmp_path_factory.mktemp("runner"),
+        MemoryCompletions(),
+        environments=environments,
+        processes_per_version_max=2,
     ) as started:
         await published_probe(started, probe_url)
         yield started

@@ -151,10 +151,11 @@ async def test_void_output_answers_at_once_and_the_run_takes_place(
 
 
 async def test_more_sessions_than_an_account_may_have_are_429(
-    runner_folder: Path, probe_url: str, tmp_path: Path
+    environments: Path, probe_url: str, tmp_path: Path
 ) -> None:
-    async with runner_world(tmp_path, MemoryCompletions(), sessions_per_account_max=1) as world:
-        share_environments(runner_folder, tmp_path)
+    async with runner_world(
+        tmp_path, MemoryCompletions(), environments=environments, sessions_per_account_max=1
+    ) as world:
         await published_probe(world, probe_url)
         gate, started = tmp_path / "gate", tmp_path / "started"
         order = {"do": "wait for", "path": str(gate), "started": str(started)}
@@ -210,9 +211,3 @@ async def test_a_caller_that_goes_away_does_not_stop_its_run(world: World, tmp_p
     answer = await world.run("probe", json=order, X_Eventflows_Request_Id="gone-away")
     assert answer.status == 200
     assert started.read_text() == "x", "one run, whose answer the second call got"
-
-
-def share_environments(built: Path, fresh: Path) -> None:
-    """So that a second runner need not build what the first one has."""
-    (fresh / "data" / "environments").rmdir()
-    (fresh / "data" / "environments").symlink_to(built / "data" / "environments")

@@ -1,4 +1,4 @@
-"""A runner on loopback, put together as in production, over a catalog that tests feed with events."""
+"""A runner on loopback, put together as in production, over a catalog that tests feed."""
 
 from __future__ import annotations
 
@@ -191,9 +191,16 @@ class World:
 
 @asynccontextmanager
 async def runner_world(
-    folder: Path, completions: Completions, **settings: Any
+    folder: Path, completions: Completions, *, environments: Path, **settings: Any
 ) -> AsyncIterator[World]:
-    """A started runner; its data is in `folder`, which may be used again after it."""
+    """A started runner; its data is in `folder`, which may be used again after it.
+
+    `environments` is a folder that several runners share, one after the other: built once.
+    """
+    environments.mkdir(exist_ok=True)
+    (folder / "data").mkdir(exist_ok=True)
+    if not (folder / "data" / "environments").is_symlink():
+        (folder / "data" / "environments").symlink_to(environments)
     files = create_identities(folder / "identities")
     loaded = RunnerSettings(
         service_token_file=files.tokens["runner"],

@@ -1,0 +1,240 @@
+"""A completion is durable before its caller hears of the run, or the caller hears to try again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.structs import ConsumerRecord
+from catalog.events import FlowDisabled
+from catalog.identifiers import completions_topic
+from devstack import Kafka
+from runner.adapters.kafka_completions import KafkaCompletions
+from runner.adapters.memory_completions import MemoryCompletions
+from runner.application.topic_upkeep import keep_topics
+
+from tests.integration.runner.conftest import published_probe
+from tests.integration.runner.world import CALLER, FedCatalog, World, runner_world
+
+READ_TIMEOUT_S = 20.0
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def live(
+    kafka: Kafka, environments: Path, probe_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[World, str]]:
+    """A runner on real Kafka with a followed probe; its id."""
+    completions = KafkaCompletions(kafka.bootstrap_servers)
+    async with runner_world(
+        tmp_path_factory.mktemp("live"),
+        completions,
+        environments=environments,
+        processes_per_version_max=2,
+    ) as world:
+        algorithm_id = await published_probe(world, probe_url)
+        world.follow(algorithm_id)
+        yield world, algorithm_id
+    await completions.close()
+
+
+async def test_a_success_is_in_kafka_before_the_answer(
+    live: tuple[World, str], kafka: Kafka
+) -> None:
+    world, algorithm_id = live
+    position = world.configuration.catalog.position
+    answer = await world.run(
+        "probe",
+        json={"do": "complete"},
+        X_Eventflows_Request_Id="run-1",
+        X_Eventflows_Record_Key="a2V5LTE=",
+        X_Eventflows_Hops="3",
+        traceparent=TRACE,
+    )
+    assert answer.status == 200
+    record = (await _records(kafka, algorithm_id))["run-1"]
+    assert record.key == b"key-1"
+    assert json.loads(record.value) == answer.json["result"]
+    assert dict(record.headers) == {
+        "ef-status": b"succeeded",
+        "ef-version": b"1.0.0",
+        "ef-mode": b"live",
+        "ef-request-id": b"run-1",
+        "ef-content-type": b"json",
+        "ef-hops": b"3",
+        "ef-position": str(position).encode(),
+        "ef-account": CALLER.encode(),
+        "traceparent": TRACE.encode(),
+    }
+
+
+async def test_text_and_bytes_are_written_bare_and_keyed_by_the_request_id(
+    live: tuple[World, str], kafka: Kafka
+) -> None:
+    world, algorithm_id = live
+    text = await world.run(
+        "probe", "Grüße".encode(), content_type="text/plain", X_Eventflows_Request_Id="text"
+    )
+    data = await world.run("probe", json={"do": "bytes"}, X_Eventflows_Request_Id="bytes")
+    assert (text.status, data.status) == (200, 200), (text.body, data.body)
+    records = await _records(kafka, algorithm_id)
+    assert (records["text"].key, records["text"].value) == (b"text", "Grüße".encode())
+    assert dict(records["text"].headers)["ef-content-type"] == b"text"
+    assert records["bytes"].value == bytes(range(256))
+    assert dict(records["bytes"].headers)["ef-content-type"] == b"binary"
+
+
+async def test_a_failure_leaves_a_failed_completion(live: tuple[World, str], kafka: Kafka) -> None:
+    world, algorithm_id = live
+    await world.run("probe", json={"do": "raise"}, X_Eventflows_Request_Id="failed")
+    record = (await _records(kafka, algorithm_id))["failed"]
+    assert dict(record.headers)["ef-status"] == b"failed"
+    assert json.loads(record.value)["error_type"] == "InputError"
+
+
+async def test_a_repeated_call_leaves_no_second_completion(
+    live: tuple[World, str], kafka: Kafka
+) -> None:
+    world, algorithm_id = live
+    for _ in range(2):
+        await world.run("probe", json={"do": "once"}, X_Eventflows_Request_Id="once")
+    assert await _count(kafka, algorithm_id, "once") == 1
+
+
+async def test_a_replay_leaves_no_completion(live: tuple[World, str], kafka: Kafka) -> None:
+    world, algorithm_id = live
+    answer = await world.run(
+        "probe", json={"do": "x"}, X_Eventflows_Request_Id="again", X_Eventflows_Mode="replay"
+    )
+    assert answer.status == 200
+    assert await _count(kafka, algorithm_id, "again") == 0
+
+
+async def test_a_completion_of_14_mb_fits(live: tuple[World, str], kafka: Kafka) -> None:
+    world, algorithm_id = live
+    answer = await world.run(
+        "probe", json={"do": "letters", "count": 14_000_000}, X_Eventflows_Request_Id="big"
+    )
+    assert answer.status == 200
+    assert len((await _records(kafka, algorithm_id))["big"].value) == 14_000_000
+
+
+async def test_the_topic_has_our_partitions_retention_and_size(
+    live: tuple[World, str], kafka: Kafka
+) -> None:
+    _, algorithm_id = live
+    topic = completions_topic(algorithm_id)
+    admin = AIOKafkaAdminClient(**kafka.client_settings())
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        (answer,) = await admin.describe_configs([resource])
+    finally:
+        await admin.close()
+    config = {entry[0]: entry[1] for entry in answer.resources[0][4]}
+    assert len(described["partitions"]) == 8
+    assert config["retention.ms"] == str(7 * 24 * 3_600_000)
+    assert config["max.message.bytes"] == str(24 * 1024 * 1024)
+
+
+async def test_a_topic_is_made_as_soon_as_a_flow_follows_and_before_any_run(kafka: Kafka) -> None:
+    configuration, completions = FedCatalog(), KafkaCompletions(kafka.bootstrap_servers)
+    changes: asyncio.Queue[int] = asyncio.Queue()
+
+    async def positions() -> AsyncIterator[int]:
+        while True:
+            yield await changes.get()
+
+    world = World.__new__(World)
+    world.configuration, world.owner_id, world._names = configuration, CALLER, {}
+    algorithm_id = world.add_algorithm("early", "https://example.org/early")
+    world.follow(algorithm_id)
+    upkeep = asyncio.create_task(keep_topics(configuration, positions(), completions))
+    changes.put_nowait(configuration.catalog.position)
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            while completions_topic(algorithm_id) not in await kafka.topics():
+                await asyncio.sleep(0.05)
+    finally:
+        upkeep.cancel()
+        await completions.close()
+
+
+async def test_without_followers_nothing_is_written(
+    environments: Path, probe_url: str, tmp_path: Path
+) -> None:
+    completions = MemoryCompletions()
+    async with runner_world(tmp_path, completions, environments=environments) as world:
+        algorithm_id = await published_probe(world, probe_url)
+        await world.run("probe", json={"do": "x"})
+        assert completions.topics == {}
+        world.follow(algorithm_id)
+        await world.run("probe", json={"do": "x"})
+        assert len(completions.topics[completions_topic(algorithm_id)]) == 1
+        flow_id = world.configuration.catalog.flows()[0].flow_id
+        world.configuration.record(flow_id, FlowDisabled(flow_id=flow_id))
+        await world.run("probe", json={"do": "x"})
+        assert len(completions.topics[completions_topic(algorithm_id)]) == 1
+
+
+async def test_a_broker_that_is_away_makes_it_503_and_a_later_call_runs_again(
+    environments: Path, probe_url: str, tmp_path: Path
+) -> None:
+    broker = Kafka(name="completions-away")
+    await broker.start()
+    completions = KafkaCompletions(broker.bootstrap_servers)
+    try:
+        async with runner_world(tmp_path, completions, environments=environments) as world:
+            algorithm_id = await published_probe(world, probe_url)
+            world.follow(algorithm_id)
+            order = {"do": "append", "path": str(tmp_path / "runs")}
+            assert (await world.run("probe", json={"do": "warm"})).status == 200
+            broker.kill()
+            refused = await world.run("probe", json=order, X_Eventflows_Request_Id="away")
+            assert refused.status == 503
+            assert refused.headers["Retry-After"] == "1"
+            await broker.restart()
+            answer = await world.run("probe", json=order, X_Eventflows_Request_Id="away")
+            assert answer.status == 200
+            assert (tmp_path / "runs").read_text() == "xx", "the refused one was not remembered"
+            assert await _count(broker, algorithm_id, "away") >= 1
+    finally:
+        await completions.close()
+        await broker.stop()
+
+
+async def _records(kafka: Kafka, algorithm_id: str) -> dict[str, ConsumerRecord[bytes, bytes]]:
+    found = await _all(kafka, algorithm_id)
+    return {dict(record.headers)["ef-request-id"].decode(): record for record in found}
+
+
+async def _count(kafka: Kafka, algorithm_id: str, request_id: str) -> int:
+    found = await _all(kafka, algorithm_id)
+    return sum(dict(one.headers)["ef-request-id"] == request_id.encode() for one in found)
+
+
+async def _all(kafka: Kafka, algorithm_id: str) -> list[ConsumerRecord[bytes, bytes]]:
+    """Everything in the topic up to its present end."""
+    topic = completions_topic(algorithm_id)
+    settings = kafka.client_settings()
+    async with AIOKafkaConsumer(**settings, max_partition_fetch_bytes=32 * 1024**2) as consumer:
+        partitions = [TopicPartition(topic, number) for number in range(8)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, 0)
+        found: list[ConsumerRecord[bytes, bytes]] = []
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            for partition, end in ends.items():
+                while await consumer.position(partition) < end:
+                    for records in (await consumer.getmany(partition, timeout_ms=500)).values():
+                        found.extend(records)
+        return found
