@@ -20,6 +20,8 @@ BUILD_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 1_000
 CHUNK_BYTES = 64 * 1024
+REFUSED_STATUSES = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+"""The runner says them only of the gateway's own token: that is no fault of the caller."""
 ANSWER_HEADERS = ("content-type", "retry-after", "x-error-message", "x-data-type")
 
 
@@ -51,7 +53,7 @@ class HttpRunner:
                     total=request.timeout_s, sock_connect=CONNECT_TIMEOUT_S
                 ),
             ) as response:
-                if response.status == HTTPStatus.UNAUTHORIZED:
+                if response.status in REFUSED_STATUSES:
                     raise EventflowsError("the runner refuses the gateway's own service token")
                 yield RunAnswer(
                     status=response.status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC
 
 from catalog.records import Algorithm, Build
@@ -24,6 +25,10 @@ from gateway.domain.intent import Intent
 from gateway.domain.paging import Page, PageRequest, paginate
 
 CODE_BUILD_NOT_FOUND = 1010
+NO_COMMIT = "0" * 40
+"""git's own word for no commit: of a build that failed before its commit was known."""
+RUNNER_LAG_MAX_S = 5.0
+RUNNER_LAG_PAUSE_S = 0.05
 
 
 async def compile_algorithm(
@@ -39,15 +44,14 @@ async def compile_algorithm(
     build_id = intent.new_id("build")
     if (known := _find(algorithm, build_id)) is not None:
         return record(gateway, algorithm, build=known)
-    ended = await gateway.runner.build(
-        runner_pb2.BuildRequest(
-            algorithm_id=algorithm.algorithm_id, build_id=build_id, commit_sha=commit_sha
-        )
+    request = runner_pb2.BuildRequest(
+        algorithm_id=algorithm.algorithm_id, build_id=build_id, commit_sha=commit_sha
     )
+    ended = await _build(gateway, request)
     command = registry_pb2.FinishBuildRequest(
         algorithm_id=algorithm.algorithm_id,
         build_id=build_id,
-        commit_sha=ended.commit_sha,
+        commit_sha=ended.commit_sha or NO_COMMIT,
         succeeded=ended.succeeded,
         log_tail=ended.log_tail,
         started_at=ended.started_at,
@@ -81,6 +85,21 @@ def get_build(gateway: Gateway, caller: Standard, ref: AlgorithmRef, build_id: s
             "there is no build of this id: GET …/builds lists them", code=CODE_BUILD_NOT_FOUND
         )
     return build_record(algorithm, build)
+
+
+async def _build(gateway: Gateway, request: runner_pb2.BuildRequest) -> runner_pb2.BuildResponse:
+    """Build, again and again for a bounded time while the runner does not know the algorithm.
+
+    Its catalog follows the same log and may be a moment behind ours, which knows it.
+    """
+    deadline_s = asyncio.get_running_loop().time() + RUNNER_LAG_MAX_S
+    while True:
+        try:
+            return await gateway.runner.build(request)
+        except NotFound:
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise
+        await asyncio.sleep(RUNNER_LAG_PAUSE_S)
 
 
 def _from_command(command: registry_pb2.FinishBuildRequest) -> Build:
