@@ -58,6 +58,7 @@ async def main(console: Console) -> bool:
         connection = await _connect(console, cluster, admin)
         flows = await _enable(console, admin, owner, connection, version)
         facts = await _traffic(console, cluster, owner, flows, exits)
+        await steps.listen_to_queue(owner, user_id, ALGORITHM)
         await page.run_commands(
             console, cluster.rest_url, OWNER, user_id, admin_key=admin_key, owner_key=owner_key
         )

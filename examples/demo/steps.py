@@ -122,6 +122,22 @@ async def enable(
     return str(flow["id"])
 
 
+async def listen_to_queue(owner_rest: Rest, user_id: str, algorithm: str) -> str:
+    """An event listener on the SQS queue of Algorithmia's page; returns its id."""
+    owner, name = algorithm.split("/")
+    listener = await owner_rest.post(
+        f"/v1/users/{user_id}/event-listeners",
+        {
+            "sourceType": "AmazonSQS",
+            "sourceURI": "https://sqs.us-west-2.amazonaws.com/783449028191/demo-queue",
+            "algoOwner": owner,
+            "algoName": name,
+            "credentials": "arn:aws:iam::783449028191:role/demo-sqs-event-flow-algoqueuerole",
+        },
+    )
+    return str(listener["id"])
+
+
 async def wait_for_flows(
     owner_rest: Rest,
     algorithm: str,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
@@ -28,9 +29,8 @@ class Caller(asyncio.Protocol):
         self.answers = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-        transport.write(self._request)
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is no subclass
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._waiting += data
@@ -67,6 +67,8 @@ async def main(url: str, duration_s: float) -> None:
     before, started_s = sum(c.answers for c in callers), time.monotonic()
     await asyncio.sleep(duration_s)
     rate = (sum(c.answers for c in callers) - before) / (time.monotonic() - started_s)
+    if not rate:
+        raise SystemExit("no answer at all")
     print(rate)
 
 

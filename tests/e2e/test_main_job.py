@@ -120,21 +120,10 @@ async def test_a_revoked_grant_stops_the_flow_within_a_second(
 async def test_an_event_listener_is_shown_as_blocked_without_an_adapter(
     landscape: Landscape, folder: Path
 ) -> None:
-    algorithm, version = await landscape.algorithm(folder)
-    owner, name = algorithm.split("/")
-    listener = await landscape.owner.post(
-        f"/v1/users/{landscape.user_id}/event-listeners",
-        {
-            "sourceType": "AmazonSQS",
-            "sourceURI": "https://sqs.us-west-2.amazonaws.com/783449028191/demo-queue",
-            "algoName": name,
-            "algoOwner": owner,
-            "algoVersion": version,
-            "credentials": "arn:aws:iam::783449028191:role/reader",
-        },
-    )
+    algorithm, _ = await landscape.algorithm(folder)
+    listener = await steps.listen_to_queue(landscape.owner, landscape.user_id, algorithm)
     (flow,) = await steps.flows_of(landscape.owner, algorithm)
-    assert flow["id"] == listener["id"]
+    assert flow["id"] == listener
     assert flow["state"] == "blocked"
     assert "no adapter yet" in flow["reason"]
 
