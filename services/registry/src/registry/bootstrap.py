@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -90,21 +90,21 @@ class Registry:
         )
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The loops run inside. One that dies ends the context with its error."""
-        async with asyncio.TaskGroup() as loops:
-            tasks = [
-                loops.create_task(self.group_commit.run(), name="group commit"),
-                loops.create_task(self.head.follow(self.store), name="log head"),
-                loops.create_task(self.projection.run(), name="projection"),
-                loops.create_task(self.upkeep.run(), name="upkeep"),
-            ]
-            try:
-                yield
-            finally:
-                self.head.close()
-                for task in tasks:
-                    task.cancel()
+    async def running(self) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+        """The loops run inside. None of them ends by itself: one that does has failed."""
+        loops = [
+            asyncio.create_task(self.group_commit.run(), name="group commit"),
+            asyncio.create_task(self.head.follow(self.store), name="log head"),
+            asyncio.create_task(self.projection.run(), name="projection"),
+            asyncio.create_task(self.upkeep.run(), name="upkeep"),
+        ]
+        try:
+            yield loops
+        finally:
+            self.head.close()
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
 
 
 async def serve(
@@ -129,7 +129,7 @@ async def serve(
         registry = Registry.over(store, vault, collector=collector)
         await registry.projection.reach_head()
         await stack.enter_async_context(serve_metrics(settings.metrics_listen, registry=collector))
-        await stack.enter_async_context(registry.running())
+        loops = await stack.enter_async_context(registry.running())
         server = _server(settings, identities, registry, vault, envelope)
         await stack.enter_async_context(server)
         stack.callback(
@@ -138,7 +138,20 @@ async def serve(
         if started is not None:
             started(server)
         _log.info("serving", extra={"address": str(server.address)})
-        await stop.wait()
+        await _stopped_or_failed(stop, loops)
+
+
+async def _stopped_or_failed(stop: asyncio.Event, loops: Sequence[asyncio.Task[None]]) -> None:
+    """Return when asked to stop; raise the error of a loop that ends before that."""
+    asked = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([asked, *loops], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asked.cancel()
+    for loop in loops:
+        if loop.done():
+            loop.result()
+            raise RuntimeError(f"the loop {loop.get_name()} ended by itself")
 
 
 async def migrate(settings: RegistrySettings) -> int:

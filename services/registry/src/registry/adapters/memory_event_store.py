@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -102,10 +103,9 @@ class MemoryEventStore:
         while True:
             grown = self._grown
             yield len(self._events)
-            try:
-                await asyncio.wait_for(grown.wait(), poll_s)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_s):
+                    await grown.wait()
 
     def _append_one(self, one: Append, time: datetime) -> Outcome:
         stream = self._streams.get(one.stream_id, [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -158,10 +159,9 @@ class PostgresEventStore:
                     row = await connection.fetchrow(self._sql["head"], timeout=CALL_TIMEOUT_S)
                     assert row is not None  # the migration wrote it, a trigger keeps it
                     yield int(row["position"])
-                    try:
-                        await asyncio.wait_for(woken.wait(), poll_s)
-                    except TimeoutError:
-                        continue
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(poll_s):
+                            await woken.wait()
                 raise Unavailable("listening to the log: the connection was lost, try again")
             finally:
                 connection.remove_termination_listener(on_loss)

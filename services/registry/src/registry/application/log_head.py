@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from kernel.errors import Unavailable
 from servicekit.backoff import delay_s
@@ -61,10 +61,9 @@ class LogHead:
             left_s = deadline_s - self._clock()
             if left_s <= 0:
                 return False
-            try:
-                await asyncio.wait_for(self._changed.wait(), left_s)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
         return self.position > position
 
     def close(self) -> None:

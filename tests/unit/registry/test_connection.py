@@ -1,0 +1,159 @@
+"""Given events, when a command, then events or a refusal: connections and topic access."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from catalog.events import (
+    ApiType,
+    ConnectionCreated,
+    ConnectionDeleted,
+    Event,
+    Grant,
+    SecretRef,
+    SecurityProtocol,
+    TopicAccessSet,
+)
+from catalog.identifiers import topic_access_id
+from kernel.errors import AlreadyExists, InvalidInput, NotFound, StateForbids, TooLarge
+from registry.domain import connection, topic_access
+from registry.domain.connection import CreateConnection, DeleteConnection
+from registry.domain.topic_access import SetTopicAccess
+
+from tests.support.event_log import id_of
+
+CONNECTION = id_of("connection")
+SECRET = SecretRef(secret_id=id_of("secret"), fingerprint=b"12345678")
+CREATE = CreateConnection(
+    connection_id=CONNECTION,
+    name="Our cluster",
+    bootstrap_servers=("kafka:9093",),
+    security_protocol=SecurityProtocol.SASL_SSL,
+    sasl_mechanism="PLAIN",
+    credentials=SECRET,
+)
+CREATED = ConnectionCreated(
+    connection_id=CONNECTION,
+    name="Our cluster",
+    bootstrap_servers=("kafka:9093",),
+    security_protocol=SecurityProtocol.SASL_SSL,
+    sasl_mechanism="PLAIN",
+    credentials=SECRET,
+)
+PLAINTEXT = CreateConnection(
+    connection_id=CONNECTION,
+    name="Plain",
+    bootstrap_servers=("kafka:9092",),
+    security_protocol=SecurityProtocol.PLAINTEXT,
+)
+DELETE = DeleteConnection(connection_id=CONNECTION)
+DELETED = ConnectionDeleted(connection_id=CONNECTION)
+OTHER_ID = replace(SECRET, secret_id=id_of("another id"))
+OTHER_SECRET = replace(SECRET, fingerprint=b"87654321")
+
+
+def _decide(given: Sequence[Event], command: Any) -> Sequence[Event]:
+    return connection.decider.decide(command, connection.decider.fold(given))
+
+
+@pytest.mark.parametrize(
+    ("given", "when", "then"),
+    [
+        ([], CREATE, [CREATED]),
+        ([CREATED], CREATE, []),
+        ([CREATED], replace(CREATE, credentials=OTHER_ID), []),
+        ([CREATED], DELETE, [DELETED]),
+        ([CREATED, DELETED], DELETE, []),
+    ],
+)
+def test_a_command_becomes_events_once(given: list[Event], when: Any, then: list[Event]) -> None:
+    assert _decide(given, when) == then
+
+
+@pytest.mark.parametrize(
+    ("given", "when", "error"),
+    [
+        ([], DELETE, NotFound),
+        ([CREATED], replace(CREATE, name="Other"), AlreadyExists),
+        ([CREATED], replace(CREATE, credentials=OTHER_SECRET), AlreadyExists),
+        ([CREATED, DELETED], CREATE, StateForbids),
+        ([], replace(CREATE, credentials=None), InvalidInput),
+        ([], replace(CREATE, sasl_mechanism="GSSAPI"), InvalidInput),
+        ([], replace(CREATE, bootstrap_servers=()), InvalidInput),
+        ([], replace(CREATE, name=" "), InvalidInput),
+        ([], replace(CREATE, security_protocol=SecurityProtocol.UNSPECIFIED), InvalidInput),
+        ([], replace(PLAINTEXT, credentials=SECRET), InvalidInput),
+        ([], replace(PLAINTEXT, sasl_mechanism="PLAIN"), InvalidInput),
+        ([], replace(PLAINTEXT, ca_certificate="pem"), InvalidInput),
+    ],
+)
+def test_what_the_state_or_the_values_forbid_is_refused(
+    given: list[Event], when: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        _decide(given, when)
+
+
+def test_a_plaintext_connection_has_no_credentials() -> None:
+    (created,) = _decide([], PLAINTEXT)
+    assert isinstance(created, ConnectionCreated)
+    assert created.credentials is None
+
+
+def test_the_name_is_claimed_until_the_connection_is_deleted() -> None:
+    assert connection.claims(None, [CREATED]).added == ("connection/name/our cluster",)
+    state = connection.decider.fold([CREATED])
+    assert connection.claims(state, [DELETED]).released == ("connection/name/our cluster",)
+
+
+SUBSCRIBER = Grant(algorithm_id=id_of("echo"), api_type=ApiType.SUBSCRIBER)
+PUBLISHER = Grant(algorithm_id=id_of("echo"), api_type=ApiType.PUBLISHER)
+
+
+def _set(*grants: Grant, topic: str = "orders") -> SetTopicAccess:
+    return SetTopicAccess(connection_id=CONNECTION, topic=topic, grants=grants)
+
+
+def _was_set(*grants: Grant) -> TopicAccessSet:
+    return TopicAccessSet(
+        topic_access_id=topic_access_id(connection_id=CONNECTION, topic="orders"),
+        connection_id=CONNECTION,
+        topic="orders",
+        grants=grants,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "when", "then"),
+    [
+        ([], _set(), []),
+        ([], _set(SUBSCRIBER), [_was_set(SUBSCRIBER)]),
+        ([_was_set(SUBSCRIBER)], _set(SUBSCRIBER), []),
+        ([_was_set(SUBSCRIBER, PUBLISHER)], _set(PUBLISHER, SUBSCRIBER), []),
+        ([_was_set(SUBSCRIBER)], _set(), [_was_set()]),
+        ([_was_set(SUBSCRIBER), _was_set()], _set(), []),
+    ],
+)
+def test_the_grants_of_a_topic_are_saved_as_one(
+    given: list[Event], when: SetTopicAccess, then: list[Event]
+) -> None:
+    assert topic_access.decider.decide(when, topic_access.decider.fold(given)) == then
+
+
+@pytest.mark.parametrize(
+    ("when", "error"),
+    [
+        (_set(SUBSCRIBER, SUBSCRIBER), InvalidInput),
+        (_set(replace(SUBSCRIBER, api_type=ApiType.UNSPECIFIED)), InvalidInput),
+        (_set(replace(SUBSCRIBER, algorithm_id="echo")), InvalidInput),
+        (_set(topic="a b"), InvalidInput),
+        (_set(topic=".."), InvalidInput),
+        (_set(*[SUBSCRIBER] * (topic_access.GRANTS_MAX + 1)), TooLarge),
+    ],
+)
+def test_wrong_grants_are_refused(when: SetTopicAccess, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        topic_access.decider.decide(when, frozenset())
