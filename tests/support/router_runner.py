@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -39,24 +39,33 @@ class Runner:
         self.answers: deque[Answer] = deque()
         self.url = ""
         self.hanging = asyncio.Event()
+        self.answered: list[Asked] = []
+        self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(
-            Asked(
-                path=request.path,
-                query=request.query_string,
-                headers=CIMultiDict(request.headers),
-                body=await request.read(),
-            )
+        asked = Asked(
+            path=request.raw_path.partition("?")[0],
+            query=request.query_string,
+            headers=CIMultiDict(request.headers),
+            body=await request.read(),
         )
+        self.asked.append(asked)
         answer = self.answers.popleft() if self.answers else Answer()
         if answer.hang:
             self.hanging.set()
             await self._closing.wait()
         if answer.cut and request.transport is not None:
             request.transport.abort()
+        async with self._changed:
+            self.answered.append(asked)
+            self._changed.notify_all()
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition on what was asked and answered."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
 
     def close(self) -> None:
         self._closing.set()

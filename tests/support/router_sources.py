@@ -18,6 +18,7 @@ from router.adapters.system_clock import SystemClock
 from router.domain.delivery import Delivery, Headers
 from router.domain.flow_spec import FlowSpec, KafkaSourceSpec, StartRule
 from router.domain.kafka_connection import KafkaConnection
+from router.domain.low_water import Mark, Ranges
 from router.ports import Source
 
 from tests.support.router_flows import SUBSCRIBER
@@ -60,13 +61,16 @@ class Reader:
         self.source = source
         self.epoch = 0
         self.positions: dict[int, int] = {}
+        self.finished: dict[int, Ranges] = {}
         self.assignments = 0
         self.revocations = 0
         self.deliveries: list[Delivery] = []
         self.when_revoked: Callable[[], Any] | None = None
 
-    def on_assigned(self, positions: Mapping[int, int], *, epoch: int) -> None:
-        self.positions, self.epoch = dict(positions), epoch
+    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+        self.positions = {partition: mark.position for partition, mark in marks.items()}
+        self.finished = {partition: mark.finished for partition, mark in marks.items()}
+        self.epoch = epoch
         self.assignments += 1
 
     async def on_revoked(self) -> None:
@@ -79,6 +83,11 @@ class Reader:
         async with asyncio.timeout(WAIT_S):
             while not condition():
                 self.deliveries += await self.source.receive(wait_s=0.05, records_max=100)
+
+    async def settle(self, position: int, *finished: tuple[int, int]) -> None:
+        """Settle partition 0 under the current epoch."""
+        mark = Mark(position=position, finished=finished)
+        await self.source.settle({0: mark}, epoch=self.epoch)
 
     async def read(self, count: int) -> list[Delivery]:
         """The next `count` records at least."""
@@ -127,7 +136,7 @@ class MemoryTopic:
         return self.broker.committed.get(partition)
 
     async def commit(self, position: int) -> None:
-        self.broker.commit({0: position})
+        self.broker.commit({0: Mark(position=position)})
 
 
 class KafkaTopic:
@@ -145,10 +154,7 @@ class KafkaTopic:
 
     def spec(self, base: FlowSpec = SUBSCRIBER, start: StartRule = StartRule.EARLIEST) -> FlowSpec:
         """A flow from this topic."""
-        source = KafkaSourceSpec(
-            connection_id="c-1", topic=self.name, group_id=self.group_id, start=start
-        )
-        return replace(base, source=source)
+        return spec_of(base, topic=self.name, group_id=self.group_id, start=start)
 
     async def append(
         self,
@@ -207,6 +213,14 @@ async def kafka_topic(
         **kafka.client_settings(), max_request_size=25 * 1024 * 1024
     ) as producer:
         yield KafkaTopic(kafka, producer, name)
+
+
+def spec_of(
+    base: FlowSpec, *, topic: str, group_id: str, start: StartRule = StartRule.EARLIEST
+) -> FlowSpec:
+    """The same flow, from another topic."""
+    source = KafkaSourceSpec(connection_id="c-1", topic=topic, group_id=group_id, start=start)
+    return replace(base, source=source)
 
 
 def connection_of(kafka: Kafka, **changes: Any) -> KafkaConnection:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import pytest_asyncio
 from router.domain.errors import PositionLost, StaleAssignment
+from router.domain.low_water import Mark
 
 from tests.support.router_sources import MemoryTopic, Reader, Topic, kafka_topic, reading
 
@@ -76,12 +77,23 @@ async def test_what_was_not_settled_comes_again(topic: Topic) -> None:
         await topic.append(str(number).encode())
     async with reading(topic) as first:
         await first.read(4)
-        await first.source.settle({0: 2}, epoch=first.epoch)
+        await first.settle(2)
     assert await topic.committed() == 2
     async with reading(topic) as second:
         assert second.positions == {0: 2}
         await second.read(2)
         assert second.values == [b"2", b"3"]
+
+
+async def test_what_is_finished_above_the_position_is_remembered(topic: Topic) -> None:
+    for number in range(9):
+        await topic.append(str(number).encode())
+    async with reading(topic) as first:
+        await first.read(9)
+        await first.settle(2, (4, 4), (6, 8))
+    async with reading(topic) as second:
+        assert second.positions == {0: 2}
+        assert second.finished == {0: ((4, 4), (6, 8))}
 
 
 async def test_closing_settles_nothing(topic: Topic) -> None:
@@ -95,8 +107,8 @@ async def test_settling_again_is_harmless(topic: Topic) -> None:
     await topic.append(b"one")
     async with reading(topic) as reader:
         await reader.read(1)
-        await reader.source.settle({0: 1}, epoch=reader.epoch)
-        await reader.source.settle({0: 1}, epoch=reader.epoch)
+        await reader.settle(1)
+        await reader.settle(1)
     assert await topic.committed() == 1
 
 
@@ -134,7 +146,7 @@ async def test_a_stale_epoch_is_refused(topic: Topic) -> None:
     async with reading(topic) as reader:
         await reader.read(1)
         with pytest.raises(StaleAssignment):
-            await reader.source.settle({0: 1}, epoch=reader.epoch - 1)
+            await reader.source.settle({0: Mark(position=1)}, epoch=reader.epoch - 1)
     assert await topic.committed() in (None, 0)
 
 
@@ -191,7 +203,7 @@ async def test_partitions_move_after_the_reader_has_let_go(make_topic: MakeTopic
             old_epoch = first.epoch
 
             async def settle_in_time() -> None:
-                await first.source.settle({0: 1}, epoch=old_epoch)
+                await first.source.settle({0: Mark(position=1)}, epoch=old_epoch)
 
             first.when_revoked = settle_in_time
             source = topic.source()
@@ -206,7 +218,7 @@ async def test_partitions_move_after_the_reader_has_let_go(make_topic: MakeTopic
                 assert sorted([*first.positions, *second.positions]) == [0, 1]
                 assert await topic.committed() == 1
                 with pytest.raises(StaleAssignment):
-                    await first.source.settle({0: 0}, epoch=old_epoch)
+                    await first.source.settle({0: Mark(position=0)}, epoch=old_epoch)
                 await topic.append(b"two", partition=0)
                 await topic.append(b"three", partition=1)
                 await asyncio.gather(

@@ -10,6 +10,7 @@ from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
 from router.application.limits import PumpLimits
 from router.domain.flow_spec import AlgorithmTargetSpec
+from router.domain.low_water import Mark
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.retry import TIMED_OUT_ATTEMPTS_MAX
 from router.domain.status import PumpState
@@ -39,7 +40,7 @@ async def test_promise_1_nothing_is_settled_before_its_outcome_is_durable() -> N
         await bench.until_settled(1)
         bench.clock.advance(5)
         await let_others_run()
-        assert bench.broker.commits == []
+        assert bench.broker.commits == [{0: Mark(position=0, finished=((1, 1),))}]
         await bench.target.let_go(b"slow")
         await bench.until_committed(2)
 
@@ -155,6 +156,21 @@ async def test_promise_3_the_commit_is_the_contiguous_low_water_mark() -> None:
         await bench.until_committed(8)
         await bench.target.let_go(b"2")
         await bench.until_committed(15)
+
+
+async def test_promise_3_what_ended_above_the_mark_is_not_done_again() -> None:
+    broker = MemoryBroker()
+    async with running_pump(broker=broker) as first:
+        first.target.hold(b"0", b"3")
+        for number in range(5):
+            broker.append(str(number).encode())
+        await first.until_settled(3)
+        stopping = asyncio.create_task(first.pump.stop(grace_s=1))
+        await first.clock.run_until(stopping.done)
+    assert broker.committed == {0: 0}
+    async with running_pump(broker=broker) as second:
+        await second.until_committed(5)
+        assert second.target.values == [b"0", b"3"]
 
 
 async def test_promise_3_a_move_waits_for_running_calls_and_settles_them() -> None:
@@ -450,6 +466,17 @@ async def test_promise_10_a_broker_that_goes_away_is_told_and_heals_by_itself() 
         bench.broker.append(b"one")
         await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
         assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_10_a_source_that_stays_unconfirmed_is_opened_anew() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        bench.source.confirmed = False
+        await bench.clock.run_until(lambda: bench.source.opened == 2, step_s=0.2)
+        assert bench.clock.monotonic_s() >= TEST_LIMITS.unconfirmed_max_s
+        bench.broker.append(b"one")
+        bench.source.confirmed = True
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
 
 
 async def test_promise_10_a_position_that_is_gone_makes_the_flow_failed() -> None:

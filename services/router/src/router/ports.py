@@ -8,6 +8,7 @@ from typing import Protocol
 
 from router.domain.dead_letter import DeadLetter
 from router.domain.delivery import Delivery, Run
+from router.domain.low_water import Mark
 from router.domain.outcome import Outcome
 
 
@@ -38,8 +39,11 @@ class Random(Protocol):
 class AssignmentListener(Protocol):
     """What a source tells its reader about its partitions. All of them come and go together."""
 
-    def on_assigned(self, positions: Mapping[int, int], *, epoch: int) -> None:
-        """These are ours under `epoch`; the first record of `p` has `positions[p]` or higher."""
+    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+        """These are ours under `epoch`; records of `p` begin at `marks[p].position` or higher.
+
+        What a mark calls finished comes once more and need not be done again.
+        """
         ...
 
     async def on_revoked(self) -> None:
@@ -75,11 +79,12 @@ class Source(Protocol):
         """
         ...
 
-    async def settle(self, positions: Mapping[int, int], *, epoch: int) -> None:
-        """Remember durably, a partition, the offset of the first record that is not done yet.
+    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+        """Remember durably how far these partitions are done.
 
-        Raises StaleAssignment if `epoch` is not the current one or the broker says so; Unavailable
-        when it may or may not have happened (repeating is harmless).
+        A source with too little room keeps the position and as much of the rest as fits. Raises
+        StaleAssignment if `epoch` is not the current one or the broker says so; Unavailable when it
+        may or may not have happened (repeating is harmless).
         """
         ...
 

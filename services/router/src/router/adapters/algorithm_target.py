@@ -14,6 +14,7 @@ from aiohttp import (
     ClientTimeout,
     TCPConnector,
 )
+from yarl import URL
 
 from router.domain.content_type import content_of
 from router.domain.delivery import Run
@@ -50,7 +51,7 @@ class AlgorithmTarget:
             quote(part, safe="") for part in (algorithm.owner, algorithm.name, spec.target.version)
         )
         query = f"?timeout={spec.timeout_s}" if spec.timeout_s else ""
-        self._url = f"{runner_url.rstrip('/')}/v1/algo/{path}{query}"
+        self._url = URL(f"{runner_url.rstrip('/')}/v1/algo/{path}{query}", encoded=True)
         self._session = session
         self._timeout = ClientTimeout(
             total=spec.call_timeout_s + ANSWER_MARGIN_S, sock_connect=CONNECT_TIMEOUT_S

@@ -59,7 +59,14 @@ _MEANINGS: Final[tuple[tuple[tuple[type[errors.KafkaError], ...], type[Eventflow
         Unauthenticated,
     ),
     ((errors.UnknownTopicOrPartitionError, errors.InvalidTopicError), NotFound),
-    ((errors.MessageSizeTooLargeError, errors.RecordListTooLargeError), TooLarge),
+    (
+        (
+            errors.MessageSizeTooLargeError,
+            errors.RecordListTooLargeError,
+            errors.OffsetMetadataTooLargeError,
+        ),
+        TooLarge,
+    ),
 )
 
 
@@ -69,7 +76,14 @@ def kafka_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except errors.KafkaError as error:
-        raise _meaning(error)(f"{doing}: {describe(error)}") from error
+        meaning = _meaning(error)
+        text = f"{doing}: {describe(error)}"
+        if meaning is PositionLost:
+            text += (
+                "; the broker no longer has the records at the flow's position (retention, or a"
+                " topic that was made anew): set the group's offsets with Kafka's own tool"
+            )
+        raise meaning(text) from error
     except TimeoutError as error:
         raise Unavailable(f"{doing}: no answer in time") from error
     except OSError as error:

@@ -20,6 +20,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalGenerationError
+from aiokafka.structs import OffsetAndMetadata
 
 from router.ports import Clock
 
@@ -52,10 +53,14 @@ class KafkaMembership:
             and self._clock.monotonic_s() - self._confirmed_s < within_s
         )
 
-    async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The committed offsets of those partitions that have one, in one request."""
-        found = await self._coordinator.fetch_committed_offsets(list(partitions))
-        return {partition: at.offset for partition, at in found.items()}
+    async def committed(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        """The commits of those partitions that have one, in one request."""
+        found: dict[
+            TopicPartition, OffsetAndMetadata
+        ] = await self._coordinator.fetch_committed_offsets(list(partitions))
+        return found
 
     async def _heartbeat(self) -> bool:
         began_s, identity = self._clock.monotonic_s(), self._current()
@@ -76,24 +81,43 @@ class KafkaMembership:
         return self._coordinator.generation, self._coordinator.member_id
 
 
-async def tear_down(consumer: AIOKafkaConsumer) -> None:
-    """End the tasks and sockets of a consumer whose `stop` was broken off; tell nobody."""
+async def stop_consumer(consumer: AIOKafkaConsumer, *, wait_s: float) -> bool:
+    """Stop a consumer; True: it left its group. Takes little more than twice `wait_s`, ever.
+
+    In a task of its own: `stop` lets the cancellation of one of its own tasks escape, and whoever
+    awaits it could not tell that from being cancelled.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    try:
+        await asyncio.wait({stopping}, timeout=wait_s)
+        if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
+            return True
+    finally:
+        if stopping.cancelled() or not stopping.done() or stopping.exception() is not None:
+            stopping.cancel()
+            await _tear_down(consumer, stopping, wait_s=wait_s)
+    return False
+
+
+async def _tear_down(
+    consumer: AIOKafkaConsumer, stopping: asyncio.Future[None], *, wait_s: float
+) -> None:
+    """End tasks and sockets; tell nobody."""
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
-    tasks = [
-        task
-        for task in (
-            getattr(coordinator, "_coordination_task", None),
-            getattr(coordinator, "_heartbeat_task", None),
-            getattr(coordinator, "_commit_refresh_task", None),
-        )
-        if task is not None
-    ]
+    tasks = {stopping}
+    for owner, names in (
+        (coordinator, ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")),
+        (fetcher, ("_fetch_task",)),
+    ):
+        tasks |= {task for name in names if (task := getattr(owner, name, None)) is not None}
+    tasks |= set(getattr(fetcher, "_pending_tasks", ()))
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    if fetcher is not None:
-        await fetcher.close()
     await consumer._client.close()
+    ended, _ = await asyncio.wait(tasks, timeout=wait_s)
+    for task in ended:
+        if not task.cancelled():
+            task.exception()  # seen: the consumer is thrown away, with whatever ailed it
 
 
 def _mend_fetch_context(subscription: Any) -> None:

@@ -144,10 +144,9 @@ def _explain(error: Exception, connection: KafkaConnection, server: str) -> Even
             return Unauthenticated(
                 f"{server}: SASL: the broker does not offer {connection.sasl_mechanism}"
             )
-        case errors.KafkaConnectionError():
-            hint = "does it speak Kafka"
-            if connection.security_protocol is SecurityProtocol.PLAINTEXT:
-                hint = "does it expect TLS"
+        case errors.KafkaConnectionError() | ConnectionError():
+            plain = connection.security_protocol is SecurityProtocol.PLAINTEXT
+            hint = "does it expect TLS" if plain else "does it speak TLS"
             return Unavailable(f"{server}: the connection was closed at once; {hint} on this port?")
         case errors.KafkaError():
             return Unavailable(f"{server}: {describe(error)}")

@@ -50,7 +50,12 @@ class KafkaProducers:
         self._client_id = client_id
         self._users: dict[KafkaConnection, int] = {}
         self._shared: dict[KafkaConnection, _Shared] = {}
-        self._locks: dict[KafkaConnection, asyncio.Lock] = {}
+        self._starting: dict[KafkaConnection, asyncio.Task[_Shared]] = {}
+
+    @property
+    def open_count(self) -> int:
+        """Producers that are connected."""
+        return len(self._shared)
 
     def use(self, connection: KafkaConnection) -> None:
         """One more user of a connection; nothing is connected before the first `send`."""
@@ -58,10 +63,11 @@ class KafkaProducers:
 
     async def release(self, connection: KafkaConnection) -> None:
         """One user less; the last one closes the producer."""
+        if connection not in self._users:
+            return
         self._users[connection] -= 1
         if not self._users[connection]:
             del self._users[connection]
-            self._locks.pop(connection, None)
             shared = self._shared.pop(connection, None)
             if shared is not None:
                 await self._retire(shared)
@@ -107,17 +113,37 @@ class KafkaProducers:
     async def close(self) -> None:
         """Close every producer. Harmless twice."""
         self._users.clear()
+        starting = set(self._starting.values())
+        for task in starting:
+            task.cancel()
+        if starting:
+            await asyncio.wait(starting)
         shared = list(self._shared.values())
         self._shared.clear()
         await asyncio.gather(*(self._retire(each) for each in shared))
 
     async def _started(self, connection: KafkaConnection) -> _Shared:
-        lock = self._locks.setdefault(connection, asyncio.Lock())
-        async with lock:
-            shared = self._shared.get(connection)
-            if shared is None:
-                shared = self._shared[connection] = _Shared(await self._start(connection))
+        """The connection's producer. All who need a new one wait for the same start."""
+        shared = self._shared.get(connection)
+        if shared is not None:
             return shared
+        starting = self._starting.get(connection)
+        if starting is None:
+            starting = asyncio.create_task(self._start_shared(connection))
+            self._starting[connection] = starting
+            starting.add_done_callback(_look_at)
+        return await asyncio.shield(starting)
+
+    async def _start_shared(self, connection: KafkaConnection) -> _Shared:
+        try:
+            shared = _Shared(await self._start(connection))
+        finally:
+            del self._starting[connection]
+        if connection in self._users:
+            self._shared[connection] = shared
+        else:
+            await self._retire(shared)
+        return shared
 
     async def _start(self, connection: KafkaConnection) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -159,6 +185,12 @@ class KafkaProducers:
         except (KafkaError, OSError, TimeoutError) as error:
             _log.info("a producer did not end cleanly: %s", type(error).__name__)
             await _tear_down(shared.producer)
+
+
+def _look_at(task: asyncio.Task[_Shared]) -> None:
+    """Whoever waited has gone, perhaps; then nobody else sees the error."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _tear_down(producer: AIOKafkaProducer) -> None:

@@ -14,22 +14,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
-from kernel.errors import EventflowsError, NotFound, Unavailable
+from kernel.errors import EventflowsError, NotFound, TooLarge, Unavailable
 
 from router.adapters.kafka_clients import client_settings, kafka_errors
-from router.adapters.kafka_membership import KafkaMembership, tear_down
+from router.adapters.kafka_membership import KafkaMembership, stop_consumer
 from router.adapters.kafka_probe import diagnose
+from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.flow_spec import FlowSpec, StartRule
 from router.domain.kafka_connection import KafkaConnection
+from router.domain.low_water import Mark
 from router.ports import AssignmentListener, Clock
 
 FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 METADATA_AGE_MAX_S: Final = 60.0
+RETRY_PAUSE_S: Final = 0.3
 OPEN_TIMEOUT_S: Final = 20.0
 RESOLVE_TIMEOUT_S: Final = 8.0
 SETTLE_TIMEOUT_S: Final = 10.0
@@ -79,6 +82,7 @@ class KafkaSource:
         self._receiving: int | None = None
         self._settling: int | None = None
         self._next: dict[int, int] = {}
+        self._metadata_bytes_max = METADATA_BYTES_MAX
 
     async def open(self, listener: AssignmentListener) -> None:
         """Connect and join the group; the first assignment comes later, through the listener."""
@@ -94,6 +98,7 @@ class KafkaSource:
             heartbeat_interval_ms=_ms(self._times.heartbeat_s),
             max_poll_interval_ms=_ms(self._times.max_poll_interval_s),
             rebalance_timeout_ms=_ms(rebalance_s),
+            retry_backoff_ms=_ms(RETRY_PAUSE_S),
             metadata_max_age_ms=_ms(METADATA_AGE_MAX_S),
             fetch_max_bytes=FETCH_BYTES_MAX,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
@@ -136,11 +141,16 @@ class KafkaSource:
             for record in partition_records
         ]
 
-    async def settle(self, positions: Mapping[int, int], *, epoch: int) -> None:
+    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
         """Commit, as the member that was given the partitions and as nobody else."""
         if epoch != self._settling:
             raise StaleAssignment("the partitions were given to somebody else")
-        await self._commit({self._partition(p): at for p, at in positions.items()})
+        try:
+            await self._commit(marks)
+        except TooLarge:
+            _log.warning("%s: the broker keeps no metadata with commits", self._topic)
+            self._metadata_bytes_max = 0
+            await self._commit(marks)
 
     def pause(self, partitions: Iterable[int]) -> None:
         consumer = self._open_consumer()
@@ -178,15 +188,8 @@ class KafkaSource:
         await self._break_off_poll()
         if consumer is None:
             return
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await consumer.stop()
-        except (KafkaError, OSError, TimeoutError) as error:
-            _log.info("flow %s: left without a word: %s", self._flow_id, type(error).__name__)
-            await tear_down(consumer)
-        except asyncio.CancelledError:
-            await tear_down(consumer)
-            raise
+        if not await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S):
+            _log.info("flow %s: left its group without a word", self._flow_id)
 
     # What aiokafka tells --------------------------------------------------------------------------
 
@@ -205,57 +208,69 @@ class KafkaSource:
         assert self._membership is not None
         assert self._listener is not None
         try:
-            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-                await self._membership.begin()
-                starts = await self._resolve(partitions)
+            with kafka_errors(f"cannot tell where to begin in {self._topic}"):
+                async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                    await self._membership.begin()
+                    marks = await self._resolve(partitions)
         except EventflowsError as error:
-            self._fail(error)
-            return
-        except TimeoutError:
-            self._fail(Unavailable("the broker did not say in time where the flow has to go on"))
+            self.fail(error)
             return
         consumer = self._open_consumer()
-        for partition, position in starts.items():
-            consumer.seek(partition, position)
-        self._next = {partition.partition: position for partition, position in starts.items()}
+        for number, mark in marks.items():
+            consumer.seek(self._partition(number), mark.position)
+        self._next = {number: mark.position for number, mark in marks.items()}
         self._last_epoch += 1
         self._receiving = self._settling = self._last_epoch
-        self._listener.on_assigned(dict(self._next), epoch=self._last_epoch)
+        self._listener.on_assigned(marks, epoch=self._last_epoch)
         self._changed.set()
 
-    def _fail(self, error: Exception) -> None:
-        """Let the next `receive` raise it: aiokafka only logs what a callback raises."""
+    def fail(self, error: Exception) -> None:
+        """Let the next `receive` raise it."""
         self._failure = error
         self._changed.set()
 
-    async def _resolve(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
-        """The committed positions; where there is none, the start rule decides and is committed.
+    async def _resolve(self, partitions: frozenset[TopicPartition]) -> dict[int, Mark]:
+        """The committed marks; where there is none, the start rule decides and is committed.
 
         Committing it keeps the promise of `latest`: records that come before the first settle are
         not skipped by a restart.
         """
         consumer = self._open_consumer()
         assert self._membership is not None
-        with kafka_errors(f"cannot tell where to begin in {self._topic}"):
-            if not consumer.partitions_for_topic(self._topic):
-                self._require_topic(())
-            committed = await self._membership.committed(partitions)
-            missing = [partition for partition in partitions if partition not in committed]
-            if not missing:
-                return committed
-            find = {
-                StartRule.EARLIEST: consumer.beginning_offsets,
-                StartRule.LATEST: consumer.end_offsets,
-            }[self._start_rule]
-            starts: dict[TopicPartition, int] = await find(missing)
+        if not consumer.partitions_for_topic(self._topic):
+            self._require_topic(())
+        committed = await self._membership.committed(partitions)
+        marks = {p.partition: self._mark(p, commit) for p, commit in committed.items()}
+        missing = [partition for partition in partitions if partition not in committed]
+        if not missing:
+            return marks
+        find = {
+            StartRule.EARLIEST: consumer.beginning_offsets,
+            StartRule.LATEST: consumer.end_offsets,
+        }[self._start_rule]
+        found = await find(missing)
+        starts = {p.partition: Mark(position=offset) for p, offset in found.items()}
         await self._commit(starts)
-        return committed | starts
+        return marks | starts
 
-    async def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def _mark(self, partition: TopicPartition, commit: OffsetAndMetadata) -> Mark:
+        finished = decode(commit.offset, commit.metadata)
+        if finished is None:
+            _log.warning("%s: metadata that is not ours stands with the commit", partition)
+        return Mark(position=commit.offset, finished=finished or ())
+
+    async def _commit(self, marks: Mapping[int, Mark]) -> None:
         consumer = self._open_consumer()
+        bytes_max = self._metadata_bytes_max
+        commits = {
+            self._partition(number): OffsetAndMetadata(
+                mark.position, encode(mark, bytes_max=bytes_max)
+            )
+            for number, mark in marks.items()
+        }
         with kafka_errors(f"cannot commit to the group {self._group_id}"):
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
-                await consumer.commit({p: OffsetAndMetadata(at, "") for p, at in offsets.items()})
+                await consumer.commit(commits)
 
     # Small things ---------------------------------------------------------------------------------
 
@@ -310,16 +325,24 @@ class KafkaSource:
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Passes aiokafka's callbacks on."""
+    """Passes aiokafka's callbacks on, and on to `receive` what they raise: aiokafka only logs it."""
 
     def __init__(self, source: KafkaSource) -> None:
         self._source = source
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        await self._source.revoked()
+        try:
+            await self._source.revoked()
+        except Exception as error:
+            self._source.fail(error)
+            raise
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        await self._source.assigned(frozenset(assigned))
+        try:
+            await self._source.assigned(frozenset(assigned))
+        except Exception as error:
+            self._source.fail(error)
+            raise
 
 
 def _ms(seconds: float) -> int:

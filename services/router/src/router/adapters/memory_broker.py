@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from router.domain.delivery import Headers
+from router.domain.low_water import Mark, Ranges
 
 if TYPE_CHECKING:
     from router.adapters.memory_source import MemorySource
@@ -36,7 +37,8 @@ class MemoryBroker:
         self.log: list[dict[int, MemoryRecord]] = [{} for _ in range(partitions)]
         self.ends = [0] * partitions
         self.committed: dict[int, int] = {}
-        self.commits: list[dict[int, int]] = []
+        self.finished: dict[int, Ranges] = {}
+        self.commits: list[dict[int, Mark]] = []
         self.away: str | None = None
         """A reason: the broker cannot be reached."""
         self._members: list[MemorySource] = []
@@ -60,10 +62,12 @@ class MemoryBroker:
             member.wake()
         return offset
 
-    def commit(self, positions: dict[int, int]) -> None:
-        """Remember positions."""
-        self.committed.update(positions)
-        self.commits.append(dict(positions))
+    def commit(self, marks: dict[int, Mark]) -> None:
+        """Remember marks."""
+        for partition, mark in marks.items():
+            self.committed[partition] = mark.position
+            self.finished[partition] = mark.finished
+        self.commits.append(dict(marks))
 
     async def join(self, member: MemorySource) -> None:
         """A member more; everybody is revoked first, then assigned."""
@@ -96,4 +100,8 @@ class MemoryBroker:
         self._epoch += 1
         for index, member in enumerate(self._members):
             mine = range(index, len(self.log), len(self._members))
-            member.assign({p: self.committed.get(p, 0) for p in mine}, epoch=self._epoch)
+            member.assign({p: self._mark(p) for p in mine}, epoch=self._epoch)
+
+    def _mark(self, partition: int) -> Mark:
+        position = self.committed.get(partition, 0)
+        return Mark(position=position, finished=self.finished.get(partition, ()))

@@ -10,6 +10,7 @@ from kernel.errors import Unavailable
 from router.adapters.memory_broker import MemoryBroker
 from router.domain.delivery import Delivery
 from router.domain.errors import PositionLost, StaleAssignment
+from router.domain.low_water import Mark
 from router.ports import AssignmentListener
 
 
@@ -29,11 +30,13 @@ class MemorySource:
         self.settle_failures = 0
         """So many calls of `settle` fail from now on."""
         self.polls = 0
+        self.opened = 0
 
     async def open(self, listener: AssignmentListener) -> None:
         await self.close()
         self._check_reachable()
         self._listener = listener
+        self.opened += 1
         await self._broker.join(self)
 
     async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
@@ -50,14 +53,14 @@ class MemorySource:
             deliveries = self._take(records_max)
         return deliveries
 
-    async def settle(self, positions: Mapping[int, int], *, epoch: int) -> None:
+    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
         self._check_reachable()
         if epoch != self._settling:
             raise StaleAssignment("the partitions were given to somebody else")
         if self.settle_failures:
             self.settle_failures -= 1
             raise Unavailable("cannot commit")
-        self._broker.commit(dict(positions))
+        self._broker.commit(dict(marks))
 
     def pause(self, partitions: Iterable[int]) -> None:
         self._paused |= set(partitions)
@@ -94,13 +97,13 @@ class MemorySource:
             await self._listener.on_revoked()
         self._settling = None
 
-    def assign(self, positions: dict[int, int], *, epoch: int) -> None:
+    def assign(self, marks: dict[int, Mark], *, epoch: int) -> None:
         """Begin anew."""
         assert self._listener is not None
-        self._next = dict(positions)
+        self._next = {partition: mark.position for partition, mark in marks.items()}
         self._paused.clear()
         self._receiving = self._settling = epoch
-        self._listener.on_assigned(positions, epoch=epoch)
+        self._listener.on_assigned(marks, epoch=epoch)
         self._wake.set()
 
     def _check_reachable(self) -> None:

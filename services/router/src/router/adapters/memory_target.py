@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 from router.domain.delivery import Run
 from router.domain.outcome import SUCCEEDED, Outcome
@@ -53,15 +54,18 @@ class MemoryTarget:
             self._held -= set(values)
             self._changed.notify_all()
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition on what this target keeps."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
     async def until_runs(self, count: int) -> None:
         """Wait until so many runs have begun."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.runs) >= count)
+        await self.until(lambda: len(self.runs) >= count)
 
     async def until_ended(self, count: int) -> None:
         """Wait until so many runs have ended."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.ended) >= count)
+        await self.until(lambda: len(self.ended) >= count)
 
     @property
     def values(self) -> list[bytes | None]:

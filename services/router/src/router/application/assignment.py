@@ -18,7 +18,7 @@ from router.domain.delivery import Delivery
 from router.domain.flow_spec import FlowSpec
 from router.domain.gate import Gate
 from router.domain.lanes import LaneKey, Lanes, lane_of
-from router.domain.low_water import LowWater
+from router.domain.low_water import LowWater, Mark
 from router.ports import Clock, Source
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
@@ -29,7 +29,7 @@ class Assignment:
 
     def __init__(
         self,
-        positions: Mapping[int, int],
+        marks: Mapping[int, Mark],
         *,
         epoch: int,
         spec: FlowSpec,
@@ -48,8 +48,8 @@ class Assignment:
         self._limits = limits
         self._may_invoke = may_invoke
         self._spawn = spawn
-        self._marks = {partition: LowWater(position) for partition, position in positions.items()}
-        self._settled = dict(positions)
+        self._low_waters = {partition: LowWater(mark) for partition, mark in marks.items()}
+        self._settled = dict(marks)
         self._settling = asyncio.Lock()
         self._lanes: Lanes[Work] = Lanes()
         self._ready: deque[LaneKey] = deque()
@@ -60,12 +60,12 @@ class Assignment:
         self._bytes_held = 0
         self._records_gate = Gate(limits.records_held_max)
         self._bytes_gate = Gate(limits.bytes_held_max)
-        self._span_gates = {partition: Gate(limits.span_records_max) for partition in positions}
+        self._span_gates = {partition: Gate(limits.span_records_max) for partition in marks}
         self._paused: set[int] = set()
 
     @property
     def partitions(self) -> int:
-        return len(self._marks)
+        return len(self._low_waters)
 
     @property
     def in_flight(self) -> int:
@@ -79,14 +79,15 @@ class Assignment:
 
     def positions(self) -> dict[int, int]:
         """The low-water mark of each partition."""
-        return {partition: mark.position for partition, mark in self._marks.items()}
+        return {partition: low.position for partition, low in self._low_waters.items()}
 
     def accept(self, delivery: Delivery) -> None:
-        """Take a record in; one that is not for this flow is done at once."""
-        mark = self._marks[delivery.partition]
-        mark.start(delivery.offset)
+        """Take a record in; one that is not for this flow, or was finished before, is done."""
+        low_water = self._low_waters[delivery.partition]
+        if not low_water.start(delivery.offset):
+            return
         if not takes(self._spec, delivery):
-            mark.finish(delivery.offset)
+            low_water.finish(delivery.offset)
             return
         self._records_held += 1
         self._bytes_held += delivery.size_bytes
@@ -110,8 +111,8 @@ class Assignment:
         all_shut |= self._bytes_gate.is_shut(self._bytes_held)
         shut = {
             partition
-            for partition, mark in self._marks.items()
-            if self._span_gates[partition].is_shut(mark.span) or all_shut
+            for partition, low_water in self._low_waters.items()
+            if self._span_gates[partition].is_shut(low_water.span) or all_shut
         }
         if shut != self._paused:
             self._source.resume(self._paused - shut)
@@ -119,10 +120,10 @@ class Assignment:
             self._paused = shut
 
     async def settle(self) -> None:
-        """Settle the low-water marks that moved. Raises what `Source.settle` raises."""
+        """Settle the marks that changed. Raises what `Source.settle` raises."""
         async with self._settling:
-            positions = self.positions()
-            moved = {p: at for p, at in positions.items() if at != self._settled[p]}
+            marks = {partition: low.mark() for partition, low in self._low_waters.items()}
+            moved = {p: mark for p, mark in marks.items() if mark != self._settled[p]}
             if moved:
                 await self._source.settle(moved, epoch=self.epoch)
                 self._settled.update(moved)
@@ -167,7 +168,7 @@ class Assignment:
 
     def _finish(self, lane: LaneKey, delivery: Delivery) -> None:
         """The outcome is durable: let the next one of the lane come forward."""
-        self._marks[delivery.partition].finish(delivery.offset)
+        self._low_waters[delivery.partition].finish(delivery.offset)
         self._records_held -= 1
         self._bytes_held -= delivery.size_bytes
         if self._lanes.finish(lane) and not self._draining:

@@ -13,6 +13,7 @@ COMMIT_INTERVAL_S = 0.25
 DRAIN_S = 5.0
 LAG_INTERVAL_S = 5.0
 RETRY_AGE_MAX_S = 6 * 3600.0
+UNCONFIRMED_MAX_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class PumpLimits:
     that partition. Each may be exceeded by what one `receive` brings.
     `drain_s` bounds the wait for running calls when partitions are taken away. `retry_age_max_s` is
     how long after its first attempt a delivery is still tried again after a platform's error.
+    `unconfirmed_max_s` is how long a source may go unconfirmed before it is opened anew.
     """
 
     bytes_held_max: int = BYTES_HELD_MAX
@@ -35,3 +37,4 @@ class PumpLimits:
     drain_s: float = DRAIN_S
     lag_interval_s: float = LAG_INTERVAL_S
     retry_age_max_s: float = RETRY_AGE_MAX_S
+    unconfirmed_max_s: float = UNCONFIRMED_MAX_S

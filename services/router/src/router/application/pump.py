@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from kernel.errors import EventflowsError
+from kernel.errors import EventflowsError, Unavailable
 
 from router.application.assignment import Assignment
 from router.application.courier import Courier
@@ -22,6 +22,7 @@ from router.application.limits import PumpLimits
 from router.application.status_board import StatusBoard, Trouble
 from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.flow_spec import FlowSpec
+from router.domain.low_water import Mark
 from router.domain.retry import backoff_s
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock, DeadLetters, Random, Source, Target
@@ -117,13 +118,13 @@ class Pump:
 
     # What the source tells ------------------------------------------------------------------------
 
-    def on_assigned(self, positions: Mapping[int, int], *, epoch: int) -> None:
+    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
         """Begin anew with these partitions."""
         assert self._tasks is not None, "a source assigned partitions before it was opened"
         if self._assignment is not None:
             self._assignment.abandon()
         self._assignment = Assignment(
-            positions,
+            marks,
             epoch=epoch,
             spec=self._spec,
             source=self._source,
@@ -158,7 +159,8 @@ class Pump:
         """One life of the source. What ended it; None: `stop`."""
         async with asyncio.TaskGroup() as self._tasks:
             helpers = [
-                self._tasks.create_task(self._tend()),
+                self._tasks.create_task(self._watch()),
+                self._tasks.create_task(self._settle_regularly()),
                 self._tasks.create_task(self._measure_lag()),
             ]
             try:
@@ -177,13 +179,22 @@ class Pump:
         return error
 
     async def _receive(self) -> None:
-        """Receive for ever; paused partitions are no reason not to poll (promise 5)."""
+        """Receive for ever; paused partitions are no reason not to poll (promise 5).
+
+        Raises what `Source.receive` raises, and Unavailable when the source has been unconfirmed
+        for so long that opening it anew is worth a try.
+        """
         limits = self._limits
+        confirmed_s = self._clock.monotonic_s()
         while True:
             deliveries = await self._source.receive(
                 wait_s=limits.receive_wait_s, records_max=limits.receive_records_max
             )
-            assignment = self._assignment
+            assignment, now_s = self._assignment, self._clock.monotonic_s()
+            if assignment is None or self._source.holds(epoch=assignment.epoch):
+                confirmed_s = now_s
+            elif now_s - confirmed_s > limits.unconfirmed_max_s:
+                raise Unavailable(NOT_CONFIRMED)
             if assignment is None:
                 continue
             for delivery in deliveries:
@@ -194,20 +205,22 @@ class Pump:
             if not assignment.records_held:
                 self._board.progress()
 
-    async def _tend(self) -> None:
-        """Settle at each interval, and look whether we may still invoke."""
+    async def _watch(self) -> None:
+        """Look regularly whether we may invoke, and go on as soon as we may again."""
         while True:
             await self._clock.sleep(self._limits.commit_interval_s)
             assignment = self._assignment
             if assignment is not None:
-                self._look_at_fences(assignment)
+                self._note(Trouble.FENCE, None if self._fence() else NOT_OURS)
+                holds = self._source.holds(epoch=assignment.epoch)
+                self._note(Trouble.SOURCE, None if holds else NOT_CONFIRMED)
                 assignment.dispatch()
-                await self._settle(assignment)
 
-    def _look_at_fences(self, assignment: Assignment) -> None:
-        self._note(Trouble.FENCE, None if self._fence() else NOT_OURS)
-        holds = self._source.holds(epoch=assignment.epoch)
-        self._note(Trouble.SOURCE, None if holds else NOT_CONFIRMED)
+    async def _settle_regularly(self) -> None:
+        while True:
+            await self._clock.sleep(self._limits.commit_interval_s)
+            if self._assignment is not None:
+                await self._settle(self._assignment)
 
     async def _settle(self, assignment: Assignment) -> None:
         try:

@@ -1,0 +1,162 @@
+"""What an algorithm's target says to the runner on a real socket, and how it reads answers."""
+
+import json
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+import pytest_asyncio
+from aiohttp import ClientSession
+from router.adapters import algorithm_target
+from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.domain.delivery import Delivery, Run
+from router.domain.flow_spec import AlgorithmName, AlgorithmTargetSpec
+from router.domain.outcome import SUCCEEDED, OutcomeKind
+
+from tests.support.router_flows import SUBSCRIBER, delivery
+from tests.support.router_runner import Answer, Runner, running_runner
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def runner() -> AsyncIterator[Runner]:
+    async with running_runner() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def session() -> AsyncIterator[ClientSession]:
+    async with runner_session() as made:
+        yield made
+
+
+@pytest.fixture
+def target(runner: Runner, session: ClientSession) -> AlgorithmTarget:
+    return AlgorithmTarget(SUBSCRIBER, session=session, runner_url=runner.url, token="secret")
+
+
+def run(record: Delivery | None = None, traceparent: str = "") -> Run:
+    return Run(
+        delivery=record or delivery(value=b"1"),
+        request_id="req-1",
+        attempt=2,
+        hops=3,
+        traceparent=traceparent,
+    )
+
+
+async def test_the_request_is_the_record_with_the_headers_of_the_seam(
+    runner: Runner, target: AlgorithmTarget
+) -> None:
+    record = delivery(key=b"\x00key\xff", value=b'{"a":  1}')
+    assert await target.invoke(run(record, TRACEPARENT)) == SUCCEEDED
+    (asked,) = runner.asked
+    assert (asked.path, asked.query) == ("/v1/algo/acme/Digits/1.2.3", "")
+    assert asked.body == b'{"a":  1}'
+    expected = {
+        "Authorization": "Bearer secret",
+        "Content-Type": "application/json",
+        "X-Eventflows-Account": "account-1",
+        "X-Eventflows-Request-Id": "req-1",
+        "X-Eventflows-Flow": "flow-1",
+        "X-Eventflows-Attempt": "2",
+        "X-Eventflows-Hops": "3",
+        "X-Eventflows-Mode": "live",
+        "traceparent": TRACEPARENT,
+    }
+    assert {name: asked.headers.get(name) for name in expected} == expected
+    assert b64decode(asked.headers["X-Eventflows-Record-Key"]) == b"\x00key\xff"
+
+
+async def test_a_tombstone_without_a_key_runs_with_null(
+    runner: Runner, target: AlgorithmTarget
+) -> None:
+    assert await target.invoke(run(delivery(key=None, value=None))) == SUCCEEDED
+    (asked,) = runner.asked
+    assert asked.body == b"null"
+    assert "X-Eventflows-Record-Key" not in asked.headers
+
+
+async def test_a_key_too_long_for_a_header_is_left_out(
+    runner: Runner, target: AlgorithmTarget
+) -> None:
+    assert await target.invoke(run(delivery(key=b"k" * 100_000))) == SUCCEEDED
+    assert "X-Eventflows-Record-Key" not in runner.asked[0].headers
+
+
+async def test_names_are_quoted_and_the_flows_timeout_goes_along(
+    runner: Runner, session: ClientSession
+) -> None:
+    odd = AlgorithmName(algorithm_id="a", owner="ac/me", name="Di gits?")
+    spec = replace(
+        SUBSCRIBER, target=AlgorithmTargetSpec(algorithm=odd, version="1.0.0"), timeout_s=7
+    )
+    target = AlgorithmTarget(spec, session=session, runner_url=runner.url + "/", token="t")
+    assert await target.invoke(run()) == SUCCEEDED
+    (asked,) = runner.asked
+    assert (asked.path, asked.query) == ("/v1/algo/ac%2Fme/Di%20gits%3F/1.0.0", "timeout=7")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (
+            Answer(body=b'{"error": {"message": "no", "error_type": "InputError"}}'),
+            "ALGORITHM_ERROR",
+        ),
+        (Answer(body=b'{"error": {"message": "no", "error_type": "TimeoutError"}}'), "TIMED_OUT"),
+        (Answer(body=b"{}", headers={"X-Eventflows-Outcome": "failed"}), "UNREACHABLE"),
+        (Answer(status=429, headers={"Retry-After": "4"}), "OVERLOADED"),
+        (Answer(status=503), "UNREACHABLE"),
+        (Answer(status=413), "REFUSED"),
+        (Answer(status=302, headers={"Location": "/"}), "REFUSED"),
+        (Answer(cut=True), "UNREACHABLE"),
+        (Answer(headers={"X-Eventflows-Outcome": "succeeded"}, body=b"not looked at"), "SUCCEEDED"),
+    ],
+)
+async def test_each_answer_is_an_outcome(
+    runner: Runner, target: AlgorithmTarget, answer: Answer, kind: str
+) -> None:
+    runner.answers.append(answer)
+    assert (await target.invoke(run())).kind is OutcomeKind[kind]
+
+
+async def test_retry_after_arrives(runner: Runner, target: AlgorithmTarget) -> None:
+    runner.answers.append(Answer(status=429, headers={"Retry-After": "4"}))
+    assert (await target.invoke(run())).retry_after_s == 4.0
+
+
+async def test_a_runner_that_never_answers_is_given_up_in_time(
+    runner: Runner, session: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(algorithm_target, "ANSWER_MARGIN_S", -0.8)
+    spec = replace(SUBSCRIBER, timeout_s=1)
+    target = AlgorithmTarget(spec, session=session, runner_url=runner.url, token="t")
+    runner.answers.append(Answer(hang=True))
+    outcome = await target.invoke(run())
+    assert (outcome.kind, outcome.error) == (OutcomeKind.UNREACHABLE, "no answer in 0.2 s")
+
+
+async def test_a_large_result_passes(runner: Runner, target: AlgorithmTarget) -> None:
+    body = json.dumps({"result": "x" * 15_000_000, "metadata": {}}).encode()
+    runner.answers.append(Answer(body=body))
+    assert await target.invoke(run()) == SUCCEEDED
+
+
+async def test_an_endless_answer_is_not_read_to_the_end(
+    runner: Runner, target: AlgorithmTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(algorithm_target, "ANSWER_BYTES_MAX", 1_000)
+    runner.answers.append(Answer(body=b'{"result": "' + b"x" * 1_000_000 + b'"}'))
+    outcome = await target.invoke(run())
+    assert outcome.kind is OutcomeKind.UNREACHABLE
+    assert await target.invoke(run()) == SUCCEEDED
+
+
+async def test_the_token_is_in_no_outcome(session: ClientSession) -> None:
+    target = AlgorithmTarget(
+        SUBSCRIBER, session=session, runner_url="http://127.0.0.1:1", token="secret-token"
+    )
+    assert "secret-token" not in repr(await target.invoke(run()))

@@ -1,0 +1,181 @@
+"""Traps of group membership, each measured on a real broker."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from devstack import Kafka
+from router.adapters.kafka_membership import KafkaMembership
+from router.adapters.kafka_source import KafkaSource
+from router.domain.errors import StaleAssignment
+from router.domain.flow_spec import StartRule
+from router.domain.low_water import Mark
+
+from tests.support.router_sources import QUICK_TIMES, Reader, kafka_topic, reading
+
+SHORT_TIMES = replace(QUICK_TIMES, session_timeout_s=1.0, heartbeat_s=0.2)
+
+
+async def test_promise_2_a_thawed_process_does_not_go_on_as_if_it_owned_its_partitions(
+    kafka: Kafka,
+) -> None:
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"one")
+        source = topic.source(times=SHORT_TIMES)
+        reader = Reader(source)
+        try:
+            await source.open(reader)
+            await reader.read(1)
+            frozen_epoch = reader.epoch
+            assert source.holds(epoch=frozen_epoch)
+            time.sleep(SHORT_TIMES.session_timeout_s * 1.5)  # noqa: ASYNC251 - the process freezes
+            assert not source.holds(epoch=frozen_epoch)
+            with pytest.raises(StaleAssignment):
+                await source.settle({0: Mark(position=1)}, epoch=frozen_epoch)
+            await reader.until(lambda: reader.assignments == 2)
+            assert source.holds(epoch=reader.epoch)
+            assert reader.positions == {0: 0}
+            await reader.read(1)
+        finally:
+            await source.close()
+        assert await topic.committed() == 0
+
+
+async def test_a_commit_without_membership_would_succeed_if_nobody_stopped_it(
+    kafka: Kafka,
+) -> None:
+    """The measured reason for the guard in `KafkaMembership`."""
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"one")
+        partition = TopicPartition(topic.name, 0)
+        consumer = AIOKafkaConsumer(
+            topic.name,
+            **kafka.client_settings(),
+            group_id=topic.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        async with consumer:
+            await consumer.getone()
+            await consumer._coordinator._maybe_leave_group()
+            await consumer._coordinator._do_commit_offsets(
+                None, {partition: _OffsetWithoutMetadata(1)}
+            )
+        assert await topic.committed() == 1
+
+
+async def test_an_evicted_member_settles_nothing(kafka: Kafka) -> None:
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"one")
+        async with reading(topic) as reader:
+            await reader.read(1)
+            source = reader.source
+            assert isinstance(source, KafkaSource)
+            assert source._consumer is not None
+            coordinator = source._consumer._coordinator
+            await coordinator._maybe_leave_group()
+            with pytest.raises(StaleAssignment):
+                await reader.settle(1)
+        assert await topic.committed() == 0
+
+
+async def test_promise_5_a_source_that_is_not_polled_is_evicted(kafka: Kafka) -> None:
+    """What pausing by not polling would lead to; the paused pump polls, and stays."""
+    times = replace(SHORT_TIMES, max_poll_interval_s=0.5)
+    async with kafka_topic(kafka) as topic:
+        idle = topic.source(times=times)
+        idle_reader = Reader(idle)
+        try:
+            await idle.open(idle_reader)
+            await idle_reader.until(lambda: idle_reader.assignments)
+            async with reading(topic) as other:
+                await other.until(lambda: other.positions)
+                assert not idle.holds(epoch=idle_reader.epoch)
+        finally:
+            await idle.close()
+
+
+async def test_promise_3_records_are_held_until_the_position_is_known(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kafka_topic(kafka) as topic:
+        for number in range(3):
+            await topic.append(str(number).encode())
+        await topic.commit(1)
+        known = asyncio.Event()
+        ask = KafkaMembership.committed
+
+        async def ask_late(self: KafkaMembership, partitions: object) -> object:
+            await known.wait()
+            return await ask(self, partitions)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(KafkaMembership, "committed", ask_late)
+        source = topic.source()
+        reader = Reader(source)
+        try:
+            await source.open(reader)
+            assert source._consumer is not None
+            fetched = source._consumer._fetcher._records
+            await reader.until(lambda: fetched)
+            assert (reader.deliveries, reader.assignments) == ([], 0), "fetched, and held"
+            known.set()
+            await reader.read(2)
+            assert reader.positions == {0: 1}
+            assert reader.values == [b"1", b"2"]
+        finally:
+            await source.close()
+
+
+async def test_the_start_at_the_end_is_remembered_before_the_first_record(kafka: Kafka) -> None:
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"before")
+        source = topic.source(start=StartRule.LATEST)
+        reader = Reader(source)
+        await source.open(reader)
+        await reader.until(lambda: reader.assignments)
+        await source.close()
+        assert await topic.committed() == 1
+        await topic.append(b"while nobody read")
+        await source.open(reader)
+        await reader.read(1)
+        await source.close()
+        assert reader.values == [b"while nobody read"]
+
+
+async def test_the_marks_of_transactions_are_no_lag(kafka: Kafka) -> None:
+    async with kafka_topic(kafka) as topic:
+        settings = kafka.client_settings()
+        async with AIOKafkaProducer(**settings, transactional_id=topic.name) as producer:
+            async with producer.transaction():
+                await producer.send_and_wait(topic.name, b"one")
+        async with reading(topic) as reader:
+            await reader.read(1)
+            await reader.source.receive(wait_s=0.2, records_max=1)
+            assert await reader.source.lag({0: 1}) == 0
+            assert await reader.source.lag({0: 0}) == 2
+
+
+async def test_a_source_closes_in_time_although_its_broker_is_away() -> None:
+    own = Kafka(name="own-kafka")
+    await own.start()
+    try:
+        async with kafka_topic(own) as topic:
+            source = topic.source()
+            reader = Reader(source)
+            await source.open(reader)
+            await reader.until(lambda: reader.assignments)
+            own.kill()
+            async with asyncio.timeout(15):
+                await source.close()
+    finally:
+        await own.stop()
+
+
+class _OffsetWithoutMetadata:
+    """What aiokafka takes for an offset."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.metadata = ""

@@ -1,0 +1,222 @@
+"""Publishing and dead letters on real brokers, and what happens when a broker refuses."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import ConsumerRecord
+from devstack import Kafka
+from kernel.errors import NotFound, Unavailable
+from router.adapters import kafka_producers
+from router.adapters.kafka_dead_letters import INTERNAL_TOPIC, KafkaDeadLetters
+from router.adapters.kafka_producers import KafkaProducers
+from router.adapters.kafka_target import KafkaTarget
+from router.domain.dead_letter import Attempt, DeadLetter, History, dead_letter
+from router.domain.delivery import Delivery, Run
+from router.domain.flow_spec import KafkaTargetSpec
+from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
+
+from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery
+from tests.support.router_sources import KafkaTopic, connection_of, kafka_topic
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+LARGER_THAN_A_MEGABYTE = bytes(1_500_000)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def producers() -> AsyncIterator[KafkaProducers]:
+    made = KafkaProducers()
+    yield made
+    await made.close()
+
+
+def target_of(topic: KafkaTopic, producers: KafkaProducers) -> KafkaTarget:
+    spec = replace(PUBLISHER, target=KafkaTargetSpec(connection_id="c-1", topic=topic.name))
+    return KafkaTarget(spec, connection=topic.connection, producers=producers)
+
+
+def run(record: Delivery) -> Run:
+    return Run(delivery=record, request_id="req-2", attempt=1, hops=5, traceparent=TRACEPARENT)
+
+
+async def records_of(kafka: Kafka, topic: str, count: int) -> list[ConsumerRecord]:
+    """The newest `count` records of partition 0."""
+    partition = TopicPartition(topic, 0)
+    async with AIOKafkaConsumer(**kafka.client_settings()) as consumer:
+        consumer.assign([partition])
+        end = (await consumer.end_offsets([partition]))[partition]
+        consumer.seek(partition, max(0, end - count))
+        return [await consumer.getone() for _ in range(count)]
+
+
+def letter_of(record: Delivery) -> DeadLetter:
+    history = History()
+    outcome = failed(OutcomeKind.ALGORITHM_ERROR, "bad", error_type="InputError")
+    history.add(Attempt(attempt=1, at=datetime.now(UTC), outcome=outcome))
+    return dead_letter(SUBSCRIBER, record, history, request_id="req-2")
+
+
+async def test_a_completion_is_published_with_its_key_bytes_and_headers(
+    customer_kafka: Kafka, producers: KafkaProducers
+) -> None:
+    async with kafka_topic(customer_kafka) as topic:
+        target = target_of(topic, producers)
+        record = delivery(key=b"k", value=b"\x00\xff", headers=COMPLETION)
+        assert await target.invoke(run(record)) == SUCCEEDED
+        (written,) = await records_of(customer_kafka, topic.name, 1)
+        await target.close()
+    assert (written.key, written.value) == (b"k", b"\x00\xff")
+    assert dict(written.headers) == {
+        "content-type": b"application/json",
+        "ef-request-id": b"req-1",
+        "ef-hops": b"5",
+        "traceparent": TRACEPARENT.encode(),
+    }
+
+
+async def test_aiokafka_breaks_its_partition_after_a_batch_was_refused(
+    customer_kafka: Kafka,
+) -> None:
+    """The measured reason why `KafkaProducers` throws such a producer away."""
+    async with kafka_topic(customer_kafka) as topic:
+        settings = customer_kafka.client_settings() | {"enable_idempotence": True}
+        async with AIOKafkaProducer(**settings, max_request_size=4_000_000) as producer:
+            await producer.send_and_wait(topic.name, b"first")
+            with pytest.raises(MessageSizeTooLargeError):
+                await producer.send_and_wait(topic.name, LARGER_THAN_A_MEGABYTE)
+            with pytest.raises(KafkaError, match="OutOfOrderSequence"):
+                await producer.send_and_wait(topic.name, b"second")
+
+
+async def test_what_is_too_large_is_refused_and_harms_nobody_else(
+    customer_kafka: Kafka, producers: KafkaProducers
+) -> None:
+    async with kafka_topic(customer_kafka) as topic:
+        target = target_of(topic, producers)
+        small = delivery(value=b"small", headers=COMPLETION)
+        large = delivery(value=LARGER_THAN_A_MEGABYTE, headers=COMPLETION)
+        assert await target.invoke(run(small)) == SUCCEEDED
+        refused = await target.invoke(run(large))
+        assert (refused.kind, refused.word) == (OutcomeKind.REFUSED, "record_too_large")
+        assert await target.invoke(run(small)) == SUCCEEDED
+        await target.close()
+
+
+async def test_a_topic_that_is_gone_is_told(
+    customer_kafka: Kafka, producers: KafkaProducers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_producers, "SEND_TIMEOUT_S", 2.0)
+    spec = replace(PUBLISHER, target=KafkaTargetSpec(connection_id="c-1", topic="no-such-topic"))
+    target = KafkaTarget(spec, connection=connection_of(customer_kafka), producers=producers)
+    outcome = await target.invoke(run(delivery(headers=COMPLETION)))
+    assert outcome.kind is OutcomeKind.UNREACHABLE
+    assert "no-such-topic" in outcome.error
+    await target.close()
+
+
+async def test_flows_of_one_connection_share_a_producer_until_the_last_one_ends(
+    kafka: Kafka, producers: KafkaProducers
+) -> None:
+    async with kafka_topic(kafka) as topic:
+        first, second = target_of(topic, producers), target_of(topic, producers)
+        record = delivery(headers=COMPLETION)
+        await asyncio.gather(first.invoke(run(record)), second.invoke(run(record)))
+        assert producers.open_count == 1
+        await first.close()
+        assert await second.invoke(run(record)) == SUCCEEDED
+        await second.close()
+        assert producers.open_count == 0
+
+
+@pytest.mark.parametrize("key", [b"k", None])
+@pytest.mark.parametrize("value", [b"v", None])
+async def test_a_dead_letter_is_the_record_and_its_history(
+    kafka: Kafka, producers: KafkaProducers, key: bytes | None, value: bytes | None
+) -> None:
+    await kafka.create_topic(INTERNAL_TOPIC)
+    internal = connection_of(kafka)
+    letters = KafkaDeadLetters(SUBSCRIBER, own=None, internal=internal, producers=producers)
+    letter = letter_of(delivery(key=key, value=value, headers=(("own", b"1"),)))
+    await letters.write(letter)
+    await letters.close()
+    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    assert written.key == key
+    assert written.value == (b"" if key is None and value is None else value)
+    assert written.headers == letter.headers
+
+
+async def test_a_flows_own_topic_gets_its_dead_letters(
+    kafka: Kafka, customer_kafka: Kafka, producers: KafkaProducers
+) -> None:
+    async with kafka_topic(customer_kafka) as topic:
+        letters = own_letters(topic, kafka, producers)
+        await letters.write(letter_of(delivery(value=b"own")))
+        await letters.close()
+        (written,) = await records_of(customer_kafka, topic.name, 1)
+    assert written.value == b"own"
+
+
+async def test_a_dead_letter_too_large_for_its_own_topic_goes_to_the_internal_one(
+    kafka: Kafka, customer_kafka: Kafka, producers: KafkaProducers
+) -> None:
+    await kafka.create_topic(INTERNAL_TOPIC)
+    async with kafka_topic(customer_kafka) as topic:
+        letters = own_letters(topic, kafka, producers)
+        await letters.write(letter_of(delivery(value=LARGER_THAN_A_MEGABYTE)))
+        await letters.close()
+    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    assert written.value == LARGER_THAN_A_MEGABYTE
+
+
+async def test_the_largest_record_still_becomes_a_dead_letter(
+    kafka: Kafka, producers: KafkaProducers
+) -> None:
+    await kafka.create_topic(INTERNAL_TOPIC)
+    internal = connection_of(kafka)
+    letters = KafkaDeadLetters(SUBSCRIBER, own=None, internal=internal, producers=producers)
+    value = bytes(24 * 1024 * 1024)
+    await letters.write(letter_of(delivery(value=value)))
+    await letters.close()
+    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    assert len(written.value) == len(value)
+
+
+async def test_a_dead_letter_that_cannot_be_written_is_an_error(
+    kafka: Kafka, producers: KafkaProducers
+) -> None:
+    nowhere = connection_of(kafka, bootstrap_servers=("127.0.0.1:1",))
+    letters = KafkaDeadLetters(SUBSCRIBER, own=None, internal=nowhere, producers=producers)
+    with pytest.raises(Unavailable, match="nothing listens there"):
+        await letters.write(letter_of(delivery()))
+    await letters.close()
+
+
+async def test_an_own_topic_that_is_gone_keeps_the_letter_waiting(
+    kafka: Kafka,
+    customer_kafka: Kafka,
+    producers: KafkaProducers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_producers, "SEND_TIMEOUT_S", 2.0)
+    spec = replace(SUBSCRIBER, dead_letter_topic="gone", dead_letter_connection_id="c-1")
+    letters = KafkaDeadLetters(
+        spec,
+        own=connection_of(customer_kafka),
+        internal=connection_of(kafka),
+        producers=producers,
+    )
+    with pytest.raises((NotFound, Unavailable), match="gone"):
+        await letters.write(letter_of(delivery()))
+    await letters.close()
+
+
+def own_letters(topic: KafkaTopic, kafka: Kafka, producers: KafkaProducers) -> KafkaDeadLetters:
+    spec = replace(SUBSCRIBER, dead_letter_topic=topic.name, dead_letter_connection_id="c-1")
+    return KafkaDeadLetters(
+        spec, own=topic.connection, internal=connection_of(kafka), producers=producers
+    )

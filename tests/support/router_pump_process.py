@@ -1,0 +1,42 @@
+"""A pump as a process of its own, to be killed: its flow comes as JSON on standard input."""
+
+import asyncio
+import json
+import random
+import sys
+
+from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters.kafka_source import KafkaSource
+from router.adapters.memory_dead_letters import MemoryDeadLetters
+from router.adapters.system_clock import SystemClock
+from router.application.pump import Pump
+from router.domain.kafka_connection import KafkaConnection
+
+from tests.support.router_flows import SUBSCRIBER
+from tests.support.router_kafka_pumps import QUICK_LIMITS
+from tests.support.router_sources import QUICK_TIMES, spec_of
+
+
+async def main() -> None:
+    """Deliver until somebody ends the process."""
+    flow = json.load(sys.stdin)
+    spec = spec_of(SUBSCRIBER, topic=flow["topic"], group_id=flow["group_id"])
+    connection = KafkaConnection(
+        connection_id="c-1", bootstrap_servers=(flow["bootstrap_servers"],)
+    )
+    clock = SystemClock()
+    async with runner_session() as session:
+        await Pump(
+            spec,
+            source=KafkaSource(spec, connection=connection, clock=clock, times=QUICK_TIMES),
+            target=AlgorithmTarget(spec, session=session, runner_url=flow["runner_url"], token="t"),
+            dead_letters=MemoryDeadLetters(),
+            clock=clock,
+            random=random.Random(),
+            limits=QUICK_LIMITS,
+            fence=lambda: True,
+        ).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
