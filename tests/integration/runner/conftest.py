@@ -43,8 +43,8 @@ async def world(
 
 async def published_probe(world: World, url: str, name: str = "probe") -> str:
     """Builds and publishes the probe; gives its algorithm id."""
-    algorithm_id = world.add_algorithm(name, url)
+    algorithm_id = world.registry.add_algorithm(name, url)
     report = await world.build(algorithm_id)
     assert report.succeeded, report.log_tail
-    world.publish(algorithm_id, report.commit_sha)
+    world.registry.publish(algorithm_id, report.commit_sha)
     return algorithm_id

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from tests.integration.runner.algorithms import LEGACY, LOADS_UNLESS, REQUIREMENTS, repository
-from tests.integration.runner.world import OWNER, World
+from tests.integration.runner.world import World
+from tests.support.runner_catalog import OWNER
 
 GONE_TIMEOUT_S = 10.0
 
@@ -151,9 +152,9 @@ async def test_as_many_runs_as_processes_go_on_at_the_same_time(
 async def test_a_load_error_answers_every_call(world: World, tmp_path: Path) -> None:
     switch = tmp_path / "broken"
     url = repository(tmp_path / "l", "loads", LOADS_UNLESS.format(switch=switch), REQUIREMENTS)
-    algorithm_id = world.add_algorithm("loads", url)
+    algorithm_id = world.registry.add_algorithm("loads", url)
     report = await world.build(algorithm_id)
-    world.publish(algorithm_id, report.commit_sha)
+    world.registry.publish(algorithm_id, report.commit_sha)
     switch.touch()
     for _ in range(2):
         answer = await world.run("loads", b"hello", content_type="text/plain")
@@ -166,9 +167,9 @@ async def test_a_process_that_dies_while_loading_is_a_loading_error(
 ) -> None:
     switch = tmp_path / "broken"
     code = LEGACY + f"\nimport os\nif os.path.exists({str(switch)!r}):\n    os._exit(4)\n"
-    algorithm_id = world.add_algorithm("dies", repository(tmp_path / "d", "dies", code))
+    algorithm_id = world.registry.add_algorithm("dies", repository(tmp_path / "d", "dies", code))
     report = await world.build(algorithm_id)
-    world.publish(algorithm_id, report.commit_sha)
+    world.registry.publish(algorithm_id, report.commit_sha)
     switch.touch()
     answer = await world.run("dies", b"hello", content_type="text/plain")
     assert answer.json["error"] == {"message": "exited with code 4", "error_type": "LoadingError"}
@@ -177,10 +178,12 @@ async def test_a_process_that_dies_while_loading_is_a_loading_error(
 
 
 async def test_the_legacy_form_without_an_adk_is_served(world: World, tmp_path: Path) -> None:
-    algorithm_id = world.add_algorithm("legacy", repository(tmp_path / "l", "legacy", LEGACY))
+    algorithm_id = world.registry.add_algorithm(
+        "legacy", repository(tmp_path / "l", "legacy", LEGACY)
+    )
     report = await world.build(algorithm_id)
     assert report.succeeded, report.log_tail
-    world.publish(algorithm_id, report.commit_sha)
+    world.registry.publish(algorithm_id, report.commit_sha)
     good = await world.run("legacy", b"\x00", content_type="application/octet-stream")
     bad = await world.run("legacy", b"raise", content_type="text/plain", query="?stdout=true")
     assert good.json["result"] == "AA=="

@@ -19,7 +19,7 @@ async def test_an_empty_commit_means_the_head_of_the_default_branch(
 ) -> None:
     url = repository(tmp_path / "head", "head", LEGACY)
     newest = commit(tmp_path / "head", {"note.txt": "new"})
-    report = await world.build(world.add_algorithm("head", url))
+    report = await world.build(world.registry.add_algorithm("head", url))
     assert report.succeeded, report.log_tail
     assert report.commit_sha == newest
     assert report.started_at <= report.finished_at
@@ -29,15 +29,17 @@ async def test_an_older_commit_is_built_as_it_was(world: World, tmp_path: Path) 
     url = repository(tmp_path / "older", "older", LEGACY)
     first = git(tmp_path / "older", "rev-parse", "HEAD")
     commit(tmp_path / "older", {"src/older.py": "raise SystemExit('newer')"})
-    algorithm_id = world.add_algorithm("older", url)
+    algorithm_id = world.registry.add_algorithm("older", url)
     report = await world.build(algorithm_id, first)
     assert (report.succeeded, report.commit_sha) == (True, first)
-    world.publish(algorithm_id, first)
+    world.registry.publish(algorithm_id, first)
     assert (await world.run("older", json="ran")).json["result"] == "ran"
 
 
 async def test_a_build_again_is_answered_at_once(world: World, tmp_path: Path) -> None:
-    algorithm_id = world.add_algorithm("again", repository(tmp_path / "again", "again", LEGACY))
+    algorithm_id = world.registry.add_algorithm(
+        "again", repository(tmp_path / "again", "again", LEGACY)
+    )
     first = await world.build(algorithm_id)
     shutil.rmtree(tmp_path / "again")
     second = await world.build(algorithm_id, first.commit_sha)
@@ -48,7 +50,9 @@ async def test_a_build_again_is_answered_at_once(world: World, tmp_path: Path) -
 async def test_two_builds_of_one_commit_at_the_same_time_are_one(
     world: World, tmp_path: Path
 ) -> None:
-    algorithm_id = world.add_algorithm("twice", repository(tmp_path / "twice", "twice", LEGACY))
+    algorithm_id = world.registry.add_algorithm(
+        "twice", repository(tmp_path / "twice", "twice", LEGACY)
+    )
     first, second = await asyncio.gather(world.build(algorithm_id), world.build(algorithm_id))
     assert first is second
     assert first.succeeded
@@ -56,7 +60,7 @@ async def test_two_builds_of_one_commit_at_the_same_time_are_one(
 
 async def test_the_same_requirements_share_an_environment(world: World, tmp_path: Path) -> None:
     url = repository(tmp_path / "share", "share", PROBE, REQUIREMENTS)
-    report = await world.build(world.add_algorithm("share", url))
+    report = await world.build(world.registry.add_algorithm("share", url))
     assert report.succeeded, report.log_tail
     assert "The environment of the same requirements.txt is used." in report.log_tail
 
@@ -78,7 +82,7 @@ async def test_a_faulty_source_is_a_failed_build_that_says_why(
 ) -> None:
     url = repository(tmp_path / "faulty", "faulty", LEGACY)
     commit(tmp_path / "faulty", files)
-    report = await world.build(world.add_algorithm(f"faulty{abs(hash(sentence))}", url))
+    report = await world.build(world.registry.add_algorithm(f"faulty{abs(hash(sentence))}", url))
     assert not report.succeeded
     assert sentence in report.log_tail
     assert len(report.log_tail.encode()) <= BUILD_LOG_BYTES_MAX
@@ -88,28 +92,28 @@ async def test_a_faulty_source_is_a_failed_build_that_says_why(
 async def test_a_source_that_is_no_https_ssh_or_file_url_is_not_given_to_git(
     world: World, url: str
 ) -> None:
-    report = await world.build(world.add_algorithm(f"evil{abs(hash(url))}", url))
+    report = await world.build(world.registry.add_algorithm(f"evil{abs(hash(url))}", url))
     assert not report.succeeded
     assert "The source must be a URL" in report.log_tail
 
 
 async def test_a_password_in_the_url_is_not_in_the_log(world: World, tmp_path: Path) -> None:
     url = f"file://user:hunter2secret@{tmp_path}/nothing"
-    report = await world.build(world.add_algorithm("password", url))
+    report = await world.build(world.registry.add_algorithm("password", url))
     assert not report.succeeded
     assert "hunter2secret" not in report.log_tail
 
 
 async def test_a_commit_that_is_not_there_is_a_failed_build(world: World, tmp_path: Path) -> None:
     url = repository(tmp_path / "gone", "gone", LEGACY)
-    report = await world.build(world.add_algorithm("gone", url), "0" * 40)
+    report = await world.build(world.registry.add_algorithm("gone", url), "0" * 40)
     assert not report.succeeded
     assert "git" in report.log_tail
 
 
 async def test_a_failed_build_leaves_nothing(world: World, tmp_path: Path) -> None:
     url = repository(tmp_path / "nothing", "nothing", "raise SystemExit(1)")
-    algorithm_id = world.add_algorithm("nothing", url)
+    algorithm_id = world.registry.add_algorithm("nothing", url)
     assert not (await world.build(algorithm_id)).succeeded
     assert list((world.settings.data_dir / "builds" / algorithm_id).iterdir()) == []
 
@@ -122,7 +126,7 @@ async def test_a_build_above_its_time_limit_fails_and_ends_its_programs(
         tmp_path, MemoryCompletions(), environments=environments, build_timeout_s=3.0
     ) as world:
         url = repository(tmp_path / "slow", "slow", code)
-        report = await world.build(world.add_algorithm("slow", url))
+        report = await world.build(world.registry.add_algorithm("slow", url))
         assert not report.succeeded
         assert "took longer than 3 seconds" in report.log_tail
         assert list((world.settings.data_dir / "homes").iterdir()) == []
@@ -132,14 +136,14 @@ async def test_a_version_that_this_host_has_not_built_is_built_on_demand(
     world: World, tmp_path: Path
 ) -> None:
     url = repository(tmp_path / "demand", "demand", LEGACY)
-    algorithm_id = world.add_algorithm("demand", url)
-    world.publish(algorithm_id, git(tmp_path / "demand", "rev-parse", "HEAD"))
+    algorithm_id = world.registry.add_algorithm("demand", url)
+    world.registry.publish(algorithm_id, git(tmp_path / "demand", "rev-parse", "HEAD"))
     assert (await world.run("demand", json="ran")).json["result"] == "ran"
 
 
 async def test_a_version_that_cannot_be_built_here_is_503(world: World, tmp_path: Path) -> None:
-    algorithm_id = world.add_algorithm("lost", (tmp_path / "lost").as_uri())
-    world.publish(algorithm_id, "1" * 40)
+    algorithm_id = world.registry.add_algorithm("lost", (tmp_path / "lost").as_uri())
+    world.registry.publish(algorithm_id, "1" * 40)
     answer = await world.run("lost", json={})
     assert answer.status == 503
     assert answer.headers["Retry-After"] == "1"
@@ -151,14 +155,14 @@ async def test_a_restarted_runner_finds_its_builds_and_removes_unfinished_ones(
 ) -> None:
     url = repository(tmp_path / "kept", "kept", LEGACY)
     async with runner_world(tmp_path, MemoryCompletions(), environments=environments) as world:
-        algorithm_id = world.add_algorithm("kept", url)
+        algorithm_id = world.registry.add_algorithm("kept", url)
         report = await world.build(algorithm_id)
     shutil.rmtree(tmp_path / "kept")
     left = tmp_path / "data" / "builds" / algorithm_id / ".unfinished-x"
     left.mkdir()
     async with runner_world(tmp_path, MemoryCompletions(), environments=environments) as world:
-        again = world.add_algorithm("kept", url)
+        again = world.registry.add_algorithm("kept", url)
         (tmp_path / "data" / "builds" / algorithm_id).rename(tmp_path / "data" / "builds" / again)
-        world.publish(again, report.commit_sha)
+        world.registry.publish(again, report.commit_sha)
         assert (await world.run("kept", json="ran")).json["result"] == "ran"
     assert not left.exists()

@@ -21,7 +21,8 @@ from runner.adapters.memory_completions import MemoryCompletions
 from runner.application.topic_upkeep import keep_topics
 
 from tests.integration.runner.conftest import published_probe
-from tests.integration.runner.world import CALLER, FedCatalog, World, runner_world
+from tests.integration.runner.world import World, runner_world
+from tests.support.runner_catalog import CALLER, FedCatalog
 
 READ_TIMEOUT_S = 20.0
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -40,7 +41,7 @@ async def live(
         processes_per_version_max=2,
     ) as world:
         algorithm_id = await published_probe(world, probe_url)
-        world.follow(algorithm_id)
+        world.registry.follow(algorithm_id)
         yield world, algorithm_id
     await completions.close()
 
@@ -49,7 +50,7 @@ async def test_a_success_is_in_kafka_before_the_answer(
     live: tuple[World, str], kafka: Kafka
 ) -> None:
     world, algorithm_id = live
-    position = world.configuration.catalog.position
+    position = world.registry.catalog.position
     answer = await world.run(
         "probe",
         json={"do": "complete"},
@@ -153,10 +154,8 @@ async def test_a_topic_is_made_as_soon_as_a_flow_follows_and_before_any_run(kafk
         while True:
             yield await changes.get()
 
-    world = World.__new__(World)
-    world.configuration, world.owner_id, world._names = configuration, CALLER, {}
-    algorithm_id = world.add_algorithm("early", "https://example.org/early")
-    world.follow(algorithm_id)
+    algorithm_id = configuration.add_algorithm("early", "https://example.org/early")
+    configuration.follow(algorithm_id)
     upkeep = asyncio.create_task(keep_topics(configuration, positions(), completions))
     changes.put_nowait(configuration.catalog.position)
     try:
@@ -176,11 +175,11 @@ async def test_without_followers_nothing_is_written(
         algorithm_id = await published_probe(world, probe_url)
         await world.run("probe", json={"do": "x"})
         assert completions.topics == {}
-        world.follow(algorithm_id)
+        world.registry.follow(algorithm_id)
         await world.run("probe", json={"do": "x"})
         assert len(completions.topics[completions_topic(algorithm_id)]) == 1
-        flow_id = world.configuration.catalog.flows()[0].flow_id
-        world.configuration.record(flow_id, FlowDisabled(flow_id=flow_id))
+        flow_id = world.registry.catalog.flows()[0].flow_id
+        world.registry.record(flow_id, FlowDisabled(flow_id=flow_id))
         await world.run("probe", json={"do": "x"})
         assert len(completions.topics[completions_topic(algorithm_id)]) == 1
 
@@ -194,7 +193,7 @@ async def test_a_broker_that_is_away_makes_it_503_and_a_later_call_runs_again(
     try:
         async with runner_world(tmp_path, completions, environments=environments) as world:
             algorithm_id = await published_probe(world, probe_url)
-            world.follow(algorithm_id)
+            world.registry.follow(algorithm_id)
             order = {"do": "append", "path": str(tmp_path / "runs")}
             assert (await world.run("probe", json={"do": "warm"})).status == 200
             broker.kill()

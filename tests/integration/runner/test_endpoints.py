@@ -40,10 +40,10 @@ async def model(world: World) -> AsyncIterator[ModelServer]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/predict"
-    algorithm_id = world.add_algorithm("model", server.url, SourceKind.ENDPOINT)
+    algorithm_id = world.registry.add_algorithm("model", server.url, SourceKind.ENDPOINT)
     report = await world.build(algorithm_id)
     assert report.succeeded
-    world.publish(algorithm_id, report.commit_sha)
+    world.registry.publish(algorithm_id, report.commit_sha)
     yield server
     await runner.cleanup()
 
@@ -129,8 +129,8 @@ async def test_no_answer_in_time_is_a_timeout_error(world: World, model: ModelSe
 
 
 async def test_an_endpoint_that_is_away_is_503(world: World) -> None:
-    algorithm_id = world.add_algorithm("away", "http://127.0.0.1:9/x", SourceKind.ENDPOINT)
-    world.publish(algorithm_id, "2" * 40)
+    algorithm_id = world.registry.add_algorithm("away", "http://127.0.0.1:9/x", SourceKind.ENDPOINT)
+    world.registry.publish(algorithm_id, "2" * 40)
     answer = await world.run("away", json={})
     assert answer.status == 503
     assert "cannot be reached" in answer.json["error"]["message"]

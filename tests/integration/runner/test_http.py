@@ -12,7 +12,8 @@ from runner.adapters.memory_completions import MemoryCompletions
 from runner.domain.limits import INPUT_BYTES_MAX
 
 from tests.integration.runner.conftest import published_probe
-from tests.integration.runner.world import CALLER, OWNER, World, runner_world
+from tests.integration.runner.world import World, runner_world
+from tests.support.runner_catalog import CALLER, OWNER
 
 WAIT_S = 10.0
 
@@ -102,9 +103,9 @@ async def test_a_call_without_an_account_is_400(world: World) -> None:
 
 
 async def test_an_unknown_algorithm_is_404_in_algorithmias_words(world: World) -> None:
-    answer = await world.run("nothing", json={})
+    answer = await world.run("unknown", json={})
     assert answer.status == 404
-    assert answer.json["error"]["message"] == "algorithm algo://acme/nothing not found"
+    assert answer.json["error"]["message"] == "algorithm algo://acme/unknown not found"
 
 
 @pytest.mark.parametrize("version", ["latest", "1.0", "1.*", ""])
@@ -113,7 +114,7 @@ async def test_version_words_are_understood(world: World, version: str) -> None:
 
 
 async def test_an_unpublished_build_runs_for_its_owner_only(world: World) -> None:
-    algorithm = world.configuration.catalog.algorithm_named("acme", "probe")
+    algorithm = world.registry.catalog.algorithm_named("acme", "probe")
     assert algorithm is not None
     commit_sha = algorithm.builds[0].commit_sha
     mine = await world.run("probe", json={}, version=commit_sha, X_Eventflows_Account=OWNER)
@@ -174,12 +175,12 @@ async def test_more_sessions_than_an_account_may_have_are_429(
 
 
 async def test_a_stale_catalog_refuses_runs_with_503(world: World) -> None:
-    world.configuration.age_s = 301.0
+    world.registry.age_s = 301.0
     try:
         answer = await world.run("probe", json={})
         health = await world.health()
     finally:
-        world.configuration.age_s = 0.0
+        world.registry.age_s = 0.0
     assert answer.status == 503
     assert answer.headers["Retry-After"] == "1"
     assert health == 503

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.integration.runner.world import OWNER, World
+from tests.integration.runner.world import World
+from tests.support.runner_catalog import OWNER
 
 WAIT_S = 10.0
 

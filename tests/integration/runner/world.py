@@ -6,28 +6,12 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
 import msgspec
-from catalog.catalog import Catalog
-from catalog.events import (
-    AlgorithmCreated,
-    BuildFinished,
-    Callability,
-    Event,
-    FlowCreated,
-    FlowEnabled,
-    FlowKind,
-    Metadata,
-    RecordedEvent,
-    SourceKind,
-    VersionPublished,
-)
 from prometheus_client import CollectorRegistry
 from runner.application.readiness import Readiness
 from runner.bootstrap import RunnerParts, assemble, http_server
@@ -36,35 +20,9 @@ from runner.settings import RunnerSettings
 from servicekit.identity import Identities, create_identities
 from servicekit.settings import HostPort
 
-OWNER = "0b1d3c52-0000-4000-8000-000000000001"
-CALLER = "0b1d3c52-0000-4000-8000-000000000002"
+from tests.support.runner_catalog import CALLER, FedCatalog
+
 ANSWER_TIMEOUT_S = 60.0
-
-
-class FedCatalog:
-    """Port `Configuration`; `record` plays the registry."""
-
-    def __init__(self) -> None:
-        self.catalog = Catalog()
-        self.age_s = 0.0
-        self._versions: dict[str, int] = {}
-
-    def staleness_s(self) -> float:
-        return self.age_s
-
-    def record(self, stream_id: str, event: Event) -> None:
-        version = self._versions.get(stream_id, 0) + 1
-        self._versions[stream_id] = version
-        self.catalog.apply(
-            RecordedEvent(
-                position=self.catalog.position + 1,
-                stream_id=stream_id,
-                version=version,
-                time=datetime.now(UTC),
-                metadata=Metadata(actor="service:operator", command_id=str(uuid4())),
-                event=event,
-            )
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,69 +39,13 @@ class Answer:
 class World:
     """The runner under test and the ways to it."""
 
-    configuration: FedCatalog
+    registry: FedCatalog
     parts: RunnerParts
     settings: RunnerSettings
     address: HostPort
     token: str
     client: aiohttp.ClientSession
     collector: CollectorRegistry
-    owner_id: str = OWNER
-    _names: dict[str, str] = field(default_factory=dict)
-
-    def add_algorithm(
-        self, name: str, url: str, kind: SourceKind = SourceKind.GIT, **more: str
-    ) -> str:
-        """An algorithm `acme/<name>` without builds; gives its id."""
-        algorithm_id = str(uuid4())
-        self._names[algorithm_id] = name
-        created = AlgorithmCreated(
-            algorithm_id=algorithm_id,
-            owner_id=self.owner_id,
-            owner_name="acme",
-            name=name,
-            source_kind=kind,
-            source_url=url,
-            **more,
-        )
-        self.configuration.record(algorithm_id, created)
-        return algorithm_id
-
-    def publish(self, algorithm_id: str, commit_sha: str, version: str = "1.0.0") -> None:
-        """A public version of a build that the registry is told of."""
-        now = datetime.now(UTC)
-        build_id = str(uuid4())
-        finished = BuildFinished(
-            algorithm_id=algorithm_id,
-            build_id=build_id,
-            commit_sha=commit_sha,
-            succeeded=True,
-            log_tail="",
-            started_at=now,
-            finished_at=now,
-        )
-        self.configuration.record(algorithm_id, finished)
-        published = VersionPublished(
-            algorithm_id=algorithm_id,
-            version=version,
-            build_id=build_id,
-            commit_sha=commit_sha,
-            callability=Callability.PUBLIC,
-        )
-        self.configuration.record(algorithm_id, published)
-
-    def follow(self, algorithm_id: str) -> None:
-        """A publisher flow takes the algorithm's completions from now on."""
-        flow_id = str(uuid4())
-        created = FlowCreated(
-            flow_id=flow_id,
-            kind=FlowKind.CHAIN,
-            owner_id=self.owner_id,
-            algorithm_id=algorithm_id,
-            target_algorithm_id=algorithm_id,
-        )
-        self.configuration.record(flow_id, created)
-        self.configuration.record(flow_id, FlowEnabled(flow_id=flow_id))
 
     async def build(self, algorithm_id: str, commit_sha: str = "") -> BuildReport:
         """As the gateway's Build does."""
@@ -226,7 +128,7 @@ async def runner_world(
         await stack.enter_async_context(client)
         stack.push_async_callback(parts.runs.close, grace_s=0.0)
         yield World(
-            configuration=configuration,
+            registry=configuration,
             parts=parts,
             settings=loaded,
             address=address,

@@ -44,7 +44,7 @@ from runner.domain.repeat_window import RepeatWindow
 from runner.domain.sessions import Sessions
 from runner.entrypoints.http import HttpEntry
 from runner.entrypoints.rpc import RunnerService
-from runner.ports import Clock, Configuration
+from runner.ports import Clock, Completions, Configuration
 from runner.settings import RunnerSettings
 
 SERVICE: Final = "runner"
@@ -120,7 +120,7 @@ async def assemble(
     stack: AsyncExitStack,
     settings: RunnerSettings,
     configuration: Configuration,
-    completions: KafkaCompletions,
+    completions: Completions,
     collector: CollectorRegistry,
 ) -> RunnerParts:
     """The application over its adapters; `stack` ends what has to be ended."""
@@ -180,7 +180,7 @@ def _adk(settings: RunnerSettings, clock: Clock) -> tuple[GitBuilder, AdkExecuto
     adk_settings = AdkSettings(
         homes=homes,
         limits=limits,
-        processes_per_version_max=settings.processes_per_version_max,
+        processes_per_version_max=settings.processes_per_version_max or os.cpu_count() or 1,
         processes_max=settings.processes_max,
         process_idle_s=settings.process_idle_s,
         load_timeout_s=settings.load_timeout_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -33,10 +32,11 @@ class RunnerSettings(ServiceSettings, env_prefix="EVENTFLOWS_RUNNER_"):
         80, ge=1, le=100_000, description="runs at the same time for one account"
     )
     processes_per_version_max: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
-        ge=1,
+        0,
+        ge=0,
         le=1_000,
-        description="processes of one algorithm version; 1 run each at a time",
+        description="processes of one algorithm version, each with one run at a time; 0: one for "
+        "each processor",
     )
     processes_max: int = Field(64, ge=1, le=10_000, description="processes of all versions")
     process_idle_s: float = Field(

@@ -10,7 +10,7 @@ from runner.domain.limits import COMPLETION_BYTES_MAX
 
 
 class MemoryCompletions:
-    """Port `Completions`. `topics` holds what was written, in order; set `reachable` to break it."""
+    """Port `Completions`. `topics` holds what was written, in order; `reachable` can be taken."""
 
     def __init__(self) -> None:
         self.topics: dict[str, list[Completion]] = {}

@@ -1,0 +1,238 @@
+"""The order of things: version, window, run, completion, answer; with the world scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from catalog.events import SourceKind
+from catalog.identifiers import completions_topic
+from kernel.errors import NotFound, Overloaded, Unavailable
+from runner.adapters.memory_completions import MemoryCompletions
+from runner.application.background_runs import BackgroundRuns
+from runner.application.run_algorithm import RunAlgorithm
+from runner.domain.repeat_window import RepeatWindow
+from runner.domain.run import ContentType, Execution, Payload, RunError, RunRequest
+from runner.domain.sessions import Sessions
+from runner.ports import Job
+
+from tests.support.runner_catalog import CALLER, OWNER, FedCatalog
+
+COMMIT = "c" * 40
+DONE = Execution(outcome=Payload(content_type=ContentType.JSON, data=b"1"), duration_s=0.1)
+FAILED = Execution(outcome=RunError(message="bad"), duration_s=0.1)
+
+
+class ScriptedExecutor:
+    """Does what the test says, and remembers the jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.does: Callable[[Job], Execution] = lambda job: DONE
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+
+    async def execute(self, job: Job) -> Execution:
+        self.jobs.append(job)
+        self.entered.set()
+        await self.gate.wait()
+        return self.does(job)
+
+
+class FixedClock:
+    def monotonic_s(self) -> float:
+        return 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Notes:
+    """Port `RunObserver`."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def started(self) -> None:
+        self.heard.append("started")
+
+    def ended(self, outcome: str, duration_s: float) -> None:
+        self.heard.append(outcome)
+
+    def repeated(self, how: str) -> None:
+        self.heard.append(how)
+
+    def refused(self, why: str) -> None:
+        self.heard.append(f"refused: {why}")
+
+
+class Stage:
+    """The use case over scripted ports."""
+
+    def __init__(self) -> None:
+        self.configuration = FedCatalog()
+        self.executor, self.completions = ScriptedExecutor(), MemoryCompletions()
+        self.notes = Notes()
+        self.runs = RunAlgorithm(
+            configuration=self.configuration,
+            executors={SourceKind.GIT: self.executor},
+            completions=self.completions,
+            window=RepeatWindow(lambda: 0.0),
+            observer=self.notes,
+            clock=FixedClock(),
+            stale_max_s=300.0,
+        )
+        self.algorithm_id = self.configuration.add_algorithm("digits", "https://example.org/digits")
+        self.configuration.publish(self.algorithm_id, COMMIT)
+
+    def request(self, **more: Any) -> RunRequest:
+        given: dict[str, Any] = {
+            "account_id": CALLER,
+            "owner_name": "acme",
+            "algorithm_name": "digits",
+            "version": "1.0.0",
+            "request_id": "r1",
+            "repeatable": True,
+            "input": Payload(content_type=ContentType.JSON, data=b"{}"),
+            "timeout_s": 1.0,
+        }
+        return RunRequest(**{**given, **more})
+
+    @property
+    def written(self) -> int:
+        return len(self.completions.topics.get(completions_topic(self.algorithm_id), []))
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+async def test_the_resolved_build_is_run(stage: Stage) -> None:
+    answer = await stage.runs.run(stage.request(version="latest"))
+    assert answer.execution is DONE
+    assert stage.executor.jobs[0].commit_sha == COMMIT
+    assert stage.notes.heard == ["started", "succeeded"]
+
+
+async def test_an_answer_waits_for_its_completion(stage: Stage) -> None:
+    stage.configuration.follow(stage.algorithm_id)
+    stage.completions.reachable = False
+    with pytest.raises(Unavailable):
+        await stage.runs.run(stage.request())
+    stage.completions.reachable = True
+    await stage.runs.run(stage.request())
+    assert len(stage.executor.jobs) == 2, "the run without a completion was not remembered"
+    assert stage.written == 1
+    await stage.runs.run(stage.request())
+    assert (len(stage.executor.jobs), stage.written) == (2, 1)
+
+
+async def test_a_failure_leaves_a_completion_and_is_run_again(stage: Stage) -> None:
+    stage.configuration.follow(stage.algorithm_id)
+    stage.executor.does = lambda job: FAILED
+    for _ in range(2):
+        assert (await stage.runs.run(stage.request())).execution is FAILED
+    assert (len(stage.executor.jobs), stage.written) == (2, 2)
+
+
+async def test_a_flow_enabled_during_a_run_gets_its_completion(stage: Stage) -> None:
+    stage.executor.gate.clear()
+    run = asyncio.create_task(stage.runs.run(stage.request()))
+    await stage.executor.entered.wait()
+    stage.configuration.follow(stage.algorithm_id)
+    stage.executor.gate.set()
+    await run
+    assert stage.written == 1
+
+
+async def test_only_live_runs_leave_completions(stage: Stage) -> None:
+    stage.configuration.follow(stage.algorithm_id)
+    await stage.runs.run(stage.request(live=False, mode="replay"))
+    assert stage.written == 0
+
+
+async def test_a_cancelled_caller_leaves_the_run_to_the_next_one(stage: Stage) -> None:
+    stage.executor.gate.clear()
+    first = asyncio.create_task(stage.runs.run(stage.request()))
+    await stage.executor.entered.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    second = asyncio.create_task(stage.runs.run(stage.request()))
+    await asyncio.sleep(0)
+    stage.executor.gate.set()
+    assert (await second).execution is DONE
+    assert len(stage.executor.jobs) == 1
+
+
+async def test_runs_without_a_request_id_of_the_caller_are_never_joined(stage: Stage) -> None:
+    for _ in range(2):
+        await stage.runs.run(stage.request(repeatable=False))
+    assert len(stage.executor.jobs) == 2
+
+
+async def test_a_refused_run_is_told_and_not_remembered(stage: Stage) -> None:
+    def refuse(job: Job) -> Execution:
+        raise Overloaded("busy", retry_after_s=1.0)
+
+    stage.executor.does = refuse
+    with pytest.raises(Overloaded):
+        await stage.runs.run(stage.request())
+    assert stage.notes.heard == ["started", "overloaded", "refused: Overloaded"]
+    stage.executor.does = lambda job: DONE
+    assert (await stage.runs.run(stage.request())).execution is DONE
+
+
+async def test_nothing_runs_on_a_stale_catalog(stage: Stage) -> None:
+    stage.configuration.age_s = 300.1
+    with pytest.raises(Unavailable):
+        await stage.runs.run(stage.request())
+    assert stage.executor.jobs == []
+
+
+async def test_an_unknown_algorithm_is_not_found(stage: Stage) -> None:
+    with pytest.raises(NotFound, match="algo://acme/nothing not found"):
+        await stage.runs.run(stage.request(algorithm_name="nothing"))
+
+
+async def test_the_owner_sees_more_than_a_caller(stage: Stage) -> None:
+    assert (await stage.runs.run(stage.request(account_id=OWNER))).for_owner
+    assert not (await stage.runs.run(stage.request())).for_author
+
+
+async def test_closing_waits_for_runs_and_takes_no_more(stage: Stage) -> None:
+    stage.executor.gate.clear()
+    run = asyncio.create_task(stage.runs.run(stage.request()))
+    await stage.executor.entered.wait()
+    closing = asyncio.create_task(stage.runs.close(grace_s=10.0))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await stage.runs.run(stage.request())
+    stage.executor.gate.set()
+    await closing
+    assert (await run).execution is DONE
+
+
+async def test_a_run_above_the_grace_is_ended_and_its_caller_told(stage: Stage) -> None:
+    stage.executor.gate.clear()
+    run = asyncio.create_task(stage.runs.run(stage.request()))
+    await stage.executor.entered.wait()
+    await stage.runs.close(grace_s=0.0)
+    with pytest.raises(Unavailable):
+        await run
+
+
+async def test_background_runs_are_bounded_and_give_their_session_back(stage: Stage) -> None:
+    background, sessions = BackgroundRuns(stage.runs, running_max=1), Sessions(per_account_max=9)
+    stage.executor.gate.clear()
+    background.accept(stage.request(request_id="1"), sessions.open(CALLER))
+    with pytest.raises(Overloaded):
+        background.accept(stage.request(request_id="2"), sessions.open(CALLER))
+    stage.executor.gate.set()
+    await background.close()
+    assert sessions.of_account(CALLER) == 1, "the refused one is its caller's to close"
+    assert len(stage.executor.jobs) == 1
