@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from servicekit.logs import redact
 
 from tests.unit.gateway.stage import Owner, Stage
 
@@ -30,6 +31,7 @@ async def test_credentials_go_in_and_never_come_out(stage: Stage) -> None:
     assert made in listed["results"]
     assert PASSWORD not in json.dumps([made, shown, listed])
     assert "event-flows" not in json.dumps([made, shown, listed])
+    assert PASSWORD not in redact(f"a log line with {PASSWORD}")
     assert made["has_credentials"] is True
     assert len(bytes.fromhex(made["fingerprint"])) == 8
     assert made["broker_url"] == "kafka1.example.com:9093,kafka2.example.com:9093"
@@ -53,7 +55,7 @@ async def test_a_plaintext_connection_has_no_credentials(stage: Stage) -> None:
         ({"broker_username": "", "broker_password": "x"}, "broker_username"),
         ({"ca_certificate": "not a certificate"}, "ca_certificate"),
         ({"ca_certificate": "ä"}, "ca_certificate"),
-        ({"broker_url": "kafka.example.com"}, "bootstrap_servers"),
+        ({"broker_url": "kafka.example.com"}, "broker_url"),
         ({"sasl_mechanism": "GSSAPI"}, "sasl_mechanism"),
         ({"connection_type": "kafka_unauthenticated_plaintext"}, "broker_username"),
         ({"name": ""}, "name"),

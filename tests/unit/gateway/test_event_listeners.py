@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from servicekit.logs import redact
 
 from tests.unit.gateway.stage import Owner, Stage
 
@@ -84,6 +85,7 @@ async def test_a_connection_string_is_shown_as_a_fingerprint_only(
     (listed,) = await stage.by(owner, "GET", path)
     assert listed["credentials"] == made["credentials"]
     assert SECRET not in str([made, listed])
+    assert SECRET not in redact(f"a log line with {SECRET}")
 
 
 async def test_a_listener_is_an_event_flow_that_waits_for_its_adapter(
@@ -132,9 +134,9 @@ async def test_a_repeated_request_makes_one_listener(stage: Stage, owner: Owner)
         ({"credentials": "a role"}, "credentials"),
         ({"credentials": "x" * 256}, "credentials"),
         ({"sourceURI": ""}, "sourceURI"),
-        ({"sourceURI": "demo-queue"}, "source_uri"),
+        ({"sourceURI": "demo-queue"}, "sourceURI"),
         ({"sourceType": "AzureSB"}, "credentials"),
-        ({"algoTimeoutSeconds": 3001}, "timeout_s"),
+        ({"algoTimeoutSeconds": 3001}, "algoTimeoutSeconds"),
         ({"algoTimeoutSeconds": -1}, "algoTimeoutSeconds"),
         ({"algoTimeoutSeconds": 2**40}, "algoTimeoutSeconds"),
     ],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from uuid import uuid4
 
 import pytest
+from gateway.entrypoints.rest import bodies
 from gateway.entrypoints.rest.app import OPERATIONS
 from gateway.entrypoints.rest.bodies import JSON_BODY_BYTES_MAX
 from gateway.entrypoints.rest.operation import KeyKind, Operation
+from starlette.types import Message
 
 from tests.unit.gateway.asgi_client import Answer
 from tests.unit.gateway.stage import Owner, Stage
@@ -210,6 +213,29 @@ async def test_an_unknown_id_is_not_found(stage: Stage, owner: Owner, operation:
     else:
         assert answer.status == 404, answer.content
         assert answer.headers["x-error-message"]
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.01)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    key = ("authorization", stage.admin_key)
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/users", "query_string": b"",
+        "headers": [tuple(word.encode() for word in key)], "root_path": "",
+    }  # fmt: skip
+    await stage.client.app(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == 9408
 
 
 async def test_an_unknown_path_is_told_in_the_envelope(stage: Stage, owner: Owner) -> None:

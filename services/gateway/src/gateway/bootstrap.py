@@ -25,7 +25,7 @@ from gateway.entrypoints.rest.server import RestServer
 from gateway.entrypoints.rpc.server import gateway_server
 from gateway.settings import GatewaySettings
 
-HEALTH_EVERY_S = 1.0
+HEALTH_EVERY_S = 0.25
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from catalog.records import Connection
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
 from kernel.errors import NotFound
+from servicekit.logs import hide
 
 from gateway.application.gateway import Gateway
 from gateway.domain.brokers import (
@@ -58,6 +59,7 @@ async def create_connection(
     gateway: Gateway, caller: Admin, asked: BrokerConnection, intent: Intent
 ) -> ConnectionRecord:
     """Create a connection; its broker is not asked yet. Raises InvalidInput, AlreadyExists."""
+    hide(asked.broker_password)
     protocol = security_protocol(asked)
     command = registry_pb2.CreateConnectionRequest(
         connection_id=intent.new_id("connection"),

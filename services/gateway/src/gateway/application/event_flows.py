@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from catalog.catalog import Catalog
@@ -18,9 +19,10 @@ from gateway.application.versions import CODE_VERSION_NOT_FOUND
 from gateway.domain import fields
 from gateway.domain.caller import Admin, Standard
 from gateway.domain.intent import Intent
-from gateway.domain.paging import Page, PageRequest, paginate
+from gateway.domain.paging import Page, PageRequest, SortKey, paginate
 
 NEWEST_VERSION_WORDS = ("", "latest")
+FLOWS_NAMED_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,30 +96,36 @@ async def put_flow(
 async def list_all_flows(
     gateway: Gateway, _caller: Admin, wanted: FlowFilter, page: PageRequest
 ) -> Page[FlowRecord]:
-    """The flows of the whole cluster, by id. Raises InvalidInput."""
-    if wanted.state:
-        fields.one_of(wanted.state, STATES, field="state")
+    """The flows of the whole cluster, by algorithm. Raises InvalidInput."""
+    catalog = gateway.catalog
+    flows = catalog.flows()
     if wanted.algorithm:
-        fields.algorithm_reference(wanted.algorithm)
-    records = [
-        record
-        for record in await _records(gateway, gateway.catalog.flows())
-        if wanted.state in ("", record.state) and wanted.algorithm in ("", record.algorithm)
-    ]
-    return paginate(records, page, key=lambda record: (record.algorithm, record.id))
+        algorithm = catalog.algorithm_named(*fields.algorithm_reference(wanted.algorithm))
+        flows = catalog.flows_of_algorithm(algorithm.algorithm_id) if algorithm else ()
+
+    def place(flow: Flow | FlowRecord) -> SortKey:
+        if isinstance(flow, FlowRecord):
+            return flow.algorithm, flow.id
+        known = catalog.algorithm(flow.algorithm_id)
+        return (known.full_name if known is not None else flow.algorithm_id), flow.flow_id
+
+    if not wanted.state:  # the router is asked for the flows of this page only
+        found = paginate(flows, page, key=place)
+        return Page(items=await _records(gateway, found.items), marker=found.marker)
+    fields.one_of(wanted.state, STATES, field="state")
+    records = await _records(gateway, flows)
+    return paginate((r for r in records if r.state == wanted.state), page, key=place)
 
 
-async def _records(gateway: Gateway, flows: Iterable[Flow]) -> tuple[FlowRecord, ...]:
+async def _records(gateway: Gateway, flows: Sequence[Flow]) -> tuple[FlowRecord, ...]:
     """With the router's word on enabled flows; without it when no router can be reached."""
-    flows = tuple(flows)
     enabled = [flow.flow_id for flow in flows if flow.settings is not None]
+    # An empty question means all flows: shorter than naming a thousand.
+    question = enabled if len(enabled) <= FLOWS_NAMED_MAX else []
     statuses: Statuses = {}
     if enabled:
-        try:
-            answer = await gateway.router.flow_status(enabled)
-        except Unavailable:
-            answer = None
-        if answer is not None:
+        with suppress(Unavailable):
+            answer = await gateway.router.flow_status(question)
             statuses = {status.flow_id: status for status in answer.flows}
     return tuple(flow_record(gateway.catalog, flow, statuses) for flow in flows)
 

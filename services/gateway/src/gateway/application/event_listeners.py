@@ -10,6 +10,7 @@ from catalog.records import Account, Algorithm, Flow
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
 from kernel.errors import NotFound
+from servicekit.logs import hide
 
 from gateway.application.algorithms import AlgorithmRef, algorithm_of, visible_versions
 from gateway.application.gateway import Gateway
@@ -17,7 +18,13 @@ from gateway.application.users import own_account
 from gateway.application.versions import CODE_VERSION_NOT_FOUND
 from gateway.domain.caller import Standard
 from gateway.domain.intent import Intent
-from gateway.domain.listeners import SOURCE_TYPE_NAMES, Source, broker_of, shown_credentials
+from gateway.domain.listeners import (
+    SOURCE_TYPE_NAMES,
+    Source,
+    broker_of,
+    shared_access_key,
+    shown_credentials,
+)
 
 TIMEOUT_DEFAULT_S = 420
 
@@ -75,6 +82,9 @@ async def create_listener(
         source_type=new.source_type, source_uri=new.source_uri, credentials=new.credentials
     )
     broker = broker_of(source)
+    if broker is BrokerKind.SERVICE_BUS:
+        for secret in (new.credentials, shared_access_key(new.credentials)):
+            hide(secret)
     algorithm = _callable_algorithm(gateway.catalog, caller, new)
     command = registry_pb2.CreateListenerRequest(
         flow_id=intent.new_id("listener"),

@@ -69,8 +69,11 @@ async def create_user(gateway: Gateway, caller: Admin, new: NewUser, intent: Int
 
 
 def get_user(gateway: Gateway, _caller: Admin, name_or_id: str) -> UserRecord:
-    """A user by name or id. Raises NotFound (3000)."""
-    return _record(gateway, account_of(gateway.catalog, name_or_id))
+    """A user by name or id. Raises NotFound (3000), for an organization too."""
+    account = account_of(gateway.catalog, name_or_id)
+    if account.kind is not AccountKind.USER:
+        raise _no_such_user()
+    return _record(gateway, account)
 
 
 def list_users(gateway: Gateway, _caller: Admin, page: PageRequest) -> Page[UserRecord]:
@@ -88,10 +91,7 @@ def account_of(catalog: Catalog, name_or_id: str) -> Account:
         else catalog.account_named(name_or_id)
     )
     if known is None:
-        raise NotFound(
-            "there is no user of this name or id: GET /v1/users lists them",
-            code=CODE_USER_NOT_FOUND,
-        )
+        raise _no_such_user()
     return known
 
 
@@ -108,6 +108,12 @@ NOT_YOURS = (
     "Caller is not authorized to perform the operation: a standard key acts on what its own "
     "account owns, so use a key of the owner"
 )
+
+
+def _no_such_user() -> NotFound:
+    return NotFound(
+        "there is no user of this name or id: GET /v1/users lists them", code=CODE_USER_NOT_FOUND
+    )
 
 
 def _record(gateway: Gateway, account: Account) -> UserRecord:

@@ -52,7 +52,16 @@ def shown_credentials(*, role_arn: str, credentials: SecretRef | None) -> str:
     return role_arn if credentials is None else f"sha256:{credentials.fingerprint.hex()}"
 
 
+def shared_access_key(connection_string: str) -> str:
+    """The secret part of a connection string; empty when there is none."""
+    return _parts(connection_string).get("SharedAccessKey", "")
+
+
+def _parts(connection_string: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in connection_string.split(";") if part.strip())
+
+
 def _is_connection_string(value: str) -> bool:
-    parts = dict(part.partition("=")[::2] for part in value.split(";") if part.strip())
+    parts = _parts(value)
     complete = all(parts.get(name) for name in _CONNECTION_STRING_PARTS)
     return complete and parts["Endpoint"].startswith("sb://")

@@ -13,6 +13,7 @@ _DURATION = Histogram(
     "eventflows_gateway_request_duration_seconds",
     "Time until the answer, or for runs until its first byte",
     ["protocol", "operation"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 300, 3_000),
 )
 
 

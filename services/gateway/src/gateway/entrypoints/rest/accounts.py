@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.application import event_listeners, keys, users
 from gateway.entrypoints.rest import present, wire
 from gateway.entrypoints.rest.call import Answer, Call
+from gateway.entrypoints.rest.field_names import named_as_sent
 from gateway.entrypoints.rest.operation import (
     PAGE_QUERY,
     KeyKind,
@@ -15,6 +16,12 @@ from gateway.entrypoints.rest.operation import (
 )
 
 NO_CONTENT = 204
+_LISTENER_FIELDS = {
+    "source_uri": "sourceURI",
+    "role_arn": "credentials",
+    "timeout_s": "algoTimeoutSeconds",
+    "algorithm_version": "algoVersion",
+}
 
 
 async def create_user(call: Call, body: wire.UserCreate) -> Answer:
@@ -85,9 +92,10 @@ async def create_event_listener(call: Call, body: wire.EventListenerCreate) -> A
         algo_timeout_s=body.algo_timeout_seconds or 0,
         credentials=body.credentials,
     )
-    record = await event_listeners.create_listener(
-        call.gateway, call.standard, call.path("user"), new, call.intent()
-    )
+    with named_as_sent(_LISTENER_FIELDS):
+        record = await event_listeners.create_listener(
+            call.gateway, call.standard, call.path("user"), new, call.intent()
+        )
     return Answer(body=present.listener_detail(record))
 
 

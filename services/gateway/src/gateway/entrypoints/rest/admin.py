@@ -6,6 +6,7 @@ from gateway.application import connections, event_flows, topic_access
 from gateway.domain.brokers import BrokerConnection
 from gateway.entrypoints.rest import present, wire
 from gateway.entrypoints.rest.call import Answer, Call, etag
+from gateway.entrypoints.rest.field_names import named_as_sent
 from gateway.entrypoints.rest.operation import (
     PAGE_QUERY,
     KeyKind,
@@ -30,7 +31,8 @@ async def create_broker_connection(call: Call, body: wire.BrokerConnectionCreate
         ca_certificate=body.ca_certificate or "",
         sasl_mechanism=body.sasl_mechanism or "",
     )
-    record = await connections.create_connection(call.gateway, call.admin, asked, call.intent())
+    with named_as_sent({"bootstrap_servers": "broker_url"}):
+        record = await connections.create_connection(call.gateway, call.admin, asked, call.intent())
     return Answer(body=present.connection(record), status=CREATED)
 
 

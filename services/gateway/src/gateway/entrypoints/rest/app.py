@@ -24,7 +24,7 @@ from gateway.domain.caller import Caller, admin, standard
 from gateway.entrypoints.metrics import observe
 from gateway.entrypoints.rest import accounts, algorithms, flows, runs
 from gateway.entrypoints.rest import admin as admin_operations
-from gateway.entrypoints.rest.bodies import WrongContentType, decoded
+from gateway.entrypoints.rest.bodies import BodyTooSlow, WrongContentType, decoded
 from gateway.entrypoints.rest.call import Answer, Call
 from gateway.entrypoints.rest.failures import (
     CODE_NO_SUCH_METHOD,
@@ -155,6 +155,8 @@ async def _told(work: Callable[[], Awaitable[Response]]) -> Response:
     """The answer, or what went wrong. Of the unexpected only an id is told; the log has it."""
     try:
         return await work()
+    except BodyTooSlow as error:
+        return failure_of_status(408, error)
     except WrongContentType as error:
         return failure_of_status(415, error)
     except EventflowsError as error:

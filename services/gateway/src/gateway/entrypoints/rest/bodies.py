@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from typing import Any
 
@@ -9,10 +10,11 @@ import msgspec
 from kernel.errors import InvalidInput, TooLarge
 from starlette.requests import Request
 
-from gateway.entrypoints.rest.failures import CODE_WRONG_CONTENT_TYPE
+from gateway.entrypoints.rest.failures import CODE_BODY_TOO_SLOW, CODE_WRONG_CONTENT_TYPE
 from gateway.entrypoints.rest.wire import Body
 
 JSON_BODY_BYTES_MAX = 1024 * 1024
+BODY_TIMEOUT_S = 30.0
 CODE_MALFORMED_JSON = 2013
 
 
@@ -22,12 +24,24 @@ class WrongContentType(InvalidInput):
     code = CODE_WRONG_CONTENT_TYPE
 
 
+class BodyTooSlow(InvalidInput):
+    """408 in HTTP."""
+
+    code = CODE_BODY_TOO_SLOW
+
+
 async def decoded(request: Request, kind: type[Body]) -> Body:
     """The body as `kind`; an absent one counts as `{}`.
 
-    Raises InvalidInput with the field's name, WrongContentType, TooLarge.
+    Raises InvalidInput with the field's name, WrongContentType, BodyTooSlow, TooLarge.
     """
-    content = await _read(request)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            content = await _read(request)
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"the body did not arrive within {BODY_TIMEOUT_S:g} s: send it again"
+        ) from error
     if not content.strip():
         content = b"{}"
     else:

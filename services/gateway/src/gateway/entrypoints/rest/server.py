@@ -8,6 +8,7 @@ The price: the embedded server is marked experimental in granian 2.8, and uses o
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -44,12 +45,13 @@ class RestServer:
 
         Raises SettingsError when the address cannot be bound.
         """
+        _check_free(self._listen)
         serving = asyncio.create_task(self._server.serve())
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
-                raise self._failed(serving)
+                raise serving.exception() or RuntimeError("the REST server ended by itself")
             self._server.stop()
             await asyncio.wait({serving}, timeout=STOP_TIMEOUT_S)
         finally:
@@ -57,10 +59,21 @@ class RestServer:
                 task.cancel()
             await asyncio.gather(serving, stopping, return_exceptions=True)
 
-    def _failed(self, serving: asyncio.Task[None]) -> BaseException:
-        error = serving.exception()
-        if isinstance(error, OSError | RuntimeError):
-            return SettingsError(
-                [f"{self._listen} cannot be listened on: free the port or set another one."]
-            )
-        return error or RuntimeError("the REST server ended by itself")
+
+def _check_free(listen: HostPort) -> None:
+    """granian shares a port silently with any stray server on it (SO_REUSEPORT): look before."""
+    try:
+        for family, kind, number, _, address in socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, number) as probe:
+                # Free is a port whose last connections linger, not one that is listened on.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            [
+                f"{listen} cannot be listened on ({error.strerror}): "
+                "free the port or set another one."
+            ]
+        ) from error
