@@ -182,13 +182,13 @@ class KafkaTopic:
         found = offsets.get(TopicPartition(self.name, partition))
         return None if found is None or found.offset < 0 else int(found.offset)
 
-    async def commit(self, position: int) -> None:
+    async def commit(self, position: int, *, metadata: str = "") -> None:
         partition = TopicPartition(self.name, 0)
         settings = self._kafka.client_settings()
         consumer = AIOKafkaConsumer(**settings, group_id=self.group_id, enable_auto_commit=False)
         consumer.assign([partition])
         async with consumer:
-            await consumer.commit({partition: position})
+            await consumer.commit({partition: (position, metadata)})
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from devstack import Kafka
+from kernel.errors import Unavailable
 from router.adapters.kafka_membership import KafkaMembership
 from router.adapters.kafka_source import KafkaSource
 from router.domain.errors import StaleAssignment
@@ -90,9 +91,11 @@ async def test_promise_5_a_source_that_is_not_polled_is_evicted(kafka: Kafka) ->
         try:
             await idle.open(idle_reader)
             await idle_reader.until(lambda: idle_reader.assignments)
+            async with asyncio.timeout(20):
+                while idle.holds(epoch=idle_reader.epoch):  # noqa: ASYNC110 - there is no signal
+                    await asyncio.sleep(0.01)
             async with reading(topic) as other:
-                await other.until(lambda: other.positions)
-                assert not idle.holds(epoch=idle_reader.epoch)
+                assert other.positions == {0: 0}, "somebody else has its partition"
         finally:
             await idle.close()
 
@@ -169,6 +172,40 @@ async def test_a_source_closes_in_time_although_its_broker_is_away() -> None:
             own.kill()
             async with asyncio.timeout(15):
                 await source.close()
+    finally:
+        await own.stop()
+
+
+async def test_a_fetcher_that_ended_is_missed(kafka: Kafka) -> None:
+    async with kafka_topic(kafka) as topic, reading(topic) as reader:
+        source = reader.source
+        assert isinstance(source, KafkaSource)
+        assert source._consumer is not None
+        fetching = source._consumer._fetcher._fetch_task
+        fetching.cancel()
+        await asyncio.wait({fetching}, timeout=10)
+        with pytest.raises(Unavailable, match="fetcher has ended"):
+            await reader.read(1)
+
+
+@pytest.mark.parametrize("metadata", ["somebody else's", "1;00000000;1-2"])
+async def test_metadata_that_is_not_ours_is_passed_over(kafka: Kafka, metadata: str) -> None:
+    async with kafka_topic(kafka) as topic:
+        for number in range(3):
+            await topic.append(str(number).encode())
+        await topic.commit(1, metadata=metadata)
+        async with reading(topic) as reader:
+            assert (reader.positions, reader.finished) == ({0: 1}, {0: ()})
+
+
+async def test_a_broker_that_keeps_little_metadata_still_takes_the_commit() -> None:
+    own = Kafka(name="own-kafka", overrides={"offset.metadata.max.bytes": "10"})
+    await own.start()
+    try:
+        async with kafka_topic(own) as topic, reading(topic) as reader:
+            await reader.settle(0, (1, 2), (5, 9))
+            await reader.settle(3, (5, 9))
+            assert await topic.committed() == 3
     finally:
         await own.stop()
 

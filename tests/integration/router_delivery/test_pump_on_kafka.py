@@ -102,6 +102,9 @@ async def test_promise_1_kill_9_loses_nothing(kafka: Kafka, topic: KafkaTopic) -
         async with pump_process(kafka, topic, runner.url):
             await runner.until(lambda: {asked.body for asked in runner.answered} == values)
             assert len(runner.answered) < 2 * len(values)
+        asked = list(dict.fromkeys(int(each.body) for each in runner.asked))
+    by_key = [[number for number in asked if number % KEYS == key] for key in range(KEYS)]
+    assert by_key == [sorted(numbers) for numbers in by_key]
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalGenerationError
 from aiokafka.structs import OffsetAndMetadata
+from kernel.errors import Unavailable
 
 from router.ports import Clock
 
@@ -30,6 +31,7 @@ class KafkaMembership:
 
     def __init__(self, consumer: AIOKafkaConsumer, clock: Clock) -> None:
         self._coordinator: Any = consumer._coordinator
+        self._fetcher: Any = consumer._fetcher
         self._clock = clock
         self._identity: tuple[int, str] | None = None
         self._confirmed_s: float | None = None
@@ -38,6 +40,11 @@ class KafkaMembership:
         self._coordinator._do_heartbeat = self._heartbeat
         self._coordinator._do_commit_offsets = self._commit
         _mend_fetch_context(consumer._subscription)
+
+    def check(self) -> None:
+        """Raise Unavailable if the task that fetches has ended: it would be missed in silence."""
+        if self._fetcher.error_future.done():
+            raise Unavailable("the consumer's fetcher has ended; it is made anew")
 
     async def begin(self) -> None:
         """Take the membership of this moment as ours, and have the broker confirm it."""

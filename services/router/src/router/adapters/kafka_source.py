@@ -15,16 +15,16 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
-from kernel.errors import EventflowsError, NotFound, TooLarge, Unavailable
+from aiokafka.structs import ConsumerRecord
+from kernel.errors import EventflowsError, Unavailable
 
 from router.adapters.kafka_clients import client_settings, kafka_errors
 from router.adapters.kafka_membership import KafkaMembership, stop_consumer
+from router.adapters.kafka_positions import KafkaPositions, require_topic
 from router.adapters.kafka_probe import diagnose
-from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
-from router.domain.flow_spec import FlowSpec, StartRule
+from router.domain.flow_spec import FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.domain.low_water import Mark
 from router.ports import AssignmentListener, Clock
@@ -35,8 +35,6 @@ METADATA_AGE_MAX_S: Final = 60.0
 RETRY_PAUSE_S: Final = 0.3
 OPEN_TIMEOUT_S: Final = 20.0
 RESOLVE_TIMEOUT_S: Final = 8.0
-SETTLE_TIMEOUT_S: Final = 10.0
-LAG_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 5.0
 REBALANCE_ROOM_S: Final = 5.0
 """What a member has, on top of the drain bound, to join again (promise 3)."""
@@ -67,13 +65,13 @@ class KafkaSource:
     ) -> None:
         self._flow_id = spec.flow_id
         self._topic = spec.source.topic
-        self._group_id = spec.source.group_id
-        self._start_rule = spec.source.start
+        self._spec = spec.source
         self._connection = connection
         self._clock = clock
         self._times = times or GroupTimes()
         self._consumer: AIOKafkaConsumer | None = None
         self._membership: KafkaMembership | None = None
+        self._positions: KafkaPositions | None = None
         self._listener: AssignmentListener | None = None
         self._poll: asyncio.Task[dict[TopicPartition, list[ConsumerRecord]]] | None = None
         self._failure: Exception | None = None
@@ -82,7 +80,6 @@ class KafkaSource:
         self._receiving: int | None = None
         self._settling: int | None = None
         self._next: dict[int, int] = {}
-        self._metadata_bytes_max = METADATA_BYTES_MAX
 
     async def open(self, listener: AssignmentListener) -> None:
         """Connect and join the group; the first assignment comes later, through the listener."""
@@ -91,7 +88,7 @@ class KafkaSource:
         consumer = self._consumer = AIOKafkaConsumer(
             **client_settings(self._connection, client_id=f"eventflows-{self._flow_id}")
             | {"request_timeout_ms": _ms(rebalance_s + REBALANCE_ROOM_S)},
-            group_id=self._group_id,
+            group_id=self._spec.group_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
             session_timeout_ms=_ms(self._times.session_timeout_s),
@@ -112,15 +109,18 @@ class KafkaSource:
             if not isinstance(error.__cause__, KafkaConnectionError):
                 raise
             raise await diagnose(self._connection) or error from error.__cause__
-        self._require_topic(topics)
+        require_topic(self._topic, self._topic in topics)
         self._listener = listener
-        self._membership = KafkaMembership(consumer, self._clock)
+        membership = self._membership = KafkaMembership(consumer, self._clock)
+        self._positions = KafkaPositions(self._spec, consumer=consumer, membership=membership)
         consumer.subscribe([self._topic], listener=_Rebalances(self))
 
     async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
         """Poll once, or go on with a poll that was not over."""
         if self._failure is not None:
             raise self._failure
+        if self._membership is not None:
+            self._membership.check()
         epoch = self._receiving
         if epoch is None:
             await self._wait_for_change(wait_s)
@@ -143,14 +143,9 @@ class KafkaSource:
 
     async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
         """Commit, as the member that was given the partitions and as nobody else."""
-        if epoch != self._settling:
+        if epoch != self._settling or self._positions is None:
             raise StaleAssignment("the partitions were given to somebody else")
-        try:
-            await self._commit(marks)
-        except TooLarge:
-            _log.warning("%s: the broker keeps no metadata with commits", self._topic)
-            self._metadata_bytes_max = 0
-            await self._commit(marks)
+        await self._positions.commit(marks)
 
     def pause(self, partitions: Iterable[int]) -> None:
         consumer = self._open_consumer()
@@ -169,17 +164,9 @@ class KafkaSource:
 
     async def lag(self, positions: Mapping[int, int]) -> int:
         """To the end of the log; offsets that hold no record do not count once they are passed."""
-        consumer = self._open_consumer()
-        with kafka_errors("cannot measure the lag"):
-            async with asyncio.timeout(LAG_TIMEOUT_S):
-                ends = await consumer.end_offsets([self._partition(p) for p in positions])
-                lag = 0
-                for number, position in positions.items():
-                    partition = self._partition(number)
-                    if position == self._next.get(number):
-                        position = max(position, await consumer.position(partition))
-                    lag += max(0, ends[partition] - position)
-        return lag
+        self._open_consumer()
+        assert self._positions is not None
+        return await self._positions.lag(positions, received=self._next)
 
     async def close(self) -> None:
         """Leave the group; give up waiting for a broker that does not answer."""
@@ -205,13 +192,15 @@ class KafkaSource:
 
     async def assigned(self, partitions: frozenset[TopicPartition]) -> None:
         """Find out where to begin, go there, and only then hand out records."""
-        assert self._membership is not None
-        assert self._listener is not None
+        membership, positions, listener = self._membership, self._positions, self._listener
+        assert membership is not None
+        assert positions is not None
+        assert listener is not None
         try:
             with kafka_errors(f"cannot tell where to begin in {self._topic}"):
                 async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-                    await self._membership.begin()
-                    marks = await self._resolve(partitions)
+                    await membership.begin()
+                    marks = await positions.resolve(partitions)
         except EventflowsError as error:
             self.fail(error)
             return
@@ -221,56 +210,13 @@ class KafkaSource:
         self._next = {number: mark.position for number, mark in marks.items()}
         self._last_epoch += 1
         self._receiving = self._settling = self._last_epoch
-        self._listener.on_assigned(marks, epoch=self._last_epoch)
+        listener.on_assigned(marks, epoch=self._last_epoch)
         self._changed.set()
 
     def fail(self, error: Exception) -> None:
         """Let the next `receive` raise it."""
         self._failure = error
         self._changed.set()
-
-    async def _resolve(self, partitions: frozenset[TopicPartition]) -> dict[int, Mark]:
-        """The committed marks; where there is none, the start rule decides and is committed.
-
-        Committing it keeps the promise of `latest`: records that come before the first settle are
-        not skipped by a restart.
-        """
-        consumer = self._open_consumer()
-        assert self._membership is not None
-        if not consumer.partitions_for_topic(self._topic):
-            self._require_topic(())
-        committed = await self._membership.committed(partitions)
-        marks = {p.partition: self._mark(p, commit) for p, commit in committed.items()}
-        missing = [partition for partition in partitions if partition not in committed]
-        if not missing:
-            return marks
-        find = {
-            StartRule.EARLIEST: consumer.beginning_offsets,
-            StartRule.LATEST: consumer.end_offsets,
-        }[self._start_rule]
-        found = await find(missing)
-        starts = {p.partition: Mark(position=offset) for p, offset in found.items()}
-        await self._commit(starts)
-        return marks | starts
-
-    def _mark(self, partition: TopicPartition, commit: OffsetAndMetadata) -> Mark:
-        finished = decode(commit.offset, commit.metadata)
-        if finished is None:
-            _log.warning("%s: metadata that is not ours stands with the commit", partition)
-        return Mark(position=commit.offset, finished=finished or ())
-
-    async def _commit(self, marks: Mapping[int, Mark]) -> None:
-        consumer = self._open_consumer()
-        bytes_max = self._metadata_bytes_max
-        commits = {
-            self._partition(number): OffsetAndMetadata(
-                mark.position, encode(mark, bytes_max=bytes_max)
-            )
-            for number, mark in marks.items()
-        }
-        with kafka_errors(f"cannot commit to the group {self._group_id}"):
-            async with asyncio.timeout(SETTLE_TIMEOUT_S):
-                await consumer.commit(commits)
 
     # Small things ---------------------------------------------------------------------------------
 
@@ -316,16 +262,9 @@ class KafkaSource:
     def _partition(self, number: int) -> TopicPartition:
         return TopicPartition(self._topic, number)
 
-    def _require_topic(self, topics: Iterable[str]) -> None:
-        if self._topic not in topics:
-            raise NotFound(
-                f"the topic {self._topic} does not exist, or the user {self._connection.username} "
-                "may not describe it"
-            )
-
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Passes aiokafka's callbacks on, and on to `receive` what they raise: aiokafka only logs it."""
+    """Passes aiokafka's callbacks on, and what they raise to `receive`: aiokafka only logs it."""
 
     def __init__(self, source: KafkaSource) -> None:
         self._source = source
