@@ -10,10 +10,11 @@ import aiohttp
 import pytest
 from devstack.ports import free_ports
 from gateway.entrypoints.rest.server import RestServer
+from kernel.errors import Unavailable
 from servicekit.settings import HostPort, SettingsError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 WAIT_S = 10.0
@@ -23,11 +24,21 @@ async def hello(_: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
+async def broken(_: Request) -> StreamingResponse:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise Unavailable("the runner went away")
+
+    return StreamingResponse(chunks())
+
+
 @asynccontextmanager
 async def served() -> AsyncIterator[HostPort]:
     (port,) = free_ports(1)
     listen, stop = HostPort("127.0.0.1", port), asyncio.Event()
-    server = RestServer(Starlette(routes=[Route("/", hello)]), listen=listen)
+    server = RestServer(
+        Starlette(routes=[Route("/", hello), Route("/broken", broken)]), listen=listen
+    )
     serving = asyncio.create_task(server.serve(stop))
     async with asyncio.timeout(WAIT_S):
         while not serving.done():
@@ -57,5 +68,14 @@ async def test_head_has_the_headers_of_get_and_no_body() -> None:
             assert answer.status == 200
             assert answer.headers["content-length"] == "5"
             assert await answer.read() == b""
+        async with session.get(f"http://{listen}/") as answer:
+            assert await answer.read() == b"hello"
+
+
+async def test_an_answer_that_breaks_off_does_not_look_whole() -> None:
+    async with served() as listen, aiohttp.ClientSession() as session:
+        async with session.get(f"http://{listen}/broken") as answer:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await answer.read()
         async with session.get(f"http://{listen}/") as answer:
             assert await answer.read() == b"hello"

@@ -11,7 +11,7 @@ from hashlib import sha1
 from eventflows.router.v1 import router_pb2
 from eventflows.runner.v1 import runner_pb2
 from gateway.ports import RunAnswer, RunRequest
-from kernel.errors import StateForbids, Unavailable
+from kernel.errors import NotFound, StateForbids, Unavailable
 
 COMMIT = sha1(b"first commit").hexdigest()
 
@@ -58,6 +58,8 @@ class MemoryRunner:
 
     reachable: bool = True
     builds_succeed: bool = True
+    commit: str = COMMIT
+    behind_for: int = 0  # builds that are asked for before its catalog has the algorithm
     status: int = 200
     runs: list[RunRequest] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -82,9 +84,11 @@ class MemoryRunner:
         if not self.reachable:
             raise Unavailable("the runner cannot be reached: try again later")
         self.builds.append(request)
+        if len(self.builds) <= self.behind_for:
+            raise NotFound("this runner knows no such algorithm: try again in a moment")
         answer = runner_pb2.BuildResponse(
             succeeded=self.builds_succeed,
-            commit_sha=request.commit_sha or COMMIT,
+            commit_sha=request.commit_sha or self.commit,
             log_tail="Beginning container customization\n",
         )
         answer.started_at.FromDatetime(datetime(2026, 11, 23, 10, tzinfo=UTC))

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from gateway.application import builds
 
 from tests.unit.gateway.memory_peers import COMMIT
 from tests.unit.gateway.stage import PUBLIC_URL, Owner, Stage
@@ -84,6 +85,34 @@ async def test_a_failed_build_is_an_answer_and_cannot_be_published(
     answer = await stage.client.call("POST", f"{path}/versions", {}, key=owner.key)
     assert answer.status == 409
     assert "build" in answer.error["message"]
+
+
+async def test_a_build_that_never_found_its_commit_is_noted_too(stage: Stage, owner: Owner) -> None:
+    stage.runner.builds_succeed, stage.runner.commit = False, ""
+    path = f"/v1/algorithms/{owner.name}/{await stage.bare_algorithm(owner)}"
+    built = await stage.by(owner, "POST", f"{path}/compile", {})
+    assert built["build"]["commit_sha"] == "0" * 40
+    assert (await stage.by(owner, "GET", f"{path}/builds"))["results"] == [built["build"]]
+
+
+async def test_a_runner_whose_catalog_is_a_moment_behind_is_asked_again(
+    stage: Stage, owner: Owner
+) -> None:
+    stage.runner.behind_for = 2
+    path = f"/v1/algorithms/{owner.name}/{await stage.bare_algorithm(owner)}"
+    built = await stage.by(owner, "POST", f"{path}/compile", {})
+    assert built["compilation"]["successful"] is True
+    assert len(stage.runner.builds) == 3
+
+
+async def test_a_runner_that_never_learns_of_the_algorithm_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, owner: Owner
+) -> None:
+    monkeypatch.setattr(builds, "RUNNER_LAG_MAX_S", 0.0)
+    stage.runner.behind_for = 1_000
+    path = f"/v1/algorithms/{owner.name}/{await stage.bare_algorithm(owner)}"
+    answer = await stage.client.call("POST", f"{path}/compile", {}, key=owner.key)
+    assert answer.status == 404
 
 
 async def test_a_repeated_compile_runs_one_build(stage: Stage, owner: Owner) -> None:

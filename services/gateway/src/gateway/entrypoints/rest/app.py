@@ -6,7 +6,6 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import groupby
 from uuid import UUID, uuid4
 
 import msgspec
@@ -40,11 +39,13 @@ AGE_HEADER = "X-Eventflows-Catalog-Age-Seconds"
 CLIENT_GONE = 499  # nginx's word for it; nobody is there to read it, but metrics count it
 FAULT_ID_BYTES = 4
 
+# Starlette tries one route after the other: what is called most comes first. Paths with names come
+# last (`rest_app`), since an id in place of a name would fit them too.
 OPERATIONS: tuple[Operation, ...] = (
+    *runs.OPERATIONS,
     *accounts.OPERATIONS,
     *algorithms.OPERATIONS,
     *flows.OPERATIONS,
-    *runs.OPERATIONS,
     *admin_operations.OPERATIONS,
 )
 
@@ -54,10 +55,11 @@ _encode = msgspec.json.Encoder().encode
 
 def rest_app(gateway: Gateway, *, random_uuid: Callable[[], UUID] = uuid4) -> Starlette:
     """The whole REST API of this gateway."""
-    by_path = sorted(OPERATIONS, key=lambda operation: _order(operation.path))
+    by_path: dict[str, list[Operation]] = {}
+    for operation in sorted(OPERATIONS, key=lambda operation: "{owner}" in operation.path):
+        by_path.setdefault(operation.path, []).append(operation)
     routes = [
-        _route(path, list(operations), gateway, random_uuid)
-        for path, operations in groupby(by_path, key=lambda operation: operation.path)
+        _route(path, operations, gateway, random_uuid) for path, operations in by_path.items()
     ]
     document = _encode(openapi(OPERATIONS, public_url=gateway.public_url))
 
@@ -85,11 +87,6 @@ def rest_app(gateway: Gateway, *, random_uuid: Callable[[], UUID] = uuid4) -> St
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _order(path: str) -> tuple[bool, str]:
-    """Paths with an id before those with names: Starlette takes the first that fits."""
-    return "{algorithm_id}" not in path, path
 
 
 def _route(
