@@ -91,3 +91,9 @@ async def test_a_login_without_a_usable_password_is_refused(
     dsn = urlunsplit(urlsplit(database.log_dsn)._replace(netloc=netloc))
     with pytest.raises(SettingsError):
         await migrate(database.owner_dsn, [Login(role="log_app", dsn=dsn)])
+
+
+async def test_one_user_for_the_log_and_the_vault_is_refused(database: Database) -> None:
+    both = [Login(role=role, dsn=database.log_dsn) for role in ("log_app", "vault_app")]
+    with pytest.raises(SettingsError, match="must differ"):
+        await migrate(database.owner_dsn, both)

@@ -70,6 +70,9 @@ async def migrate(owner_dsn: str, logins: Sequence[Login]) -> int:
     Safe to repeat and to run twice at once. Raises SettingsError (the database holds something
     else, a login's address is no use) and Unavailable.
     """
+    users = [_user_and_password(login)[0] for login in logins]
+    if len(set(users)) != len(users):
+        raise SettingsError(["the log's and the vault's database users must differ: name two"])
     with translated("migrating the database"):
         connection = await asyncpg.connect(
             owner_dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S

@@ -7,7 +7,7 @@ FROM log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 -- Keyset page, cut after $3 bytes; the first event always comes. Positions are dense, so no event is
 -- skipped; the statement holds no transaction open.
 -- name: read
-SELECT page.position, page.stream_id, page.version, t.name, page.time, page.data, page.metadata
+SELECT page.position, page.stream_id::text, page.version, t.name, page.time, page.data, page.metadata
 FROM (
     SELECT e.*, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY e.position) AS bytes
     FROM log.events e
@@ -20,7 +20,7 @@ WHERE page.bytes <= $3 OR page.position = $1 + 1
 ORDER BY page.position;
 
 -- name: read_stream
-SELECT e.position, e.stream_id, e.version, t.name, e.time, e.data, e.metadata
+SELECT e.position, e.stream_id::text, e.version, t.name, e.time, e.data, e.metadata
 FROM log.streams s
 JOIN log.events e
     ON e.stream_id = s.stream_id AND e.position BETWEEN s.first_position AND s.last_position
