@@ -16,10 +16,12 @@ from aiokafka.structs import ConsumerRecord
 from catalog.events import FlowDisabled
 from catalog.identifiers import completions_topic
 from devstack import Kafka
+from kernel.errors import Unavailable
 from runner.adapters.kafka_completions import KafkaCompletions
 from runner.adapters.memory_completions import MemoryCompletions
 from runner.application.topic_upkeep import keep_topics
 
+from tests.integration.runner.completions import completion
 from tests.integration.runner.conftest import published_probe
 from tests.integration.runner.world import World, runner_world
 from tests.support.runner_catalog import CALLER, FedCatalog
@@ -207,6 +209,24 @@ async def test_a_broker_that_is_away_makes_it_503_and_a_later_call_runs_again(
             assert await _count(broker, algorithm_id, "away") >= 1
     finally:
         await completions.close()
+        await broker.stop()
+
+
+async def test_a_replaced_producer_leaves_nothing_behind_while_the_broker_is_away() -> None:
+    broker = Kafka(name="completions-gone")
+    await broker.start()
+    completions = KafkaCompletions(broker.bootstrap_servers)
+    before = asyncio.all_tasks()
+    try:
+        one = completion()
+        await completions.write(one)
+        broker.kill()
+        with pytest.raises(Unavailable):
+            await completions.write(one)
+        await completions.close()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() - before == set()
+    finally:
         await broker.stop()
 
 

@@ -13,9 +13,10 @@ from devstack import Kafka
 from kernel.errors import TooLarge, Unavailable
 from runner.adapters.kafka_completions import KafkaCompletions
 from runner.adapters.memory_completions import MemoryCompletions
-from runner.domain.completion import Completion
 from runner.domain.limits import COMPLETION_BYTES_MAX
 from runner.ports import Completions
+
+from tests.integration.runner.completions import completion
 
 NOBODY = "127.0.0.1:1"
 
@@ -76,8 +77,3 @@ async def test_what_is_away_is_unavailable(subject: Subject) -> None:
         await subject.away.write(completion())
     with pytest.raises(Unavailable):
         await subject.away.prepare(str(uuid4()))
-
-
-def completion(value: bytes = b"value") -> Completion:
-    headers = (("ef-status", b"succeeded"),)
-    return Completion(algorithm_id=str(uuid4()), key=b"key", value=value, headers=headers)

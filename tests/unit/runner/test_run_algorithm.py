@@ -74,11 +74,11 @@ class Stage:
     """The use case over scripted ports."""
 
     def __init__(self) -> None:
-        self.configuration = FedCatalog()
+        self.registry = FedCatalog()
         self.executor, self.completions = ScriptedExecutor(), MemoryCompletions()
         self.notes = Notes()
         self.runs = RunAlgorithm(
-            configuration=self.configuration,
+            configuration=self.registry,
             executors={SourceKind.GIT: self.executor},
             completions=self.completions,
             window=RepeatWindow(lambda: 0.0),
@@ -86,8 +86,8 @@ class Stage:
             clock=FixedClock(),
             stale_max_s=300.0,
         )
-        self.algorithm_id = self.configuration.add_algorithm("digits", "https://example.org/digits")
-        self.configuration.publish(self.algorithm_id, COMMIT)
+        self.algorithm_id = self.registry.add_algorithm("digits", "https://example.org/digits")
+        self.registry.publish(self.algorithm_id, COMMIT)
 
     def request(self, **more: Any) -> RunRequest:
         given: dict[str, Any] = {
@@ -120,11 +120,17 @@ async def test_the_resolved_build_is_run(stage: Stage) -> None:
 
 
 async def test_an_answer_waits_for_its_completion(stage: Stage) -> None:
-    stage.configuration.follow(stage.algorithm_id)
-    stage.completions.reachable = False
+    stage.registry.follow(stage.algorithm_id)
+
+    def lose_kafka(job: Job) -> Execution:
+        stage.completions.reachable = False
+        return DONE
+
+    stage.executor.does = lose_kafka
     with pytest.raises(Unavailable):
         await stage.runs.run(stage.request())
     stage.completions.reachable = True
+    stage.executor.does = lambda job: DONE
     await stage.runs.run(stage.request())
     assert len(stage.executor.jobs) == 2, "the run without a completion was not remembered"
     assert stage.written == 1
@@ -132,8 +138,16 @@ async def test_an_answer_waits_for_its_completion(stage: Stage) -> None:
     assert (len(stage.executor.jobs), stage.written) == (2, 1)
 
 
+async def test_nothing_runs_in_vain_while_completions_cannot_be_written(stage: Stage) -> None:
+    stage.registry.follow(stage.algorithm_id)
+    stage.completions.reachable = False
+    with pytest.raises(Unavailable):
+        await stage.runs.run(stage.request())
+    assert stage.executor.jobs == []
+
+
 async def test_a_failure_leaves_a_completion_and_is_run_again(stage: Stage) -> None:
-    stage.configuration.follow(stage.algorithm_id)
+    stage.registry.follow(stage.algorithm_id)
     stage.executor.does = lambda job: FAILED
     for _ in range(2):
         assert (await stage.runs.run(stage.request())).execution is FAILED
@@ -144,14 +158,14 @@ async def test_a_flow_enabled_during_a_run_gets_its_completion(stage: Stage) -> 
     stage.executor.gate.clear()
     run = asyncio.create_task(stage.runs.run(stage.request()))
     await stage.executor.entered.wait()
-    stage.configuration.follow(stage.algorithm_id)
+    stage.registry.follow(stage.algorithm_id)
     stage.executor.gate.set()
     await run
     assert stage.written == 1
 
 
 async def test_only_live_runs_leave_completions(stage: Stage) -> None:
-    stage.configuration.follow(stage.algorithm_id)
+    stage.registry.follow(stage.algorithm_id)
     await stage.runs.run(stage.request(live=False, mode="replay"))
     assert stage.written == 0
 
@@ -188,7 +202,7 @@ async def test_a_refused_run_is_told_and_not_remembered(stage: Stage) -> None:
 
 
 async def test_nothing_runs_on_a_stale_catalog(stage: Stage) -> None:
-    stage.configuration.age_s = 300.1
+    stage.registry.age_s = 300.1
     with pytest.raises(Unavailable):
         await stage.runs.run(stage.request())
     assert stage.executor.jobs == []

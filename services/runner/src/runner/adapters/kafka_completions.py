@@ -16,6 +16,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     TopicAlreadyExistsError,
@@ -173,4 +174,17 @@ async def _stop(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
         _log.info("a producer did not end cleanly: %s", type(error).__name__)
-        await producer.client.close()
+        await _abandon(producer)
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer whose `stop` does not.
+
+    aiokafka 0.14 waits for ever for an idempotent batch that it cannot deliver, and its sender goes
+    on trying with closed connections. There is no public way to make it give up.
+    """
+    await producer.client.close()
+    sender = producer._sender.sender_task
+    sender.cancel()
+    await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
+    producer._message_accumulator.fail_all(KafkaConnectionError("the producer was replaced"))

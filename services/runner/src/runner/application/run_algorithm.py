@@ -168,6 +168,9 @@ class RunAlgorithm:
         outcome = "cancelled"
         self._observer.started()
         try:
+            if self._leaves_completion(request, algorithm):
+                # So that nothing runs in vain while Kafka is known to be away.
+                await self._completions.prepare(algorithm.algorithm_id)
             execution = await self._execute(request, algorithm, version)
             outcome = _word(execution)
             await self._complete(request, algorithm, version, position, execution)
@@ -201,6 +204,10 @@ class RunAlgorithm:
             )
         )
 
+    def _leaves_completion(self, request: RunRequest, algorithm: Algorithm) -> bool:
+        catalog = self._configuration.catalog
+        return request.live and catalog.is_followed(algorithm.algorithm_id)
+
     async def _complete(
         self,
         request: RunRequest,
@@ -209,9 +216,8 @@ class RunAlgorithm:
         position: int,
         execution: Execution,
     ) -> None:
-        """Before anybody hears of the run. Asked now, not at its start: a flow may have come."""
-        followed = self._configuration.catalog.is_followed(algorithm.algorithm_id)
-        if not followed or not request.live:
+        """Before anybody hears of the run. Asked again: a flow may have come during the run."""
+        if not self._leaves_completion(request, algorithm):
             return
         await self._completions.write(
             completion_of(
