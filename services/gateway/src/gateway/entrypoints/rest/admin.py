@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.application import connections, event_flows, topic_access
 from gateway.domain.brokers import BrokerConnection
-from gateway.entrypoints.rest import present, wire
+from gateway.entrypoints.rest import present, wire, wire_flows
 from gateway.entrypoints.rest.call import Answer, Call, etag
 from gateway.entrypoints.rest.field_names import named_as_sent
 from gateway.entrypoints.rest.operation import (
@@ -20,7 +20,7 @@ CREATED = 201
 NO_CONTENT = 204
 
 
-async def create_broker_connection(call: Call, body: wire.BrokerConnectionCreate) -> Answer:
+async def create_broker_connection(call: Call, body: wire_flows.BrokerConnectionCreate) -> Answer:
     """Link an external Kafka cluster."""
     asked = BrokerConnection(
         name=body.name,
@@ -65,7 +65,7 @@ async def try_broker_connection(call: Call, _body: wire.Empty) -> Answer:
 async def list_topics(call: Call) -> Answer:
     """List the broker's topics, live, with the algorithms that have access."""
     records = await topic_access.list_topics(call.gateway, call.admin, call.path("connection"))
-    return Answer(body=wire.Topics(topics=[present.topic(record) for record in records]))
+    return Answer(body=wire_flows.Topics(topics=[present.topic(record) for record in records]))
 
 
 async def get_topic_access(call: Call) -> Answer:
@@ -76,7 +76,7 @@ async def get_topic_access(call: Call) -> Answer:
     return Answer(body=present.topic_access(record), headers=etag(record.version))
 
 
-async def put_topic_access(call: Call, body: wire.TopicAccessPut) -> Answer:
+async def put_topic_access(call: Call, body: wire_flows.TopicAccessPut) -> Answer:
     """Replace all grants of a topic at once."""
     grants = [
         topic_access.GrantRecord(algorithm=one.algorithm, api_type=one.api_type)
@@ -101,18 +101,48 @@ _CONNECTION = f"{_CONNECTIONS}/{{connection}}"
 _TOPIC = f"{_CONNECTION}/topics/{{topic}}"
 
 OPERATIONS: tuple[Operation, ...] = (
-    takes("POST", _CONNECTIONS, create_broker_connection, key=_ADMIN,
-          body=wire.BrokerConnectionCreate, answer=wire.BrokerConnection, status=CREATED),
-    reads(_CONNECTIONS, list_broker_connections, key=_ADMIN,
-          answer=wire.Page[wire.BrokerConnection], query=PAGE_QUERY),
-    reads(_CONNECTION, get_broker_connection, key=_ADMIN, answer=wire.BrokerConnection),
+    takes(
+        "POST",
+        _CONNECTIONS,
+        create_broker_connection,
+        key=_ADMIN,
+        body=wire_flows.BrokerConnectionCreate,
+        answer=wire_flows.BrokerConnection,
+        status=CREATED,
+    ),
+    reads(
+        _CONNECTIONS,
+        list_broker_connections,
+        key=_ADMIN,
+        answer=wire.Page[wire_flows.BrokerConnection],
+        query=PAGE_QUERY,
+    ),
+    reads(_CONNECTION, get_broker_connection, key=_ADMIN, answer=wire_flows.BrokerConnection),
     deletes(_CONNECTION, delete_broker_connection, key=_ADMIN, status=NO_CONTENT),
-    takes("POST", f"{_CONNECTION}/test", try_broker_connection, key=_ADMIN, body=wire.Empty,
-          answer=wire.ConnectionTest),
-    reads(f"{_CONNECTION}/topics", list_topics, key=_ADMIN, answer=wire.Topics),
-    reads(_TOPIC, get_topic_access, key=_ADMIN, answer=wire.TopicAccess),
-    takes("PUT", _TOPIC, put_topic_access, key=_ADMIN, body=wire.TopicAccessPut,
-          answer=wire.TopicAccess, conditional=True),
-    reads("/v1/admin/event-flows", list_all_event_flows, key=_ADMIN,
-          answer=wire.Page[wire.EventFlow], query=("state", "algorithm", *PAGE_QUERY)),
-)  # fmt: skip
+    takes(
+        "POST",
+        f"{_CONNECTION}/test",
+        try_broker_connection,
+        key=_ADMIN,
+        body=wire.Empty,
+        answer=wire_flows.ConnectionTest,
+    ),
+    reads(f"{_CONNECTION}/topics", list_topics, key=_ADMIN, answer=wire_flows.Topics),
+    reads(_TOPIC, get_topic_access, key=_ADMIN, answer=wire_flows.TopicAccess),
+    takes(
+        "PUT",
+        _TOPIC,
+        put_topic_access,
+        key=_ADMIN,
+        body=wire_flows.TopicAccessPut,
+        answer=wire_flows.TopicAccess,
+        conditional=True,
+    ),
+    reads(
+        "/v1/admin/event-flows",
+        list_all_event_flows,
+        key=_ADMIN,
+        answer=wire.Page[wire_flows.EventFlow],
+        query=("state", "algorithm", *PAGE_QUERY),
+    ),
+)

@@ -8,18 +8,18 @@ from kernel.errors import InvalidInput
 
 from gateway.application import algorithms, builds, versions
 from gateway.application.algorithms import AlgorithmRecord
-from gateway.entrypoints.rest import present, wire
+from gateway.entrypoints.rest import present, wire, wire_algorithms
 from gateway.entrypoints.rest.call import Answer, Call
 from gateway.entrypoints.rest.operation import PAGE_QUERY, KeyKind, Operation, reads, takes
 
 CREATED = 201
 
 
-async def create_algorithm(call: Call, body: wire.AlgorithmCreate) -> Answer:
+async def create_algorithm(call: Call, body: wire_algorithms.AlgorithmCreate) -> Answer:
     """Create an algorithm, without a build."""
     _refuse_filled(scmsCredentials=body.scms_credentials)
-    details = body.details or wire.Details()
-    settings = body.settings or wire.Settings()
+    details = body.details or wire_algorithms.Details()
+    settings = body.settings or wire_algorithms.Settings()
     new = algorithms.NewAlgorithm(
         name=body.name,
         label=details.label or "",
@@ -45,7 +45,7 @@ async def get_algorithm(call: Call) -> Answer:
     return Answer(body=present.algorithm(record))
 
 
-async def compile_algorithm(call: Call, body: wire.Compile) -> Answer:
+async def compile_algorithm(call: Call, body: wire_algorithms.Compile) -> Answer:
     """Build a commit; the answer comes when the build has ended, well or not."""
     record = await builds.compile_algorithm(
         call.gateway,
@@ -57,13 +57,13 @@ async def compile_algorithm(call: Call, body: wire.Compile) -> Answer:
     return Answer(body=present.algorithm(record))
 
 
-async def publish_version(call: Call, body: wire.Publish) -> Answer:
+async def publish_version(call: Call, body: wire_algorithms.Publish) -> Answer:
     """Publish the newest successful build as a version."""
     _refuse_filled(source=body.source, scmsCredentials=body.scms_credentials)
-    settings = body.settings or wire.Settings()
-    info = body.version_info or wire.PublishInfo()
+    settings = body.settings or wire_algorithms.Settings()
+    info = body.version_info or wire_algorithms.PublishInfo()
     shown = algorithms.get_algorithm(call.gateway, call.standard, call.algorithm)
-    _refuse_changes("details", body.details or wire.Details(), shown)
+    _refuse_changes("details", body.details or wire_algorithms.Details(), shown)
     _refuse_changes("settings", settings, shown)
     new = versions.Publication(
         version_type=info.version_type or "",
@@ -107,7 +107,7 @@ async def get_build(call: Call) -> Answer:
 async def get_build_logs(call: Call) -> Answer:
     """Show the end of a build's log."""
     record = builds.get_build(call.gateway, call.standard, call.algorithm, call.path("build"))
-    return Answer(body=wire.BuildLogs(logs=record.log_tail))
+    return Answer(body=wire_algorithms.BuildLogs(logs=record.log_tail))
 
 
 def _refuse_filled(**given: Mapping[str, object] | None) -> None:
@@ -117,7 +117,9 @@ def _refuse_filled(**given: Mapping[str, object] | None) -> None:
             raise InvalidInput(f"{name} is not supported here: leave it out or send it empty")
 
 
-def _refuse_changes(name: str, given: wire.Details | wire.Settings, shown: AlgorithmRecord) -> None:
+def _refuse_changes(
+    name: str, given: wire_algorithms.Details | wire_algorithms.Settings, shown: AlgorithmRecord
+) -> None:
     """What stands already may be sent again; what would change it is refused, not ignored."""
     for field in given.__struct_fields__:
         value = getattr(given, field)
@@ -131,36 +133,69 @@ def _refuse_changes(name: str, given: wire.Details | wire.Settings, shown: Algor
 
 
 _STANDARD = KeyKind.STANDARD
-_VERSIONS = wire.Page[wire.Algorithm]
-_BUILDS = wire.Page[wire.Build]
+_VERSIONS = wire.Page[wire_algorithms.Algorithm]
+_BUILDS = wire.Page[wire_algorithms.Build]
 
 
 def _below(path: str) -> tuple[Operation, ...]:
     """The operations of one algorithm, whichever way its path names it."""
     publish = [
-        takes("POST", f"{path}/{word}", publish_version, key=_STANDARD, body=wire.Publish,
-              answer=wire.Algorithm)
+        takes(
+            "POST",
+            f"{path}/{word}",
+            publish_version,
+            key=_STANDARD,
+            body=wire_algorithms.Publish,
+            answer=wire_algorithms.Algorithm,
+        )
         for word in ("versions", "version")
-    ]  # fmt: skip
+    ]
     return (
-        takes("POST", f"{path}/compile", compile_algorithm, key=_STANDARD, body=wire.Compile,
-              answer=wire.Algorithm),
+        takes(
+            "POST",
+            f"{path}/compile",
+            compile_algorithm,
+            key=_STANDARD,
+            body=wire_algorithms.Compile,
+            answer=wire_algorithms.Algorithm,
+        ),
         *publish,
         reads(f"{path}/versions", list_versions, key=_STANDARD, answer=_VERSIONS, query=PAGE_QUERY),
-        reads(f"{path}/versions/{{git_hash}}", get_version, key=_STANDARD, answer=wire.Algorithm),
+        reads(
+            f"{path}/versions/{{git_hash}}",
+            get_version,
+            key=_STANDARD,
+            answer=wire_algorithms.Algorithm,
+        ),
         reads(f"{path}/builds", list_builds, key=_STANDARD, answer=_BUILDS, query=PAGE_QUERY),
-        reads(f"{path}/builds/{{build}}", get_build, key=_STANDARD, answer=wire.Build),
-        reads(f"{path}/builds/{{build}}/logs", get_build_logs, key=_STANDARD,
-              answer=wire.BuildLogs),
-    )  # fmt: skip
+        reads(f"{path}/builds/{{build}}", get_build, key=_STANDARD, answer=wire_algorithms.Build),
+        reads(
+            f"{path}/builds/{{build}}/logs",
+            get_build_logs,
+            key=_STANDARD,
+            answer=wire_algorithms.BuildLogs,
+        ),
+    )
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    takes("POST", "/v1/algorithms/{owner}", create_algorithm, key=_STANDARD,
-          body=wire.AlgorithmCreate, answer=wire.Algorithm, status=CREATED),
+    takes(
+        "POST",
+        "/v1/algorithms/{owner}",
+        create_algorithm,
+        key=_STANDARD,
+        body=wire_algorithms.AlgorithmCreate,
+        answer=wire_algorithms.Algorithm,
+        status=CREATED,
+    ),
     # Here `owner` is the algorithm's id: OpenAPI wants one name for one place in a path.
-    reads("/v1/algorithms/{owner}", get_algorithm, key=_STANDARD, answer=wire.Algorithm),
+    reads("/v1/algorithms/{owner}", get_algorithm, key=_STANDARD, answer=wire_algorithms.Algorithm),
     *_below("/v1/algorithms/{algorithm_id}"),
-    reads("/v1/algorithms/{owner}/{name}", get_algorithm, key=_STANDARD, answer=wire.Algorithm),
+    reads(
+        "/v1/algorithms/{owner}/{name}",
+        get_algorithm,
+        key=_STANDARD,
+        answer=wire_algorithms.Algorithm,
+    ),
     *_below("/v1/algorithms/{owner}/{name}"),
-)  # fmt: skip
+)

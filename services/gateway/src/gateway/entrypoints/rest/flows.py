@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.application import event_flows
-from gateway.entrypoints.rest import present, wire
+from gateway.entrypoints.rest import present, wire_flows
 from gateway.entrypoints.rest.call import Answer, Call, etag
 from gateway.entrypoints.rest.operation import KeyKind, Operation, reads, takes
 
@@ -22,7 +22,7 @@ async def get_event_flow(call: Call) -> Answer:
     return Answer(body=present.flow(record), headers=etag(record.version))
 
 
-async def put_event_flow(call: Call, body: wire.EventFlowPut) -> Answer:
+async def put_event_flow(call: Call, body: wire_flows.EventFlowPut) -> Answer:
     """Enable an event flow, change its settings, or disable it."""
     asked = event_flows.FlowSettings(
         enabled=body.enabled,
@@ -41,11 +41,18 @@ async def put_event_flow(call: Call, body: wire.EventFlowPut) -> Answer:
 def _below(path: str) -> tuple[Operation, ...]:
     one = f"{path}/{{flow}}"
     return (
-        reads(path, list_event_flows, key=KeyKind.STANDARD, answer=list[wire.EventFlow]),
-        reads(one, get_event_flow, key=KeyKind.STANDARD, answer=wire.EventFlow),
-        takes("PUT", one, put_event_flow, key=KeyKind.STANDARD, body=wire.EventFlowPut,
-              answer=wire.EventFlow, conditional=True),
-    )  # fmt: skip
+        reads(path, list_event_flows, key=KeyKind.STANDARD, answer=list[wire_flows.EventFlow]),
+        reads(one, get_event_flow, key=KeyKind.STANDARD, answer=wire_flows.EventFlow),
+        takes(
+            "PUT",
+            one,
+            put_event_flow,
+            key=KeyKind.STANDARD,
+            body=wire_flows.EventFlowPut,
+            answer=wire_flows.EventFlow,
+            conditional=True,
+        ),
+    )
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -16,7 +16,7 @@ from gateway.application.keys import KeyRecord
 from gateway.application.topic_access import GrantRecord, TopicAccessRecord, TopicRecord
 from gateway.application.users import UserRecord
 from gateway.application.versions import CALLABILITY_NAMES
-from gateway.entrypoints.rest import wire
+from gateway.entrypoints.rest import wire, wire_algorithms, wire_flows
 
 
 def time(moment: datetime) -> str:
@@ -47,16 +47,16 @@ def key(record: KeyRecord) -> wire.Key:
     )
 
 
-def algorithm(record: AlgorithmRecord) -> wire.Algorithm:
+def algorithm(record: AlgorithmRecord) -> wire_algorithms.Algorithm:
     git = record.source_kind is SourceKind.GIT
-    return wire.Algorithm(
+    return wire_algorithms.Algorithm(
         id=record.id,
         owner=record.owner,
         name=record.name,
-        details=wire.DetailsShown(
+        details=wire_algorithms.DetailsShown(
             label=record.label, summary=record.summary, tagline=record.tagline
         ),
-        settings=wire.SettingsShown(
+        settings=wire_algorithms.SettingsShown(
             algorithm_callability=CALLABILITY_NAMES[record.callability],
             source_visibility=record.source_visibility,
             license=record.license,
@@ -64,7 +64,7 @@ def algorithm(record: AlgorithmRecord) -> wire.Algorithm:
             pipeline_enabled=record.pipeline_enabled,
             algorithm_environment=record.algorithm_environment,
         ),
-        source=wire.SourceShown(
+        source=wire_algorithms.SourceShown(
             git_url=record.source_url if git else None,
             endpoint_url=None if git else record.source_url,
         ),
@@ -75,15 +75,17 @@ def algorithm(record: AlgorithmRecord) -> wire.Algorithm:
     )
 
 
-def build(record: BuildRecord) -> wire.Build:
+def build(record: BuildRecord) -> wire_algorithms.Build:
     version = record.semantic_version
-    return wire.Build(
+    return wire_algorithms.Build(
         build_id=record.build_id,
         status="succeeded" if record.succeeded else "failed",
         commit_sha=record.commit_sha,
         started_at=time(record.started_at),
         finished_at=time(record.finished_at),
-        version_info=UNSET if version is None else wire.BuildVersion(semantic_version=version),
+        version_info=UNSET
+        if version is None
+        else wire_algorithms.BuildVersion(semantic_version=version),
     )
 
 
@@ -113,8 +115,8 @@ def listener_detail(record: ListenerRecord) -> wire.EventListenerDetail:
     )
 
 
-def connection(record: ConnectionRecord) -> wire.BrokerConnection:
-    return wire.BrokerConnection(
+def connection(record: ConnectionRecord) -> wire_flows.BrokerConnection:
+    return wire_flows.BrokerConnection(
         id=record.id,
         name=record.name,
         broker_url=record.broker_url,
@@ -127,8 +129,8 @@ def connection(record: ConnectionRecord) -> wire.BrokerConnection:
     )
 
 
-def connection_test(record: ConnectionTest) -> wire.ConnectionTest:
-    return wire.ConnectionTest(
+def connection_test(record: ConnectionTest) -> wire_flows.ConnectionTest:
+    return wire_flows.ConnectionTest(
         connected=record.connected,
         problem=record.problem,
         brokers=record.brokers,
@@ -137,18 +139,18 @@ def connection_test(record: ConnectionTest) -> wire.ConnectionTest:
     )
 
 
-def topic(record: TopicRecord) -> wire.Topic:
-    return wire.Topic(
+def topic(record: TopicRecord) -> wire_flows.Topic:
+    return wire_flows.Topic(
         name=record.name, partitions=record.partitions, algorithms=_grants(record.algorithms)
     )
 
 
-def topic_access(record: TopicAccessRecord) -> wire.TopicAccess:
-    return wire.TopicAccess(topic=record.topic, algorithms=_grants(record.algorithms))
+def topic_access(record: TopicAccessRecord) -> wire_flows.TopicAccess:
+    return wire_flows.TopicAccess(topic=record.topic, algorithms=_grants(record.algorithms))
 
 
-def flow(record: FlowRecord) -> wire.EventFlow:
-    return wire.EventFlow(
+def flow(record: FlowRecord) -> wire_flows.EventFlow:
+    return wire_flows.EventFlow(
         id=record.id,
         owner=record.owner,
         algorithm=record.algorithm,
@@ -169,10 +171,10 @@ def flow(record: FlowRecord) -> wire.EventFlow:
     )
 
 
-def _live(record: LiveRecord | None) -> wire.Live | None:
+def _live(record: LiveRecord | None) -> wire_flows.Live | None:
     if record is None:
         return None
-    return wire.Live(
+    return wire_flows.Live(
         worker=record.worker,
         since=_optional_time(record.since),
         last_progress=_optional_time(record.last_progress),
@@ -185,27 +187,31 @@ def _live(record: LiveRecord | None) -> wire.Live | None:
     )
 
 
-def _version_info(record: AlgorithmRecord) -> wire.VersionInfo | None:
+def _version_info(record: AlgorithmRecord) -> wire_algorithms.VersionInfo | None:
     version = record.version
     if version is not None:
-        return wire.VersionInfo(
+        return wire_algorithms.VersionInfo(
             git_hash=version.commit_sha,
             semantic_version=version.version,
             release_notes=version.release_notes,
             sample_input=version.sample_input,
             sample_output=version.sample_output,
         )
-    return None if record.build is None else wire.VersionInfo(git_hash=record.build.commit_sha)
+    return (
+        None
+        if record.build is None
+        else wire_algorithms.VersionInfo(git_hash=record.build.commit_sha)
+    )
 
 
-def _compilation(record: BuildRecord | None) -> wire.Compilation | None:
+def _compilation(record: BuildRecord | None) -> wire_algorithms.Compilation | None:
     if record is None:
         return None
-    return wire.Compilation(successful=record.succeeded, output=record.log_tail)
+    return wire_algorithms.Compilation(successful=record.succeeded, output=record.log_tail)
 
 
-def _grants(records: Iterable[GrantRecord]) -> list[wire.Grant]:
-    return [wire.Grant(algorithm=one.algorithm, api_type=one.api_type) for one in records]
+def _grants(records: Iterable[GrantRecord]) -> list[wire_flows.Grant]:
+    return [wire_flows.Grant(algorithm=one.algorithm, api_type=one.api_type) for one in records]
 
 
 def _optional_time(moment: datetime | None) -> str | None:
