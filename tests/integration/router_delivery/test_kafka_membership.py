@@ -92,7 +92,7 @@ async def test_promise_5_a_source_that_is_not_polled_is_evicted(kafka: Kafka) ->
             await idle.open(idle_reader)
             await idle_reader.until(lambda: idle_reader.assignments)
             async with asyncio.timeout(20):
-                while idle.holds(epoch=idle_reader.epoch):  # noqa: ASYNC110 - there is no signal
+                while idle.holds(epoch=idle_reader.epoch):
                     await asyncio.sleep(0.01)
             async with reading(topic) as other:
                 assert other.positions == {0: 0}, "somebody else has its partition"

@@ -22,7 +22,7 @@ from router.domain.flow_spec import KafkaTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
 
 from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery
-from tests.support.router_sources import KafkaTopic, connection_of, kafka_topic
+from tests.support.router_sources import KafkaTopic, connection_of, kafka_topic, reading
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LARGER_THAN_A_MEGABYTE = bytes(1_500_000)
@@ -194,6 +194,43 @@ async def test_a_dead_letter_that_cannot_be_written_is_an_error(
     with pytest.raises(Unavailable, match="nothing listens there"):
         await letters.write(letter_of(delivery()))
     await letters.close()
+
+
+async def test_all_who_need_a_new_producer_wait_for_the_same_start(
+    kafka: Kafka, producers: KafkaProducers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_producers, "START_TIMEOUT_S", 0.5)
+    starts: list[str] = []
+
+    async def never(self: AIOKafkaProducer) -> None:
+        starts.append("begun")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", never)
+    connection = connection_of(kafka)
+    producers.use(connection)
+    sends = [
+        producers.send(connection, "topic", key=b"k", value=b"v", headers=()) for _ in range(20)
+    ]
+    results = await asyncio.gather(*sends, return_exceptions=True)
+    assert {type(result) for result in results} == {Unavailable}
+    assert starts == ["begun"]
+    await producers.release(connection)
+
+
+async def test_a_header_without_a_value_passes(kafka: Kafka, producers: KafkaProducers) -> None:
+    await kafka.create_topic(INTERNAL_TOPIC)
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"one", headers=(("empty", b""), ("null", None)))  # type: ignore[arg-type]
+        async with reading(topic) as reader:
+            (record,) = await reader.read(1)
+    letters = KafkaDeadLetters(
+        SUBSCRIBER, own=None, internal=connection_of(kafka), producers=producers
+    )
+    await letters.write(letter_of(record))
+    await letters.close()
+    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    assert written.headers[:2] == (("empty", b""), ("null", None))
 
 
 async def test_an_own_topic_that_is_gone_keeps_the_letter_waiting(
