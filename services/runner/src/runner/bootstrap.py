@@ -28,6 +28,7 @@ from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
 from servicekit.settings import HostPort, SettingsError
 
 from runner.adapters.adk_executor import AdkExecutor, AdkSettings
+from runner.adapters.build_store import BuildStore
 from runner.adapters.child_process import ChildLimits
 from runner.adapters.endpoint_builder import EndpointBuilder
 from runner.adapters.endpoint_executor import EndpointExecutor, endpoint_session
@@ -54,6 +55,8 @@ KEEP_ALIVE_S: Final = 75.0
 KAFKA_RETRY_FIRST_S: Final = 0.5
 KAFKA_RETRY_LONGEST_S: Final = 5.0
 KAFKA_CHECK_S: Final = 1.0
+HTTP_STOP_S: Final = 2.0
+"""For answers that are being written: runs have ended by then."""
 FIELD_BYTES_MAX: Final = 16 * 1024
 """Of one HTTP header: a record key of 4 kB in base64, and room."""
 
@@ -176,7 +179,6 @@ def _adk(settings: RunnerSettings, clock: Clock) -> tuple[GitBuilder, AdkExecuto
         load_timeout_s=settings.load_timeout_s,
         limits=limits,
     )
-    builder = GitBuilder(build_settings, clock)
     adk_settings = AdkSettings(
         homes=homes,
         limits=limits,
@@ -185,7 +187,12 @@ def _adk(settings: RunnerSettings, clock: Clock) -> tuple[GitBuilder, AdkExecuto
         process_idle_s=settings.process_idle_s,
         load_timeout_s=settings.load_timeout_s,
     )
-    return builder, AdkExecutor(adk_settings, builder.find)
+    # The two know each other: a build in use is not removed, a run may need a build.
+    executor: AdkExecutor
+    store = BuildStore(settings.data_dir, in_use=lambda: executor.builds_in_use())
+    builder = GitBuilder(build_settings, store, clock)
+    executor = AdkExecutor(adk_settings, builder.find)
+    return builder, executor
 
 
 @asynccontextmanager
@@ -259,7 +266,7 @@ async def http_server(
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_S,
         max_field_size=FIELD_BYTES_MAX,
-        shutdown_timeout=settings.stop_grace_s,
+        shutdown_timeout=HTTP_STOP_S,
     )
     await server.setup()
     try:

@@ -54,6 +54,10 @@ class AdkExecutor:
         """Processes that run or are being started."""
         return sum(pool.size for pool in self._pools.values())
 
+    def builds_in_use(self) -> set[tuple[str, str]]:
+        """Algorithm id and commit of every build that has processes, or had some a moment ago."""
+        return set(self._pools)
+
     async def execute(self, job: Job) -> Execution:
         """See `ports.Executor`. Time spent waiting for a process or loading is not the run's."""
         program = await self._find(job)

@@ -34,9 +34,11 @@ class BuildFailed(Exception):
 
 
 class BuildLog:
-    """What the steps said, the newest 16 kB, without passwords of URLs."""
+    """What the steps said, the newest 16 kB without passwords of URLs; the commit, once known."""
 
-    def __init__(self) -> None:
+    def __init__(self, commit_sha: str) -> None:
+        self.commit_sha = commit_sha
+        """40 hex digits; empty until the default branch was looked up."""
         self.tail = Tail(BUILD_LOG_BYTES_MAX)
 
     def say(self, sentence: str) -> None:
@@ -64,8 +66,8 @@ def checked_url(url: str, *, schemes: Sequence[str], log: BuildLog) -> str:
     return url
 
 
-async def check_out(url: str, commit_sha: str, folder: Path, *, log: BuildLog) -> str:
-    """Put the files at the commit (empty: the default branch) in a new folder; gives the commit.
+async def check_out(url: str, folder: Path, *, log: BuildLog) -> None:
+    """Put the files at the log's commit, or of the default branch, in a new folder; note it.
 
     Only the commit itself is fetched; servers that refuse that are asked for everything. There is
     no .git afterwards: an algorithm need not know where it came from.
@@ -74,18 +76,28 @@ async def check_out(url: str, commit_sha: str, folder: Path, *, log: BuildLog) -
     if git is None:
         raise log.fail("git is not installed on the runner: install it.")
     await _must(log, [git, "init", "--quiet", str(folder)], folder.parent)
-    shallow = [git, "fetch", "--quiet", "--depth=1", "--no-tags", "--", url, commit_sha or "HEAD"]
+    shallow = [
+        git,
+        "fetch",
+        "--quiet",
+        "--depth=1",
+        "--no-tags",
+        "--",
+        url,
+        log.commit_sha or "HEAD",
+    ]
     target = "FETCH_HEAD"
     if await _run(log, shallow, folder) != 0:
-        wanted = "+refs/*:refs/source/*" if commit_sha else "HEAD"
+        wanted = "+refs/*:refs/source/*" if log.commit_sha else "HEAD"
         await _must(log, [git, "fetch", "--quiet", "--", url, wanted], folder)
-        target = commit_sha or target
+        target = log.commit_sha or target
     await _must(log, [git, "checkout", "--quiet", "--detach", target], folder)
     head = (folder / ".git" / "HEAD").read_text().strip()
-    shutil.rmtree(folder / ".git")
+    await asyncio.to_thread(shutil.rmtree, folder / ".git")
     if not is_commit(head):
         raise log.fail(f"git checked out {head[:60]!r}, which is no commit of 40 hex digits.")
-    return head
+    log.commit_sha = head
+    log.say(f"Checked out commit {head}.")
 
 
 async def make_environment(

@@ -1,11 +1,6 @@
-"""Builds ADK algorithms from git: check out, make the environment, start once, rename into place.
+"""Builds ADK algorithms from git: check out, make the environment, start once, put in place.
 
-    <data>/builds/<algorithm id>/<commit>/source/…    the author's files
-                                          build.json  written last
-    <data>/environments/<owner id>/<digest>/          shared by builds that want the same
-
-A build that was killed leaves only `.unfinished-*` folders, removed at the next start. The price of
-sharing environments is that one of an owner's algorithms can change another's.
+The price of sharing environments: one of an owner's algorithms can change what another one imports.
 """
 
 from __future__ import annotations
@@ -15,7 +10,6 @@ import hashlib
 import re
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,15 +27,17 @@ from runner.adapters.build_steps import (
     checked_url,
     make_environment,
 )
+from runner.adapters.build_store import BuildKey, BuildStore
 from runner.adapters.child_process import ChildLimits
 from runner.domain.commit import is_commit
 from runner.ports import BuildReport, Clock, Job
 
-UNFINISHED: Final = ".unfinished-"
 BUILDS_AT_ONCE_MAX: Final = 2
 BUILDS_WAITING_MAX: Final = 100
 BUILD_WAIT_MAX_S: Final = 20.0
 """How long a run waits for a build on demand before its caller is asked to come back."""
+LOG_QUOTE_MAX: Final = 500
+"""Characters of a failed build's log that callers of a run are told."""
 FAILURE_KEPT_S: Final = 30.0
 """A build on demand that failed is not tried again before this."""
 REQUIREMENTS_BYTES_MAX: Final = 1024 * 1024
@@ -69,30 +65,15 @@ class _Conf(msgspec.Struct):
     algoname: str
 
 
-class _Built(msgspec.Struct):
-    """`build.json`."""
-
-    module: str
-    environment: str
-    """Relative to the data folder."""
-
-
 class GitBuilder:
     """A `Builder` for sources of kind git; `find` serves the executor."""
 
-    def __init__(self, settings: BuildSettings, clock: Clock) -> None:
-        self._settings, self._clock = settings, clock
-        self._builds = settings.data_dir / "builds"
-        self._environments = settings.data_dir / "environments"
-        self._programs: dict[tuple[str, str], AdkProgram] = {}
-        self._running: dict[tuple[str, str], asyncio.Task[BuildReport]] = {}
-        self._failures: dict[tuple[str, str], tuple[float, str]] = {}
+    def __init__(self, settings: BuildSettings, store: BuildStore, clock: Clock) -> None:
+        self._settings, self._store, self._clock = settings, store, clock
+        self._running: dict[BuildKey, asyncio.Task[BuildReport]] = {}
+        self._failures: dict[BuildKey, tuple[float, str]] = {}
         self._slots = asyncio.Semaphore(BUILDS_AT_ONCE_MAX)
         self._environment_locks: dict[Path, asyncio.Lock] = {}
-        for folder in (self._builds, self._environments):
-            folder.mkdir(parents=True, exist_ok=True)
-            for left in folder.glob(f"*/{UNFINISHED}*"):
-                shutil.rmtree(left, ignore_errors=True)
 
     async def build(self, algorithm: Algorithm, commit_sha: str) -> BuildReport:
         """See `ports.Builder`."""
@@ -104,22 +85,22 @@ class GitBuilder:
         Raises Unavailable when that takes longer than BUILD_WAIT_MAX_S or fails.
         """
         key = (job.algorithm.algorithm_id, job.commit_sha)
-        program = self._programs.get(key) or self._load(key)
+        program = self._store.find(key)
         if program is not None:
             return program
-        failed_s, log = self._failures.get(key, (-FAILURE_KEPT_S, ""))
-        if self._clock.monotonic_s() - failed_s < FAILURE_KEPT_S:
-            raise Unavailable(f"This version could not be built on this runner: {log}")
+        self._require_no_failure(key)
         task = self._task(job.algorithm, job.commit_sha)
         await asyncio.wait([task], timeout=BUILD_WAIT_MAX_S)
         if not task.done():
             raise Unavailable("This version is being built on this runner: try again later.")
         report = task.result()
         if not report.succeeded:
-            log = report.log_tail[-500:]
-            self._failures[key] = (self._clock.monotonic_s(), log)
-            raise Unavailable(f"This version could not be built on this runner: {log}")
-        return self._programs[key]
+            self._failures[key] = (self._clock.monotonic_s(), report.log_tail[-LOG_QUOTE_MAX:])
+        self._require_no_failure(key)
+        program = self._store.find(key)
+        if program is None:
+            raise Unavailable("The build of this version was lost: try again.")
+        return program
 
     async def close(self) -> None:
         """Give up what is being built. Harmless twice."""
@@ -127,6 +108,14 @@ class GitBuilder:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running.values())
+
+    def _require_no_failure(self, key: BuildKey) -> None:
+        """Raises Unavailable when a build on demand failed a moment ago."""
+        oldest_s = self._clock.monotonic_s() - FAILURE_KEPT_S
+        self._failures = {k: one for k, one in self._failures.items() if one[0] > oldest_s}
+        if key in self._failures:
+            log = self._failures[key][1]
+            raise Unavailable(f"This version could not be built on this runner: {log}")
 
     def _task(self, algorithm: Algorithm, commit_sha: str) -> asyncio.Task[BuildReport]:
         key = (algorithm.algorithm_id, commit_sha)
@@ -139,90 +128,71 @@ class GitBuilder:
             task.add_done_callback(lambda _: self._running.pop(key, None))
         return task
 
+    async def _tidy(self) -> None:
+        if len(self._running) == 1:  # the build that has just ended
+            for folder in self._store.set_aside_unused():
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
     async def _report(self, algorithm: Algorithm, commit_sha: str) -> BuildReport:
-        log = BuildLog()
+        log = BuildLog(commit_sha)
         async with self._slots:
             started_at = self._clock.now()
-            found = commit_sha
+            succeeded = False
             try:
                 async with asyncio.timeout(self._settings.timeout_s):
-                    found = await self._build(algorithm, commit_sha, log)
+                    await self._build(algorithm, log)
                 succeeded = True
             except BuildFailed:
-                succeeded = False
+                pass  # its sentence is in the log
             except TimeoutError:
                 log.say(f"The build took longer than {self._settings.timeout_s:g} seconds.")
-                succeeded = False
             except OSError as error:
                 log.say(f"The runner's disk failed: {error.strerror}.")
-                succeeded = False
-            return self._finished(log, started_at, found, succeeded=succeeded)
+            report = self._finished(log, started_at, succeeded=succeeded)
+        await self._tidy()
+        return report
 
-    def _finished(
-        self, log: BuildLog, started_at: datetime, commit_sha: str, *, succeeded: bool
-    ) -> BuildReport:
+    def _finished(self, log: BuildLog, started_at: datetime, *, succeeded: bool) -> BuildReport:
         return BuildReport(
             succeeded=succeeded,
-            commit_sha=commit_sha,
+            commit_sha=log.commit_sha,
             log_tail=log.text(),
             started_at=started_at,
             finished_at=self._clock.now(),
         )
 
-    async def _build(self, algorithm: Algorithm, commit_sha: str, log: BuildLog) -> str:
-        _check_ids(algorithm, commit_sha, log)
-        key = (algorithm.algorithm_id, commit_sha)
-        if commit_sha and self._load(key) is not None:
+    async def _build(self, algorithm: Algorithm, log: BuildLog) -> None:
+        _check_ids(algorithm, log)
+        algorithm_id = algorithm.algorithm_id
+        if log.commit_sha and self._store.find((algorithm_id, log.commit_sha)) is not None:
             log.say("This commit is built already.")
-            return commit_sha
+            return
         url = checked_url(algorithm.source_url, schemes=self._settings.schemes, log=log)
-        home = self._builds / algorithm.algorithm_id
-        home.mkdir(exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=home))
-        try:
-            source = unfinished / "source"
-            commit_sha = await check_out(url, commit_sha, source, log=log)
-            log.say(f"Checked out commit {commit_sha}.")
+        async with self._store.unfinished(self._store.home(algorithm_id)) as folder:
+            source = folder / "source"
+            await check_out(url, source, log=log)
+            key = (algorithm_id, log.commit_sha)
             environment = await self._environment(algorithm, source, log)
             module = _module(source, log)
             python = environment / "bin" / "python"
             await self._try(AdkProgram(source=source, python=python, module=module), log)
-            relative = str(environment.relative_to(self._settings.data_dir))
-            built = msgspec.json.encode(_Built(module=module, environment=relative))
-            (unfinished / "build.json").write_bytes(built)
-            self._put_in_place(unfinished, home / commit_sha)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
-        self._load((algorithm.algorithm_id, commit_sha))
-        return commit_sha
-
-    def _put_in_place(self, unfinished: Path, place: Path) -> None:
-        try:
-            unfinished.rename(place)
-        except OSError:
-            if not (place / "build.json").is_file():
-                raise
-            # The same commit was built under another name (an empty one): both are good.
+            self._store.put(key, folder, module=module, environment=environment)
 
     async def _environment(self, algorithm: Algorithm, source: Path, log: BuildLog) -> Path:
         file = source / "requirements.txt"
         content = _read_bounded(file, REQUIREMENTS_BYTES_MAX, log)
-        home = self._environments / algorithm.owner_id
-        place = home / _digest(content, alone=source.parent.name)
+        digest = _digest(content, alone=f"{algorithm.algorithm_id}/{log.commit_sha}")
+        place = self._store.environment(algorithm.owner_id, digest)
         async with self._environment_locks.setdefault(place, asyncio.Lock()):
             if (place / "bin" / "python").exists():
                 log.say("The environment of the same requirements.txt is used.")
                 return place
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-            home.mkdir(exist_ok=True)
             requirements = None if content is None else file
-            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=home))
-            try:
-                fresh = unfinished / "environment"
+            async with self._store.unfinished(place.parent) as folder:
+                fresh = folder / "environment"
                 await make_environment(fresh, requirements, python=sys.executable, log=log)
                 fresh.rename(place)
-            finally:
-                await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
         return place
 
     async def _try(self, program: AdkProgram, log: BuildLog) -> None:
@@ -246,22 +216,6 @@ class GitBuilder:
             )
         log.say("The algorithm loads.")
 
-    def _load(self, key: tuple[str, str]) -> AdkProgram | None:
-        """The program of a finished build, from memory or disk."""
-        if key in self._programs:
-            return self._programs[key]
-        place = self._builds / key[0] / key[1]
-        try:
-            built = msgspec.json.decode((place / "build.json").read_bytes(), type=_Built)
-        except (OSError, msgspec.DecodeError):
-            return None
-        python = self._settings.data_dir / built.environment / "bin" / "python"
-        if not python.exists():
-            return None
-        program = AdkProgram(source=place / "source", python=python, module=built.module)
-        self._programs[key] = program
-        return program
-
 
 def _digest(requirements: bytes | None, *, alone: str) -> str:
     """Name of the environment: of the Python and requirements.txt, and of `alone` when that file
@@ -272,11 +226,11 @@ def _digest(requirements: bytes | None, *, alone: str) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()[:32]
 
 
-def _check_ids(algorithm: Algorithm, commit_sha: str, log: BuildLog) -> None:
+def _check_ids(algorithm: Algorithm, log: BuildLog) -> None:
     """They become folder names."""
     if not _ID.fullmatch(algorithm.algorithm_id) or not _ID.fullmatch(algorithm.owner_id):
         raise log.fail("The algorithm's or its owner's id is not of letters, digits and hyphens.")
-    if commit_sha and not is_commit(commit_sha):
+    if log.commit_sha and not is_commit(log.commit_sha):
         raise log.fail("A commit is 40 lower-case hex digits.")
 
 
