@@ -20,7 +20,7 @@ from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
 from gateway.adapters.grpc_registry import GrpcRegistry
 from gateway.application.gateway import Gateway
-from gateway.domain.api_keys import NewKey, new_key
+from kernel.api_keys import NewKey, new_key
 from gateway.entrypoints.rest.app import rest_app
 from prometheus_client import CollectorRegistry
 from registry.adapters.envelope import Envelope

@@ -8,7 +8,7 @@ from hashlib import sha256
 from uuid import UUID
 
 import pytest
-from gateway.domain.api_keys import new_key
+from kernel.api_keys import new_key
 from gateway.domain.caller import key_digest
 from gateway.domain.intent import intent
 from gateway.domain.paging import PageRequest, paginate

@@ -191,3 +191,12 @@ def test_the_name_is_claimed_below_its_owner() -> None:
 def test_a_kept_state_holds_no_build_logs() -> None:
     state = algorithm.decider.fold([CREATED, replace(_finished("b1"), log_tail="x" * 10_000)])
     assert len(repr(state)) < 2_000
+
+
+def test_only_a_failed_build_may_lack_its_commit() -> None:
+    unknown = replace(_finish("b1", succeeded=False), commit_sha="")
+    (finished,) = _decide([CREATED], unknown)
+    assert isinstance(finished, BuildFinished)
+    assert finished.commit_sha == ""
+    with pytest.raises(InvalidInput):
+        _decide([CREATED], replace(unknown, succeeded=True))

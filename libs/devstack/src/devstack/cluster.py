@@ -108,7 +108,7 @@ class Cluster:
 
     async def first_admin(self) -> str:
         """Make the first admin; returns its key, which the REST API knows by then."""
-        key = await create_first_admin(self.registry_address, self.secrets.token("operator"))
+        key = await create_first_admin(self.registry.environment)
         async with Rest(self.rest_url, key) as rest:
             await rest.wait_known()
         return key

@@ -166,7 +166,7 @@ class Kafka:
                         f"{self.name}: topic {name}: {for_code(code).__name__} {reason}"
                     )
             async with asyncio.timeout(TOPIC_TIMEOUT_S):
-                while not _all_led(await admin.describe_topics([name])):  # noqa: ASYNC110 - no signal
+                while not _all_led(await admin.describe_topics([name])):
                     await asyncio.sleep(TOPIC_PAUSE_S)
 
     async def topics(self) -> set[str]:

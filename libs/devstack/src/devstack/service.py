@@ -41,7 +41,9 @@ class Service:
         self.name = name
         self.log_path = log_path
         self._argv = [sys.executable, "-m", module, *words]
-        self._env = {f"EVENTFLOWS_{module.upper()}_{k.upper()}": v for k, v in settings.items()}
+        self.environment = {
+            f"EVENTFLOWS_{module.upper()}_{k.upper()}": v for k, v in settings.items()
+        }
         self._probe = probe
         self._cpus = cpus
         self._process: Process | None = None
@@ -56,7 +58,11 @@ class Service:
     def spawn(self) -> None:
         """Start it and return at once."""
         self._process = Process.spawn(
-            self._argv, name=self.name, log_path=self.log_path, env=self._env, cpus=self._cpus
+            self._argv,
+            name=self.name,
+            log_path=self.log_path,
+            env=self.environment,
+            cpus=self._cpus,
         )
 
     async def ready(self, *, timeout_s: float = READY_TIMEOUT_S) -> None:

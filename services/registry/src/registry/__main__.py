@@ -1,11 +1,13 @@
-"""`python -m registry` serves; `python -m registry migrate` brings the database up to date."""
+"""`python -m registry` serves; `migrate` brings the database up to date; `first-admin` begins."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 
+from kernel.errors import EventflowsError
 from servicekit.lifecycle import run_service
 from servicekit.settings import load_settings
 
@@ -16,18 +18,36 @@ from registry.settings import RegistrySettings
 def main() -> None:
     """Parse, run, exit: 0 after a clean end, 78 for wrong settings, 70 for a failure."""
     parser = argparse.ArgumentParser(prog="registry", description=__doc__)
-    parser.add_argument("task", nargs="?", choices=["serve", "migrate"], default="serve")
-    task = parser.parse_args().task
-    sys.exit(run_service(_migrate if task == "migrate" else _serve, service=bootstrap.SERVICE))
+    tasks = parser.add_subparsers(dest="task", title="tasks")
+    tasks.add_parser("serve", help="answer gRPC calls until SIGTERM (the default)")
+    tasks.add_parser("migrate", help="bring the database to this build's schema")
+    first = tasks.add_parser("first-admin", help="make the first admin; prints its key, once")
+    first.add_argument("username")
+    first.add_argument("email")
+    given = parser.parse_args()
+    sys.exit(run_service(_task(given), service=bootstrap.SERVICE))
 
 
-async def _serve(stop: asyncio.Event) -> None:
-    await bootstrap.serve(load_settings(RegistrySettings), stop)
+def _task(given: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None]]:
+    async def serve(stop: asyncio.Event) -> None:
+        await bootstrap.serve(load_settings(RegistrySettings), stop)
 
+    async def migrate(stop: asyncio.Event) -> None:
+        await bootstrap.migrate(load_settings(RegistrySettings))
+        stop.set()  # done, as asked
 
-async def _migrate(stop: asyncio.Event) -> None:
-    await bootstrap.migrate(load_settings(RegistrySettings))
-    stop.set()  # done, as asked
+    async def first_admin(stop: asyncio.Event) -> None:
+        settings = load_settings(RegistrySettings)
+        try:
+            key = await bootstrap.first_admin(settings, name=given.username, email=given.email)
+        except EventflowsError as error:
+            raise SystemExit(error.message) from error
+        print(key)
+        stop.set()  # done, as asked
+
+    if given.task == "migrate":
+        return migrate
+    return first_admin if given.task == "first-admin" else serve
 
 
 if __name__ == "__main__":

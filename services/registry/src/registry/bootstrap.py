@@ -24,6 +24,7 @@ from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.adapters.postgres_vault import PostgresVault
 from registry.application.commands import Commands
 from registry.application.credentials import Credentials
+from registry.application.first_admin import create_first_admin
 from registry.application.group_commit import GroupCommit
 from registry.application.log_head import LogHead
 from registry.application.metrics import RegistryMetrics
@@ -152,6 +153,26 @@ async def _stopped_or_failed(stop: asyncio.Event, loops: Sequence[asyncio.Task[N
         if loop.done():
             loop.result()
             raise RuntimeError(f"the loop {loop.get_name()} ended by itself")
+
+
+async def first_admin(settings: RegistrySettings, *, name: str, email: str) -> str:
+    """Make the first admin of an empty cluster, straight on the database; returns its key.
+
+    Raises SettingsError, Unavailable, StateForbids when an admin key exists, InvalidInput.
+    """
+    configure_logs(service=SERVICE, level=settings.log_level)
+    envelope = Envelope.load(settings.master_key_file)
+    log_dsn, vault_dsn = read_dsn(settings.database_dsn_file), read_dsn(settings.vault_dsn_file)
+    await migrations.check_schema(log_dsn)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresEventStore(log_dsn))
+        vault = await stack.enter_async_context(PostgresVault(vault_dsn, envelope))
+        registry = Registry.over(store, vault, collector=CollectorRegistry())
+        await registry.projection.reach_head()
+        await stack.enter_async_context(registry.running())
+        return await create_first_admin(
+            registry.commands, registry.projection.catalog, name=name, email=email
+        )
 
 
 async def migrate(settings: RegistrySettings) -> int:

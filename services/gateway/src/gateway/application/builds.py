@@ -25,8 +25,6 @@ from gateway.domain.intent import Intent
 from gateway.domain.paging import Page, PageRequest, paginate
 
 CODE_BUILD_NOT_FOUND = 1010
-NO_COMMIT = "0" * 40
-"""git's own word for no commit: of a build that failed before its commit was known."""
 RUNNER_LAG_MAX_S = 5.0
 RUNNER_LAG_PAUSE_S = 0.05
 
@@ -51,7 +49,7 @@ async def compile_algorithm(
     command = registry_pb2.FinishBuildRequest(
         algorithm_id=algorithm.algorithm_id,
         build_id=build_id,
-        commit_sha=ended.commit_sha or NO_COMMIT,
+        commit_sha=ended.commit_sha,
         succeeded=ended.succeeded,
         log_tail=ended.log_tail,
         started_at=ended.started_at,

@@ -9,11 +9,11 @@ from catalog.events import KeyType
 from catalog.records import Account, ApiKey
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
+from kernel.api_keys import new_key
 from kernel.errors import NotFound
 
 from gateway.application.gateway import Gateway
 from gateway.application.users import account_of
-from gateway.domain.api_keys import new_key
 from gateway.domain.caller import Admin
 from gateway.domain.fields import one_of
 from gateway.domain.intent import Intent
@@ -69,9 +69,10 @@ async def create_key(
         username=account.username,
         label=command.label,
         key_type=KEY_TYPE_NAMES[KEY_TYPES[key_type]],
-        mask=made.mask,
+        mask=made.mask if now_known is None else now_known.mask,
         created_at=now_known.created_time if now_known is not None else None,
-        clear=made.clear,
+        # Of two requests with one intent the first wins: the key drawn for the other is worthless.
+        clear=made.clear if now_known is None or now_known.key_sha256 == made.sha256 else None,
     )
 
 

@@ -199,7 +199,8 @@ def _check_creation(command: CreateAlgorithm) -> None:
 
 def _finish_build(command: FinishBuild, state: Algorithm) -> Sequence[Event]:
     values.uuid("build_id", command.build_id)
-    values.commit_sha(command.commit_sha)
+    if command.succeeded or command.commit_sha:  # a build may fail before its commit is known
+        values.commit_sha(command.commit_sha)
     if len(command.log_tail.encode()) > LOG_TAIL_LENGTH_MAX:
         raise InvalidInput(
             f"log_tail must be at most {LOG_TAIL_LENGTH_MAX} bytes: send its end only"

@@ -498,7 +498,7 @@ class BuildFinished(_message.Message):
     algorithm_id: _builtins.str
     build_id: _builtins.str
     commit_sha: _builtins.str
-    """40 hex digits"""
+    """40 hex digits; empty: failed before it was known"""
     succeeded: _builtins.bool
     log_tail: _builtins.str
     """the last 16 kB"""
