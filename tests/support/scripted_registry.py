@@ -1,6 +1,6 @@
 """A registry that tells a log from a test's script: a real gRPC server with the real checks.
 
-Watch, GetHead and ReadCredential behave as registry.v1 promises; there is no command and no database.
+Watch, GetHead and ReadCredential behave as registry.v1 promises; there is no command, no database.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ScriptedRegistry(RegistryServicer):
 @asynccontextmanager
 async def scripted_registry(identities: Identities) -> AsyncIterator[ScriptedRegistry]:
     """Serves on a free port, until the context is left."""
-    registry = ScriptedRegistry()
+    registry = ScriptedRegistry()  # type: ignore[abstract]  # commands answer UNIMPLEMENTED
     service = RpcService(
         registry_pb2.DESCRIPTOR.services_by_name["Registry"],
         add_RegistryServicer_to_server,

@@ -252,9 +252,9 @@ async def test_metrics_tell_what_the_flows_of_the_worker_do(
     records = bodies_of("counted", 7)
     await produce_values(kafka, topic, records)
     await routers.until_flows(worker, lambda f: f[flow_id].settled_total == 7)
-    wanted = f'eventflows_flow_settled_total{{flow_id="{flow_id}"}} 7.0'
+    wanted = f'router_flow_settled_total{{flow_id="{flow_id}"}} 7.0'
     async with asyncio.timeout(WAIT_S):
         while wanted not in (text := await worker.metrics_text()):
             await asyncio.sleep(POLL_S)
-    assert 'eventflows_router_flows{state="running"} 1.0' in text
-    assert "eventflows_router_owned_shards 64.0" in text
+    assert 'router_flows{state="running"} 1.0' in text
+    assert "router_owned_shards 64.0" in text

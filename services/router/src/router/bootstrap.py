@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 from servicekit.identity import Identities, ServiceToken
 from servicekit.metrics import serve_metrics
 from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
+from servicekit.settings import SettingsError
 
 from router.adapters import kafka_probe
 from router.adapters.algorithm_target import AlgorithmTarget, runner_session
@@ -191,6 +192,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
     token = ServiceToken.load(settings.service_token_file)
     identities = Identities.load(settings.identities_file)
     clock = SystemClock()
+    _make_data_dir(settings)
     ownership = ShardOwnership(monotonic_s=clock.monotonic_s)
     metrics = WorkerMetrics()
     async with AsyncExitStack() as stack:
@@ -251,6 +253,16 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             metrics=metrics,
             rpc=rpc,
         )
+
+
+def _make_data_dir(settings: RouterSettings) -> None:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = (
+            f"EVENTFLOWS_ROUTER_DATA_DIR cannot be made ({error.strerror}): name another folder."
+        )
+        raise SettingsError([problem]) from error
 
 
 def _rpc_server(

@@ -42,19 +42,19 @@ class WorkerMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Called by Prometheus on its thread."""
         snapshot = self._snapshot
-        yield _gauge("eventflows_router_owned_shards", "Shards of 64.", snapshot.owned_shards)
+        yield _gauge("router_owned_shards", "Shards of 64.", snapshot.owned_shards)
         yield _gauge(
-            "eventflows_router_catalog_staleness_seconds",
+            "router_catalog_staleness_seconds",
             "Since the registry was heard last.",
             snapshot.catalog_staleness_s,
         )
         yield _gauge(
-            "eventflows_router_catalog_position",
+            "router_catalog_position",
             "Position of the log that the catalog has reached.",
             snapshot.catalog_position,
         )
         states = GaugeMetricFamily(
-            "eventflows_router_flows", "Flows of this worker by state.", labels=("state",)
+            "router_flows", "Flows of this worker by state.", labels=("state",)
         )
         for state in STATES:
             states.add_metric((state,), snapshot.flows_by_state.get(state, 0))
@@ -70,20 +70,20 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
 
 def _of_flows(flows: tuple[PumpStatus, ...]) -> Iterable[Metric]:
     settled = CounterMetricFamily(
-        "eventflows_flow_settled", "Deliveries settled since the flow started here.", labels=_FLOW
+        "router_flow_settled", "Deliveries settled since the flow started here.", labels=_FLOW
     )
     dead_lettered = CounterMetricFamily(
-        "eventflows_flow_dead_lettered", "Deliveries that became dead letters.", labels=_FLOW
+        "router_flow_dead_lettered", "Deliveries that became dead letters.", labels=_FLOW
     )
     retries = CounterMetricFamily(
-        "eventflows_flow_retries", "Attempts after the first one of a delivery.", labels=_FLOW
+        "router_flow_retries", "Attempts after the first one of a delivery.", labels=_FLOW
     )
-    in_flight = GaugeMetricFamily("eventflows_flow_in_flight", "Runs in progress.", labels=_FLOW)
+    in_flight = GaugeMetricFamily("router_flow_in_flight", "Runs in progress.", labels=_FLOW)
     lag = GaugeMetricFamily(
-        "eventflows_flow_lag_records", "Records that wait; absent while unknown.", labels=_FLOW
+        "router_flow_lag_records", "Records that wait; absent while unknown.", labels=_FLOW
     )
     progress = GaugeMetricFamily(
-        "eventflows_flow_last_progress_timestamp_seconds",
+        "router_flow_last_progress_timestamp_seconds",
         "When a delivery was last finished or the source last found empty.",
         labels=_FLOW,
     )

@@ -1,0 +1,163 @@
+"""From the catalog to the spec of a pump, for every kind of flow."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from catalog.catalog import Catalog
+from catalog.events import ApiType, FlowEnabled
+from catalog.identifiers import completions_topic
+from router.application.plans import BlockedFlow, FlowPlans
+from router.domain.flow_spec import (
+    CONCURRENCY_DEFAULT,
+    CONCURRENCY_MAX,
+    INTERNAL_CONNECTION,
+    AlgorithmName,
+    AlgorithmTargetSpec,
+    FlowSpec,
+    KafkaSourceSpec,
+    KafkaTargetSpec,
+)
+
+from tests.support.event_log import EventLog, id_of
+
+ECHO = AlgorithmName(algorithm_id=id_of("acme/echo"), owner="acme", name="echo")
+SUM = AlgorithmName(algorithm_id=id_of("acme/sum"), owner="acme", name="sum")
+
+
+class Feed:
+    """A catalog that a log tells."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.catalog: Catalog = log.catalog()
+
+    async def changes(self) -> AsyncIterator[int]:
+        yield self.catalog.position
+
+
+@pytest.fixture
+def log() -> EventLog:
+    """Two algorithms and a connection."""
+    log = EventLog()
+    log.account("acme")
+    log.algorithm("acme/echo", "1.0.0", "1.1.0")
+    log.algorithm("acme/sum", "2.0.0")
+    log.connection("cluster")
+    return log
+
+
+def plans_of(log: EventLog, *, complete: bool = True) -> FlowPlans:
+    return FlowPlans(Feed(log), group_prefix="prefix", is_complete=lambda: complete)
+
+
+def spec_of_flow(log: EventLog, flow_id: str) -> FlowSpec:
+    plan = plans_of(log).plan(flow_id)
+    assert isinstance(plan, FlowSpec), plan
+    return plan
+
+
+def test_a_subscriber_flow_reads_its_topic_and_runs_its_algorithm(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    spec = spec_of_flow(log, flow_id)
+    assert spec.source == KafkaSourceSpec(
+        connection_id=id_of("cluster"), topic="images", group_id=f"prefix-{flow_id}"
+    )
+    assert spec.target == AlgorithmTargetSpec(algorithm=ECHO, version="1.1.0")
+    assert (spec.algorithm, spec.version) == (ECHO, "1.1.0")
+    assert spec.account_id == id_of("acme")
+    assert (spec.dead_letter_topic, spec.dead_letter_connection_id) == (None, None)
+    assert spec.registry_position == len(log.recorded)
+    assert spec.enabled_position == len(log.recorded)
+
+
+def test_a_publisher_flow_reads_the_completions_and_writes_its_topic(log: EventLog) -> None:
+    flow_id = log.publish_to("cluster", "labels", "acme/echo")
+    spec = spec_of_flow(log, flow_id)
+    assert spec.source == KafkaSourceSpec(
+        connection_id=INTERNAL_CONNECTION,
+        topic=completions_topic(id_of("acme/echo")),
+        group_id=f"prefix-{flow_id}",
+    )
+    assert spec.target == KafkaTargetSpec(connection_id=id_of("cluster"), topic="labels")
+
+
+def test_a_chain_flow_reads_the_completions_of_one_and_runs_the_other(log: EventLog) -> None:
+    spec = spec_of_flow(log, log.chain("acme/echo", "acme/sum"))
+    assert spec.source.topic == completions_topic(id_of("acme/echo"))
+    assert (spec.algorithm, spec.version) == (ECHO, "1.1.0")
+    assert spec.target == AlgorithmTargetSpec(algorithm=SUM, version="2.0.0")
+
+
+def test_a_dead_letter_topic_is_one_of_the_flows_own_connection(log: EventLog) -> None:
+    flow_id = log.grant("cluster", "images", "acme/echo", ApiType.SUBSCRIBER)
+    log.grant("cluster", "broken", "acme/echo", ApiType.DEAD_LETTER)
+    log.enable(flow_id, dead_letters="broken")
+    spec = spec_of_flow(log, flow_id)
+    assert spec.dead_letter_topic == "broken"
+    assert spec.dead_letter_connection_id == id_of("cluster")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [(0, CONCURRENCY_DEFAULT), (7, 7), (CONCURRENCY_MAX + 1, CONCURRENCY_MAX)],
+)
+def test_settings_of_a_flow_reach_its_spec_within_limits(
+    log: EventLog, given: int, wanted: int
+) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    settings = FlowEnabled(
+        flow_id=flow_id, algorithm_version="1.0.0", concurrency_max=given, timeout_s=30
+    )
+    log.add(flow_id, settings)
+    spec = spec_of_flow(log, flow_id)
+    assert (spec.concurrency_max, spec.timeout_s, spec.version) == (wanted, 30, "1.0.0")
+
+
+def test_settings_that_no_pump_can_run_block_the_flow_and_no_other(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    log.add(flow_id, FlowEnabled(flow_id=flow_id, concurrency_max=-1))
+    other_id = log.subscribe("cluster", "other", "acme/echo")
+    plans = plans_of(log)
+    blocked = plans.plan(flow_id)
+    assert isinstance(blocked, BlockedFlow)
+    assert "concurrency_max" in blocked.reason
+    assert isinstance(plans.plan(other_id), FlowSpec)
+
+
+def test_a_flow_whose_grant_is_gone_is_blocked_with_the_reason(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    log.set_access("cluster", "images")
+    plan = plans_of(log).plan(flow_id)
+    assert isinstance(plan, BlockedFlow)
+    assert "images" in plan.reason
+
+
+def test_a_disabled_flow_has_no_plan_and_is_known(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    log.disable(flow_id)
+    plans = plans_of(log)
+    assert plans.plan(flow_id) is None
+    assert plans.is_known(flow_id)
+    assert plans.enabled() == ()
+    assert not plans.is_known("nobody")
+
+
+def test_no_flow_is_enabled_before_the_log_was_read_to_its_head(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    assert plans_of(log, complete=False).enabled() == ()
+    assert plans_of(log).enabled() == (flow_id,)
+
+
+def test_plans_follow_the_catalog(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    feed = Feed(log)
+    plans = FlowPlans(feed, group_prefix="prefix", is_complete=lambda: True)
+    before = plans.plan(flow_id)
+    assert plans.plan(flow_id) is before
+    log.publish("acme/echo", "3.0.0")
+    for recorded in log.recorded[feed.catalog.position :]:
+        feed.catalog.apply(recorded)
+    after = plans.plan(flow_id)
+    assert isinstance(after, FlowSpec)
+    assert after.version == "3.0.0"

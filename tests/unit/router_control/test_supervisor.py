@@ -1,0 +1,234 @@
+"""What should run, runs; what should not, does not; nobody waits for anybody else."""
+
+from __future__ import annotations
+
+import pytest
+from kernel.errors import Unavailable
+from router.application.flow_keeper import RESTART_FIRST_S, RESTART_LONGEST_S
+from router.application.plans import BlockedFlow
+from router.application.shards import CONFIRMATION_AGE_MAX_S, SHARDS, shard_of
+from router.application.supervisor import by_state
+from router.domain.status import PumpState
+
+from tests.support.manual_clock import let_others_run, until
+from tests.unit.router_control.stage import running_supervisor, spec
+
+A, B, C = (spec(name) for name in ("a", "b", "c"))
+
+
+async def test_enabled_flows_run_and_disabled_ones_end() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A, B)
+        await stage.until_running("a", "b")
+        stage.plans.set(B)
+        await stage.until_running("b")
+        assert stage.newest("a").stops == 1
+        assert stage.newest("b").stops == 0
+
+
+async def test_a_flow_that_a_change_does_not_touch_keeps_its_pump() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        stage.plans.set(spec("a", registry_position=A.registry_position + 1), B)
+        await stage.until_running("a", "b")
+        assert len(stage.pumps["a"]) == 1
+
+
+async def test_changed_settings_drain_the_old_pump_before_the_new_one_is_made() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        old = stage.newest("a")
+        old.may_stop.clear()
+        stage.plans.set(spec("a", concurrency_max=7))
+        await until(lambda: old.stops == 1)
+        await let_others_run()
+        assert len(stage.pumps["a"]) == 1
+        assert stage.running() == {"a": PumpState.DRAINING}
+        old.may_stop.set()
+        await until(lambda: len(stage.pumps["a"]) == 2)
+        assert old.ended
+        assert stage.newest("a").spec.concurrency_max == 7
+
+
+async def test_a_flow_that_is_enabled_again_while_it_drains_gets_a_new_pump() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        stage.newest("a").may_stop.clear()
+        stage.plans.set()
+        await until(lambda: stage.newest("a").stops == 1)
+        stage.plans.set(spec("a", enabled_position=99))
+        await let_others_run()
+        stage.newest("a").may_stop.set()
+        await until(lambda: len(stage.pumps["a"]) == 2)
+        await stage.until_running("a")
+
+
+async def test_a_flow_that_drains_for_long_delays_no_other() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        stage.newest("a").may_stop.clear()
+        stage.plans.set(B)
+        wanted = {"a": PumpState.DRAINING, "b": PumpState.RUNNING}
+        await until(lambda: stage.running() == wanted)
+
+
+async def test_a_flow_whose_pump_cannot_be_made_for_long_delays_no_other() -> None:
+    async with running_supervisor() as stage:
+        stage.hanging.add("a")
+        stage.plans.set(A, B)
+        await until(lambda: stage.running().get("b") is PumpState.RUNNING)
+        assert stage.running()["a"] is PumpState.STARTING
+
+
+async def test_flows_of_other_shards_are_left_alone_and_follow_the_shards() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A, B, C)
+        await stage.until_running("a", "b", "c")
+        stage.ownership.assign(set(range(SHARDS)) - {shard_of("b")})
+        await stage.until_running("a", "c")
+        stage.ownership.assign(range(SHARDS))
+        await stage.until_running("a", "b", "c")
+        assert {name: len(pumps) for name, pumps in stage.pumps.items()} == {
+            "a": 1,
+            "b": 2,
+            "c": 1,
+        }
+
+
+async def test_a_worker_that_nobody_confirms_stops_all_flows_without_being_told() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A, B)
+        await stage.until_running("a", "b")
+        stage.clock.advance(CONFIRMATION_AGE_MAX_S + 1)
+        await stage.until_stopped()
+        stage.ownership.confirm(at_s=stage.clock.monotonic_s())
+        await stage.until_running("a", "b")
+
+
+async def test_a_pump_that_raises_is_made_again_after_a_pause_that_grows() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        for failures in range(1, 5):
+            await stage.until_running("a")
+            stage.newest("a").finish(RuntimeError("a bug"))
+            await until(lambda: stage.running() == {"a": PumpState.BACKING_OFF})
+            status = stage.supervisor.statuses()[0]
+            assert "RuntimeError" in status.reason
+            assert "a bug" not in status.reason  # it could hold anything
+            await until(lambda: bool(stage.clock.waits()))
+            assert stage.clock.waits() == [pytest.approx(RESTART_FIRST_S * 2 ** (failures - 1))]
+            stage.clock.advance(RESTART_LONGEST_S / 2)
+        await stage.until_running("a")
+        assert len(stage.pumps["a"]) == 5
+
+
+async def test_a_pump_that_ran_for_long_before_it_raised_starts_with_the_shortest_pause() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        for _ in range(3):
+            await stage.until_running("a")
+            stage.clock.advance(RESTART_LONGEST_S + 1)
+            stage.ownership.confirm(at_s=stage.clock.monotonic_s())
+            stage.newest("a").finish(RuntimeError("a bug"))
+            await until(lambda: bool(stage.clock.waits()))
+            assert stage.clock.waits() == [pytest.approx(RESTART_FIRST_S)]
+            stage.clock.advance(RESTART_FIRST_S)
+
+
+async def test_credentials_that_cannot_be_read_are_tried_again_and_the_reason_shows() -> None:
+    async with running_supervisor() as stage:
+        stage.refusals["a"] = Unavailable("the registry cannot be reached")
+        stage.plans.set(A)
+        await until(lambda: stage.running() == {"a": PumpState.BACKING_OFF})
+        assert stage.supervisor.statuses()[0].reason == "the registry cannot be reached"
+        del stage.refusals["a"]
+        await until(lambda: bool(stage.clock.waits()))
+        stage.clock.advance(RESTART_FIRST_S)
+        await stage.until_running("a")
+
+
+async def test_a_change_ends_the_pause_after_a_failure() -> None:
+    async with running_supervisor() as stage:
+        stage.refusals["a"] = Unavailable("the registry cannot be reached")
+        stage.plans.set(A)
+        await until(lambda: bool(stage.clock.waits()))
+        stage.refusals.clear()
+        stage.plans.set(spec("a", concurrency_max=3))
+        await stage.until_running("a")
+
+
+async def test_a_pump_that_failed_for_good_keeps_its_words_until_something_changes() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        stage.newest("a").state = PumpState.FAILED
+        stage.newest("a").finish()
+        stage.plans.set(A, B)
+        await until(lambda: stage.running().get("b") is PumpState.RUNNING)
+        assert stage.running()["a"] is PumpState.FAILED
+        assert len(stage.pumps["a"]) == 1
+        stage.plans.set(spec("a", enabled_position=99), B)
+        await stage.until_running("a", "b")
+
+
+async def test_a_pump_that_does_not_stop_in_time_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("router.application.flow_keeper.STOP_SLACK_S", 0.05)
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        stage.newest("a").may_stop.clear()
+        stage.plans.set()
+        await stage.until_stopped()
+        assert stage.newest("a").cancelled
+
+
+async def test_over_capacity_the_flows_that_run_stay_and_new_ones_are_blocked() -> None:
+    async with running_supervisor(capacity_max=2) as stage:
+        stage.plans.set(B, C)
+        await stage.until_running("b", "c")
+        stage.plans.set(A, B, C)
+        await until(lambda: bool(stage.supervisor.blocked()))
+        assert [blocked.flow_id for blocked in stage.supervisor.blocked()] == ["a"]
+        assert "capacity" in stage.supervisor.blocked()[0].reason
+        await stage.until_running("b", "c")
+        stage.plans.set(A, C)
+        await stage.until_running("a", "c")
+        assert stage.supervisor.blocked() == ()
+
+
+async def test_a_blocked_flow_does_not_run_and_says_why() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        stage.plans.set(BlockedFlow(flow_id="a", reason="the grant was taken away"))
+        await stage.until_stopped()
+        assert stage.supervisor.blocked() == (
+            BlockedFlow(flow_id="a", reason="the grant was taken away"),
+        )
+
+
+async def test_stopping_drains_every_flow_and_starts_none() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A, B)
+        await stage.until_running("a", "b")
+        await stage.supervisor.stop()
+        assert [stage.newest(name).stops for name in ("a", "b")] == [1, 1]
+        stage.plans.set(A, B, C)
+        stage.ownership.release()
+        await let_others_run()
+        assert stage.running() == {}
+        assert "c" not in stage.pumps
+
+
+async def test_flows_are_counted_by_state() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A, B, BlockedFlow(flow_id="c", reason="why"))
+        await stage.until_running("a", "b")
+        counts = by_state(stage.supervisor.statuses(), stage.supervisor.blocked())
+        assert counts == {"running": 2, "blocked": 1}
