@@ -1,0 +1,163 @@
+"""Workers find each other through a compacted topic of a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from devstack import Kafka
+from kernel.errors import StateForbids, Unavailable
+from router.adapters.internal_topics import TOPICS, ensure_internal_topics
+from router.adapters.worker_directory import ENTRY_AGE_MAX_S, WorkerDirectory
+from router.control_ports import WorkerEntry
+from servicekit.settings import HostPort
+
+from tests.support.manual_clock import ManualClock
+from tests.support.produce import produce_values
+
+POLL_S = 0.02
+WAIT_S = 10.0
+MESSAGE_BYTES_MAX = 24 * 1024 * 1024
+
+
+class RealDate(ManualClock):
+    """Time stands still, but the date is the broker's."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@pytest_asyncio.fixture
+async def topics(kafka: Kafka) -> Kafka:
+    """The shared Kafka with our internal topics."""
+    await ensure_internal_topics(kafka.bootstrap_servers)
+    return kafka
+
+
+@asynccontextmanager
+async def directory(kafka: Kafka, name: str, clock: ManualClock) -> AsyncIterator[WorkerDirectory]:
+    """One worker's directory, reading."""
+    one = WorkerDirectory(bootstrap_servers=kafka.bootstrap_servers, worker_id=name, clock=clock)
+    one.address = HostPort("127.0.0.1", 7001)
+    reading = asyncio.create_task(one.run())
+    try:
+        yield one
+    finally:
+        await one.leave()
+        reading.cancel()
+        await asyncio.wait({reading})
+
+
+async def until_known(one: WorkerDirectory, name: str, entry: WorkerEntry | None) -> None:
+    """Wait until this is what the directory knows of the worker."""
+    async with asyncio.timeout(WAIT_S):
+        while {w.worker_id: w for w in one.others()}.get(name) != entry:
+            await asyncio.sleep(POLL_S)
+
+
+async def test_workers_hear_of_each_other_and_of_changes_and_of_leaving(topics: Kafka) -> None:
+    clock = RealDate()
+    one, two = (f"{name}-{uuid4()}" for name in ("one", "two"))
+    async with directory(topics, one, clock) as here, directory(topics, two, clock) as there:
+        await there.announce({1, 2})
+        entry = WorkerEntry(worker_id=two, address="127.0.0.1:7001", shards=frozenset({1, 2}))
+        await until_known(here, two, entry)
+        await there.announce({3})
+        await until_known(
+            here,
+            two,
+            WorkerEntry(worker_id=two, address="127.0.0.1:7001", shards=frozenset({3})),
+        )
+        await until_known(there, two, None)  # itself
+        await there.leave()
+        await until_known(here, two, None)
+
+
+async def test_a_worker_that_starts_later_reads_what_was_said_before(topics: Kafka) -> None:
+    clock = RealDate()
+    one, two = (f"{name}-{uuid4()}" for name in ("one", "two"))
+    async with directory(topics, one, clock) as early:
+        await early.announce({7})
+        async with directory(topics, two, clock) as late:
+            entry = WorkerEntry(worker_id=one, address="127.0.0.1:7001", shards=frozenset({7}))
+            await until_known(late, one, entry)
+
+
+async def test_a_worker_that_is_silent_for_too_long_counts_as_dead(topics: Kafka) -> None:
+    clock = RealDate()
+    one, two = (f"{name}-{uuid4()}" for name in ("one", "two"))
+    async with directory(topics, one, clock) as here, directory(topics, two, clock) as there:
+        await there.announce({1})
+        entry = WorkerEntry(worker_id=two, address="127.0.0.1:7001", shards=frozenset({1}))
+        await until_known(here, two, entry)
+        clock.advance(ENTRY_AGE_MAX_S + 1)
+        assert two not in {worker.worker_id for worker in here.others()}
+        await there.announce({1})
+        await until_known(here, two, entry)
+
+
+async def test_entries_that_nobody_understands_are_passed_over(topics: Kafka) -> None:
+    clock = RealDate()
+    one, two = (f"{name}-{uuid4()}" for name in ("one", "two"))
+    bad = [b"", b"no json", b"[]", b'{"address": "x", "shards": []}', b'{"address": "a:1"}']
+    bad += [b'{"address": "a:1", "shards": [64]}', b'{"address": "a:1", "shards": ["x"]}']
+    async with directory(topics, one, clock) as here, directory(topics, two, clock) as there:
+        await produce_values(
+            topics, "router.workers", [(f"bad-{uuid4()}".encode(), value) for value in bad]
+        )
+        await there.announce({1})
+        entry = WorkerEntry(worker_id=two, address="127.0.0.1:7001", shards=frozenset({1}))
+        await until_known(here, two, entry)
+        assert not [w for w in here.others() if w.worker_id.startswith("bad-")]
+
+
+async def test_an_announcement_that_kafka_does_not_take_is_an_error() -> None:
+    one = WorkerDirectory(bootstrap_servers="127.0.0.1:9", worker_id="one", clock=ManualClock())
+    await one.announce({1})  # no address yet: nothing to tell
+    one.address = HostPort("127.0.0.1", 7001)
+    with pytest.raises(Unavailable):
+        await one.announce({1})
+    await one.leave()
+
+
+async def test_internal_topics_take_large_records_and_making_them_again_is_harmless(
+    topics: Kafka,
+) -> None:
+    await asyncio.gather(*(ensure_internal_topics(topics.bootstrap_servers) for _ in range(3)))
+    admin = AIOKafkaAdminClient(**topics.client_settings())
+    await admin.start()
+    try:
+        names = [topic.name for topic in TOPICS]
+        described = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(names)}
+        assert described == {topic.name: topic.partitions for topic in TOPICS}
+        for name in names:
+            config = await _config(admin, name)
+            assert int(config["max.message.bytes"]) == MESSAGE_BYTES_MAX
+        assert (await _config(admin, "router.workers"))["cleanup.policy"] == "compact,delete"
+    finally:
+        await admin.close()
+
+
+async def test_a_control_topic_with_the_wrong_partitions_stops_the_start(tmp_path: Path) -> None:
+    server = Kafka(tmp_path / "kafka", name="wrong-kafka")
+    try:
+        await server.start()
+        await server.create_topic("router.control", 3)
+        with pytest.raises(StateForbids, match="has 3 partitions and must have 64"):
+            await ensure_internal_topics(server.bootstrap_servers)
+    finally:
+        await server.stop()
+
+
+async def _config(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    ((_, _, _, _, entries),) = answer.resources
+    return {name: value for name, value, *_ in entries}
