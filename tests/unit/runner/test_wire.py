@@ -61,6 +61,8 @@ def test_the_known_content_types(content_type: str, expected: ContentType) -> No
         ("X-Eventflows-Record-Key", "%%%"),
         ("X-Eventflows-Hops", "-1"),
         ("X-Eventflows-Hops", "many"),
+        ("X-Eventflows-Position", "-1"),
+        ("X-Eventflows-Position", "9" * 5000),
         ("X-Eventflows-Mode", "LIVE!"),
         ("traceparent", "x" * 513),
     ],

@@ -37,6 +37,10 @@ class Configuration(Protocol):
         """Seconds since the registry was last heard of; infinite before the first time."""
         ...
 
+    async def wait_for(self, position: int, *, timeout_s: float) -> None:
+        """Return once everything up to `position` is known. Raises TimedOut."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

@@ -33,6 +33,8 @@ Window: TypeAlias = RepeatWindow[asyncio.Task[Execution], Execution]
 
 ALGORITHM_NOT_FOUND = 1000
 """`algorithmia-api.md` 3.3."""
+POSITION_WAIT_MAX_S = 5.0
+"""How long a run waits for our catalog to know what its caller knows."""
 OPEN_SOURCE = "open"
 """Value of `source_visibility` that lets every caller see stack traces."""
 
@@ -80,6 +82,10 @@ class RunAlgorithm:
         """
         try:
             self.require_ready()
+            # A version that we have not heard of yet is no reason to say that there is none: the
+            # router would take the record for hopeless.
+            if self._configuration.catalog.position < request.position:
+                await self._configuration.wait_for(request.position, timeout_s=POSITION_WAIT_MAX_S)
             algorithm, version = self._resolve(request)
             execution = await self._once(request, algorithm, version)
         except EventflowsError as error:

@@ -26,6 +26,7 @@ REQUEST_ID_CHARACTERS_MAX: Final = 256
 ACCOUNT_CHARACTERS_MAX: Final = 128
 RECORD_KEY_BYTES_MAX: Final = 64 * 1024
 HOPS_MAX: Final = 1_000
+POSITION_MAX: Final = 2**63 - 1
 """Only a check of the header's form: the router gives up at 24."""
 CARRIED_HEADER_CHARACTERS_MAX: Final = 512
 ERROR_MESSAGE_CHARACTERS_MAX: Final = 16 * 1024

@@ -65,6 +65,7 @@ class RunRequest:
     """One asked-for run. `version` is a semantic version, Algorithmia's words for one, or a commit.
 
     `request_id` is the caller's when `repeatable`, else one of ours that nobody can send again.
+    `position`: the place in the registry's log that the caller goes by; we must know it too.
     """
 
     account_id: str
@@ -77,6 +78,7 @@ class RunRequest:
     timeout_s: float
     live: bool = True
     mode: str = "live"
+    position: int = 0
     record_key: bytes | None = None
     carried: Carried = Carried()
 

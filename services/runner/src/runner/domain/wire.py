@@ -23,6 +23,7 @@ from runner.domain.limits import (
     ACCOUNT_CHARACTERS_MAX,
     CARRIED_HEADER_CHARACTERS_MAX,
     HOPS_MAX,
+    POSITION_MAX,
     RECORD_KEY_BYTES_MAX,
     REQUEST_ID_CHARACTERS_MAX,
     TIMEOUT_DEFAULT_S,
@@ -36,6 +37,7 @@ RECORD_KEY: Final = "X-Eventflows-Record-Key"
 FLOW: Final = "X-Eventflows-Flow"
 ATTEMPT: Final = "X-Eventflows-Attempt"
 HOPS: Final = "X-Eventflows-Hops"
+POSITION: Final = "X-Eventflows-Position"
 MODE: Final = "X-Eventflows-Mode"
 TRACEPARENT: Final = "traceparent"
 OUTCOME: Final = "X-Eventflows-Outcome"
@@ -89,6 +91,7 @@ class Head:
     is_base64: bool
     record_key: bytes | None
     mode: str
+    position: int
     carried: Carried
 
 
@@ -129,10 +132,11 @@ def read_head(headers: Mapping[str, str]) -> Head:
         is_base64=is_base64,
         record_key=_record_key(headers.get(RECORD_KEY)),
         mode=_mode(headers.get(MODE, LIVE)),
+        position=_number(headers, POSITION, POSITION_MAX),
         carried=Carried(
             flow_id=_word(headers, FLOW, CARRIED_HEADER_CHARACTERS_MAX),
             attempt=_word(headers, ATTEMPT, CARRIED_HEADER_CHARACTERS_MAX),
-            hops=_hops(headers.get(HOPS, "0")),
+            hops=_number(headers, HOPS, HOPS_MAX),
             traceparent=_word(headers, TRACEPARENT, CARRIED_HEADER_CHARACTERS_MAX),
         ),
     )
@@ -179,6 +183,7 @@ def run_request(
         timeout_s=options.timeout_s,
         live=head.mode == LIVE,
         mode=head.mode,
+        position=head.position,
         record_key=head.record_key,
         carried=head.carried,
     )
@@ -298,7 +303,10 @@ def _mode(text: str) -> str:
     return text
 
 
-def _hops(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > HOPS_MAX:
-        raise InvalidInput(f"{HOPS} must be a number from 0 to {HOPS_MAX}.")
+def _number(headers: Mapping[str, str], name: str, largest: int) -> int:
+    """A header's number; 0 when it is absent."""
+    text = headers.get(name, "0")
+    short = len(text) <= len(str(largest))
+    if not short or not text.isascii() or not text.isdigit() or int(text) > largest:
+        raise InvalidInput(f"{name} must be a number from 0 to {largest}.")
     return int(text)

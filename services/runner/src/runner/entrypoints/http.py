@@ -26,7 +26,7 @@ from runner.domain.limits import INPUT_BYTES_MAX, OVERLOAD_RETRY_AFTER_S
 from runner.domain.run import RunRequest
 from runner.domain.sessions import Session, Sessions
 
-NAME_CHARACTERS_MAX = 64
+NAME_CHARACTERS_MAX = 100
 VERSION_CHARACTERS_MAX = 64
 
 _log = logging.getLogger(__name__)
