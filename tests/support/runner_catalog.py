@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from catalog.events import (
     SourceKind,
     VersionPublished,
 )
+from kernel.errors import TimedOut
 
 OWNER = "0b1d3c52-0000-4000-8000-000000000001"
 CALLER = "0b1d3c52-0000-4000-8000-000000000002"
@@ -31,9 +33,24 @@ class FedCatalog:
         self.catalog = Catalog()
         self.age_s = 0.0
         self._versions: dict[str, int] = {}
+        self._changed = asyncio.Condition()
 
     def staleness_s(self) -> float:
         return self.age_s
+
+    async def wait_for(self, position: int, *, timeout_s: float) -> None:
+        """As a follower does."""
+        async with self._changed:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait_for(lambda: self.catalog.position >= position)
+            except TimeoutError as error:
+                raise TimedOut(f"position {position} is not known here") from error
+
+    async def tell(self) -> None:
+        """Whoever waits for a position looks again."""
+        async with self._changed:
+            self._changed.notify_all()
 
     def record(self, stream_id: str, event: Event) -> None:
         """The next event of the log."""

@@ -64,6 +64,7 @@ async def test_the_request_is_the_record_with_the_headers_of_the_seam(
         "X-Eventflows-Attempt": "2",
         "X-Eventflows-Hops": "3",
         "X-Eventflows-Mode": "live",
+        "X-Eventflows-Position": "9",
         "traceparent": TRACEPARENT,
     }
     assert {name: asked.headers.get(name) for name in expected} == expected

@@ -55,6 +55,7 @@ async def test_the_body_and_the_query_pass_unparsed(stage: Stage, owner: Owner) 
     assert headers == {
         "content-type": "application/octet-stream",
         "x-eventflows-account": owner.id,
+        "x-eventflows-position": str(stage.gateway.catalog.position),
     }
 
 

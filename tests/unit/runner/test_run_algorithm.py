@@ -12,6 +12,7 @@ from catalog.events import SourceKind
 from catalog.identifiers import completions_topic
 from kernel.errors import NotFound, Overloaded, Unavailable
 from runner.adapters.memory_completions import MemoryCompletions
+from runner.application import run_algorithm
 from runner.application.background_runs import BackgroundRuns
 from runner.application.run_algorithm import RunAlgorithm
 from runner.domain.repeat_window import RepeatWindow
@@ -250,3 +251,26 @@ async def test_background_runs_are_bounded_and_give_their_session_back(stage: St
     await background.close()
     assert sessions.of_account(CALLER) == 1, "the refused one is its caller's to close"
     assert len(stage.executor.jobs) == 1
+
+
+async def test_a_version_that_the_caller_knows_and_we_do_not_yet_is_waited_for(
+    stage: Stage,
+) -> None:
+    ahead = stage.registry.catalog.position + 2
+    call = asyncio.create_task(stage.runs.run(stage.request(version="2.0.0", position=ahead)))
+    await asyncio.sleep(0)
+    assert not call.done()
+    stage.registry.publish(stage.algorithm_id, "d" * 40, version="2.0.0")
+    await stage.registry.tell()
+    async with asyncio.timeout(5):
+        await call
+    assert stage.executor.jobs[0].commit_sha == "d" * 40
+
+
+async def test_a_position_that_stays_unknown_is_no_reason_to_say_there_is_no_version(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_algorithm, "POSITION_WAIT_MAX_S", 0.0)
+    with pytest.raises(Unavailable):
+        await stage.runs.run(stage.request(version="2.0.0", position=10_000))
+    assert stage.executor.jobs == []

@@ -25,6 +25,7 @@ PLATFORM_MARGIN_S = 30.0
 CODE_ALGORITHM_UNKNOWN = 1001
 ACCOUNT_HEADER = "X-Eventflows-Account"
 REQUEST_ID_HEADER = "X-Eventflows-Request-Id"
+POSITION_HEADER = "X-Eventflows-Position"
 PASSED_HEADERS = ("content-type", "content-encoding", "content-length")
 
 
@@ -53,6 +54,7 @@ def run_algorithm(
     _check_length(run.headers.get("content-length"))
     headers = {name: run.headers[name] for name in PASSED_HEADERS if name in run.headers}
     headers[ACCOUNT_HEADER] = caller.account.account_id
+    headers[POSITION_HEADER] = str(gateway.catalog.position)
     if run.request_id is not None:
         headers[REQUEST_ID_HEADER] = run.request_id
     if run.traceparent is not None:

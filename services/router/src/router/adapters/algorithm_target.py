@@ -61,6 +61,7 @@ class AlgorithmTarget:
             "X-Eventflows-Account": spec.account_id,
             "X-Eventflows-Flow": spec.flow_id,
             "X-Eventflows-Mode": "live",
+            "X-Eventflows-Position": str(spec.registry_position),
         }
 
     async def invoke(self, run: Run) -> Outcome:
