@@ -10,6 +10,7 @@ from devstack import Kafka
 from kernel.errors import Unavailable
 from router.adapters.kafka_membership import KafkaMembership
 from router.adapters.kafka_source import KafkaSource
+from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.flow_spec import StartRule
 from router.domain.low_water import Mark
@@ -98,6 +99,72 @@ async def test_promise_5_a_source_that_is_not_polled_is_evicted(kafka: Kafka) ->
                 assert other.positions == {0: 0}, "somebody else has its partition"
         finally:
             await idle.close()
+
+
+async def test_a_poll_that_a_rebalance_broke_off_does_not_count_as_polling_for_ever(
+    kafka: Kafka,
+) -> None:
+    times = replace(SHORT_TIMES, max_poll_interval_s=0.5)
+    async with kafka_topic(kafka) as topic:
+        idle = topic.source(times=times)
+        idle_reader = Reader(idle)
+        try:
+            await idle.open(idle_reader)
+            await idle_reader.until(lambda: idle_reader.assignments)
+            receiving = asyncio.create_task(idle.receive(wait_s=60, records_max=1))
+            async with reading(topic) as other:
+                receiving.cancel()
+                await other.until(lambda: other.positions and not _is_member(idle, idle_reader))
+        finally:
+            await idle.close()
+
+
+def _of_epoch(reader: Reader) -> list[Delivery]:
+    return [each for each in reader.deliveries if each.epoch == reader.epoch]
+
+
+def _is_member(source: KafkaSource, reader: Reader) -> bool:
+    return source.holds(epoch=reader.epoch)
+
+
+async def test_promise_3_nothing_is_handed_out_during_a_rebalance(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kafka_topic(kafka) as topic:
+        for number in range(3):
+            await topic.append(str(number).encode())
+        async with reading(topic) as first:
+            await first.read(3)
+            await first.settle(1)
+            known, asked = asyncio.Event(), asyncio.Event()
+            ask = KafkaMembership.committed
+
+            async def ask_late(self: KafkaMembership, partitions: object) -> object:
+                asked.set()
+                await known.wait()
+                return await ask(self, partitions)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(KafkaMembership, "committed", ask_late)
+            receiving = asyncio.create_task(first.source.receive(wait_s=10, records_max=10))
+            source = topic.source()
+            second = Reader(source)
+            try:
+                await source.open(second)
+                await first.until(asked.is_set)
+                assert list(await receiving) == []
+                for _ in range(10):
+                    assert list(await first.source.receive(wait_s=0.05, records_max=10)) == []
+                    assert list(await source.receive(wait_s=0.05, records_max=10)) == []
+                known.set()
+                await asyncio.gather(
+                    first.until(lambda: first.assignments == 2),
+                    second.until(lambda: second.assignments),
+                )
+                owner = first if first.positions else second
+                await owner.until(lambda: len(_of_epoch(owner)) >= 2)
+                assert [each.offset for each in _of_epoch(owner)] == [1, 2]
+            finally:
+                await source.close()
 
 
 async def test_promise_3_records_are_held_until_the_position_is_known(
