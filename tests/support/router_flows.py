@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from catalog.events import FlowKind
+from catalog.records import FlowChange
 from router.domain.delivery import Delivery, Headers
 from router.domain.flow_spec import (
     AlgorithmName,
@@ -30,6 +31,7 @@ SUBSCRIBER = FlowSpec(
 PUBLISHER = replace(
     SUBSCRIBER,
     kind=FlowKind.PUBLISHER,
+    changes=(FlowChange(7, "1.2.3"),),
     source=KafkaSourceSpec(
         connection_id="internal", topic="completions.a-1", group_id="eventflows-flow-1"
     ),

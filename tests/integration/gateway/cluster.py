@@ -139,7 +139,7 @@ async def running_cluster(postgres: Postgres, kafka: Kafka, folder: Path) -> Asy
             one.spawn()
         for one in (runner, router, rest, rpc):
             await one.ready()
-        key = await create_first_admin(registry_at, secrets.token("operator"))
+        key = await create_first_admin(registry.environment)
         admin = await exits.enter_async_context(Rest(f"http://{rest_at}", key))
         await admin.wait_known()
         yield Cluster(

@@ -18,7 +18,7 @@ from catalog.events import (
     FlowEnabled,
     FlowKind,
 )
-from catalog.records import Flow
+from catalog.records import FLOW_CHANGES_KEPT_MAX, Flow
 from eventflows.events.v1 import events_pb2
 
 from tests.support.event_log import START, EventLog, flow_id_of, id_of
@@ -336,6 +336,29 @@ def test_a_disabled_flow_remembers_its_last_settings(log: EventLog) -> None:
     assert found.last_settings.algorithm_version == "0.1.0"
     assert (found.enabled_position, found.enabled_time) == (0, None)
     assert catalog.enabled_flow_ids() == ()
+
+
+def test_a_flow_remembers_what_it_asked_for_and_when(log: EventLog) -> None:
+    flow_id = log.grant("plant", "images", DIGITS, SUBSCRIBER)
+    log.enable(flow_id, "0.1.0")
+    first = len(log.recorded)
+    log.enable(flow_id, "0.1.0")  # nothing that a completion could be judged by
+    log.enable(flow_id, "0.2.0")
+    log.disable(flow_id)
+    assert flow(log.catalog(), flow_id).changes == (
+        (first, "0.1.0"),
+        (first + 2, "0.2.0"),
+        (first + 3, None),
+    )
+
+
+def test_only_the_newest_changes_of_a_flow_are_kept(log: EventLog) -> None:
+    flow_id = log.grant("plant", "images", DIGITS, SUBSCRIBER)
+    for number in range(FLOW_CHANGES_KEPT_MAX + 5):
+        log.enable(flow_id, f"0.{number}.0")
+    kept = flow(log.catalog(), flow_id).changes
+    assert len(kept) == FLOW_CHANGES_KEPT_MAX
+    assert kept[-1].version == f"0.{FLOW_CHANGES_KEPT_MAX + 4}.0"
 
 
 def test_enabling_again_is_a_new_place(log: EventLog) -> None:

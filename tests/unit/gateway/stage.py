@@ -20,8 +20,8 @@ from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
 from gateway.adapters.grpc_registry import GrpcRegistry
 from gateway.application.gateway import Gateway
-from kernel.api_keys import NewKey, new_key
 from gateway.entrypoints.rest.app import rest_app
+from kernel.api_keys import NewKey, new_key
 from prometheus_client import CollectorRegistry
 from registry.adapters.envelope import Envelope
 from registry.adapters.memory_event_store import MemoryEventStore

@@ -8,12 +8,12 @@ from hashlib import sha256
 from uuid import UUID
 
 import pytest
-from kernel.api_keys import new_key
 from gateway.domain.caller import key_digest
 from gateway.domain.intent import intent
 from gateway.domain.paging import PageRequest, paginate
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel.api_keys import new_key
 from kernel.errors import InvalidInput, Unauthenticated
 
 FIXED = UUID("00000000-0000-4000-8000-000000000001")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from catalog.events import FlowKind
+from catalog.records import FLOW_CHANGES_KEPT_MAX, FlowChange
 from router.domain.completion_filter import takes
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.hops import hops_of
@@ -75,6 +76,42 @@ def test_a_flow_without_a_version_takes_completions_of_every_version() -> None:
         PUBLISHER,
         kind=FlowKind.CHAIN,
         version="",
+        changes=(FlowChange(7, ""),),
         target=AlgorithmTargetSpec(algorithm=ALGORITHM, version="2.0.0"),
     )
     assert takes(chain, delivery(headers=with_header(COMPLETION, "ef-version", b"9.9.9")))
+
+
+@pytest.mark.parametrize(
+    ("position", "version", "taken"),
+    [
+        (b"7", b"1.0.0", True),
+        (b"9", b"1.0.0", True),  # on its way when the version was changed
+        (b"10", b"1.0.0", False),
+        (b"10", b"2.0.0", True),
+        (b"12", b"2.0.0", False),  # began while the flow was disabled
+        (b"15", b"2.0.0", True),
+        (b"6", b"1.0.0", False),
+    ],
+)
+def test_a_completion_is_judged_by_what_stood_when_its_run_began(
+    position: bytes, version: bytes, taken: bool
+) -> None:
+    flow = replace(
+        PUBLISHER,
+        version="2.0.0",
+        changes=(
+            FlowChange(7, "1.0.0"),
+            FlowChange(10, "2.0.0"),
+            FlowChange(12, None),
+            FlowChange(14, "2.0.0"),
+        ),
+    )
+    headers = with_header(COMPLETION, "ef-position", position)
+    assert takes(flow, delivery(headers=with_header(headers, "ef-version", version))) is taken
+
+
+def test_when_older_changes_are_forgotten_a_result_is_rather_repeated_than_lost() -> None:
+    changes = tuple(FlowChange(100 + n, "1.2.3") for n in range(FLOW_CHANGES_KEPT_MAX))
+    flow = replace(PUBLISHER, changes=changes)
+    assert takes(flow, delivery(headers=with_header(COMPLETION, "ef-position", b"50")))

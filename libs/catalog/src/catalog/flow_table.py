@@ -17,7 +17,7 @@ from catalog import events
 from catalog.events import ApiType, BrokerKind, Channel, FlowKind, Grant, RecordedEvent
 from catalog.flow_index import FlowIndex
 from catalog.identifiers import granted_flow_id
-from catalog.records import Flow, TopicAccess
+from catalog.records import FLOW_CHANGES_KEPT_MAX, Flow, FlowChange, TopicAccess
 
 _KIND_OF_GRANT = {
     ApiType.PUBLISHER: FlowKind.PUBLISHER,
@@ -93,6 +93,7 @@ class FlowTable:
                 last_settings=settings,
                 enabled_position=flow.enabled_position if was_enabled else recorded.position,
                 enabled_time=flow.enabled_time if was_enabled else recorded.time,
+                changes=_changed(flow, recorded.position, settings.algorithm_version),
                 position=recorded.position,
                 stream_version=recorded.version,
             )
@@ -109,6 +110,7 @@ class FlowTable:
                 settings=None,
                 enabled_position=0,
                 enabled_time=None,
+                changes=_changed(flow, recorded.position, None),
                 position=recorded.position,
                 stream_version=recorded.version,
             )
@@ -153,3 +155,10 @@ def _shared_channel(channel: Channel | None, known: Flow | None) -> Channel | No
     if known is not None and known.channel == channel:
         return known.channel
     return channel
+
+
+def _changed(flow: Flow, position: int, version: str | None) -> tuple[FlowChange, ...]:
+    """The flow's changes with one more, unless it asks for the same as before."""
+    if flow.changes and flow.changes[-1].version == version:
+        return flow.changes
+    return (*flow.changes, FlowChange(position, version))[-FLOW_CHANGES_KEPT_MAX:]

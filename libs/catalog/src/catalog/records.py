@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from catalog.events import (
     AccountKind,
@@ -139,6 +140,17 @@ class TopicAccess:
     stream_version: int
 
 
+FLOW_CHANGES_KEPT_MAX = 64
+"""Newest changes of one flow that stay in memory."""
+
+
+class FlowChange(NamedTuple):
+    """From `position` on the flow asks for `version` (empty: any); None: it is disabled."""
+
+    position: int
+    version: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """One directed wire. A Kafka flow exists from its grant on, before any event of its own.
@@ -146,8 +158,10 @@ class Flow:
     `settings` is None while the flow is disabled; `last_settings` are the newest it ever had.
     `enabled_position` and `enabled_time` tell when it went from disabled to enabled: a change of
     settings leaves them as they are, so completions of before the change still count. They are 0
-    and None while it is disabled. `created_position` is 0 for a flow that has only its grant, and
-    so are `position` and `stream_version`.
+    and None while it is disabled. `changes` tells what it asked for and when, oldest first, at most
+    FLOW_CHANGES_KEPT_MAX: a completion belongs to what stood when it came about.
+    `created_position` is 0 for a flow that has only its grant, and so are `position` and
+    `stream_version`.
     """
 
     flow_id: str
@@ -160,6 +174,7 @@ class Flow:
     last_settings: FlowEnabled | None = None
     enabled_position: int = 0
     enabled_time: datetime | None = None
+    changes: tuple[FlowChange, ...] = ()
     created_position: int = 0
     position: int = 0
     stream_version: int = 0

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from catalog.events import FlowKind
+from catalog.records import FlowChange
 
 INTERNAL_CONNECTION = "internal"
 """Stands in a `connection_id` for our own Kafka."""
@@ -70,11 +71,12 @@ class FlowSpec:
     """One runnable flow.
 
     `algorithm` and `version` are what dead letters name: what is run (subscriber), or whose
-    completions are followed (publisher, chain). Completions of another version are passed over.
+    completions are followed (publisher, chain). `changes`: which version's completions a publisher
+    or chain flow takes, by the place in the registry's log at which their runs began.
     `dead_letter_topic` is a topic of the flow's own connection; None: our internal topic
-    `dead-letters`. `timeout_s` 0: the runner's default. `enabled_position` is the place in the
-    registry's log from which on completions count; `registry_position` the place that this spec
-    was derived at. `generation` is 0 for live delivery.
+    `dead-letters`. `timeout_s` 0: the runner's default. `enabled_position` is where the flow was
+    enabled last, so that enabling a failed one again is a new spec; `registry_position` is the
+    place that this spec was derived at. `generation` is 0 for live delivery.
     """
 
     flow_id: str
@@ -89,6 +91,7 @@ class FlowSpec:
     concurrency_max: int = CONCURRENCY_DEFAULT
     timeout_s: int = 0
     enabled_position: int
+    changes: tuple[FlowChange, ...] = ()
     registry_position: int
     generation: int = 0
 
