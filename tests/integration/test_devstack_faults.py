@@ -1,5 +1,6 @@
 """What was acknowledged survives kill -9, and a paused server is silent until it goes on."""
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from devstack import DevstackError, DiedAtStart, Kafka, NotOurs, NotRunning, Postgres
+from devstack import DevstackError, DiedAtStart, Kafka, NotOurs, NotRunning, Postgres, ports
 from devstack.kafka_settings import Security
 
 ANSWER_LIMIT_S = 0.5
@@ -68,23 +69,19 @@ async def test_a_postgresql_that_cannot_start_names_its_log_and_the_reason(
 
 
 async def test_a_server_takes_other_ports_when_somebody_was_faster(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if "@127.0.0.1:" not in postgres.dsn:
-        pytest.skip("needs a taken port of this machine")
-    taken = int(postgres.dsn.rpartition(":")[2].partition("/")[0])
-    offers = iter([[taken]])
-    from devstack import ports
-
-    honest = ports.free_ports
-    monkeypatch.setattr(ports, "free_ports", lambda count: next(offers, None) or honest(count))
-    second = Postgres()
-    try:
-        await second.start()
-        assert f":{taken}/" not in second.dsn
-        await (await asyncpg.connect(second.dsn)).close()
-    finally:
-        await second.stop()
+    with socket.create_server(("127.0.0.1", 0)) as faster:
+        taken: int = faster.getsockname()[1]
+        offers, honest = iter([[taken]]), ports.free_ports
+        monkeypatch.setattr(ports, "free_ports", lambda count: next(offers, None) or honest(count))
+        second = Postgres()
+        try:
+            await second.start()
+            assert f":{taken}/" not in second.dsn
+            await (await asyncpg.connect(second.dsn)).close()
+        finally:
+            await second.stop()
 
 
 async def test_a_postgresql_given_by_address_is_used_but_not_broken(

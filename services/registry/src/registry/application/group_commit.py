@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kernel.backoff import delay_s
 from kernel.errors import EventflowsError, Overloaded, TooLarge, Unavailable
-from servicekit.backoff import delay_s
 
 from registry.application.metrics import RegistryMetrics
 from registry.ports import (

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
+from kernel.backoff import delay_s
 from kernel.errors import Unavailable
-from servicekit.backoff import delay_s
 
 from registry.application.metrics import RegistryMetrics
 from registry.ports import EventStore

@@ -11,8 +11,8 @@ from catalog.catalog import Catalog
 from catalog.errors import UnknownEvent
 from catalog.events import Metadata, RecordedEvent
 from eventflows.events.v1 import events_pb2
+from kernel.backoff import delay_s
 from kernel.errors import Unavailable
-from servicekit.backoff import delay_s
 
 from registry.application.log_head import LogHead
 from registry.ports import EventStore, StoredEvent
