@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 
 import pytest
 import pytest_asyncio
@@ -13,7 +14,8 @@ from aiokafka.structs import ConsumerRecord
 from devstack import Kafka
 from kernel.errors import NotFound, Unavailable
 from router.adapters import kafka_producers
-from router.adapters.kafka_dead_letters import INTERNAL_TOPIC, KafkaDeadLetters
+from router.adapters.internal_topics import ensure_internal_topics
+from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_target import KafkaTarget
 from router.domain.dead_letter import Attempt, DeadLetter, History, dead_letter
@@ -21,11 +23,14 @@ from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import KafkaTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
 
+from tests.support.dead_letters import internal_letter
 from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery
 from tests.support.router_sources import KafkaTopic, connection_of, kafka_topic, reading
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LARGER_THAN_A_MEGABYTE = bytes(1_500_000)
+OFFSETS = count(1_000)
+"""Each internal dead letter of these tests has its own, so that it is found among all others."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -138,13 +143,13 @@ async def test_flows_of_one_connection_share_a_producer_until_the_last_one_ends(
 async def test_a_dead_letter_is_the_record_and_its_history(
     kafka: Kafka, producers: KafkaProducers, key: bytes | None, value: bytes | None
 ) -> None:
-    await kafka.create_topic(INTERNAL_TOPIC)
+    await ensure_internal_topics(kafka.bootstrap_servers)
     internal = connection_of(kafka)
     letters = KafkaDeadLetters(SUBSCRIBER, own=None, internal=internal, producers=producers)
-    letter = letter_of(delivery(key=key, value=value, headers=(("own", b"1"),)))
+    letter = letter_of(delivery(next(OFFSETS), key=key, value=value, headers=(("own", b"1"),)))
     await letters.write(letter)
     await letters.close()
-    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    written = await internal_letter(kafka, offset=str(letter.delivery.offset))
     assert written.key == key
     assert written.value == (b"" if key is None and value is None else value)
     assert written.headers == letter.headers
@@ -164,25 +169,27 @@ async def test_a_flows_own_topic_gets_its_dead_letters(
 async def test_a_dead_letter_too_large_for_its_own_topic_goes_to_the_internal_one(
     kafka: Kafka, customer_kafka: Kafka, producers: KafkaProducers
 ) -> None:
-    await kafka.create_topic(INTERNAL_TOPIC)
+    await ensure_internal_topics(kafka.bootstrap_servers)
     async with kafka_topic(customer_kafka) as topic:
         letters = own_letters(topic, kafka, producers)
-        await letters.write(letter_of(delivery(value=LARGER_THAN_A_MEGABYTE)))
+        letter = letter_of(delivery(next(OFFSETS), value=LARGER_THAN_A_MEGABYTE))
+        await letters.write(letter)
         await letters.close()
-    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    written = await internal_letter(kafka, offset=str(letter.delivery.offset))
     assert written.value == LARGER_THAN_A_MEGABYTE
 
 
 async def test_the_largest_record_still_becomes_a_dead_letter(
     kafka: Kafka, producers: KafkaProducers
 ) -> None:
-    await kafka.create_topic(INTERNAL_TOPIC)
+    await ensure_internal_topics(kafka.bootstrap_servers)
     internal = connection_of(kafka)
     letters = KafkaDeadLetters(SUBSCRIBER, own=None, internal=internal, producers=producers)
     value = bytes(24 * 1024 * 1024)
-    await letters.write(letter_of(delivery(value=value)))
+    letter = letter_of(delivery(next(OFFSETS), value=value))
+    await letters.write(letter)
     await letters.close()
-    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    written = await internal_letter(kafka, offset=str(letter.delivery.offset))
     assert len(written.value) == len(value)
 
 
@@ -219,7 +226,7 @@ async def test_all_who_need_a_new_producer_wait_for_the_same_start(
 
 
 async def test_a_header_without_a_value_passes(kafka: Kafka, producers: KafkaProducers) -> None:
-    await kafka.create_topic(INTERNAL_TOPIC)
+    await ensure_internal_topics(kafka.bootstrap_servers)
     async with kafka_topic(kafka) as topic:
         await topic.append(b"one", headers=(("empty", b""), ("null", None)))  # type: ignore[arg-type]
         async with reading(topic) as reader:
@@ -227,9 +234,10 @@ async def test_a_header_without_a_value_passes(kafka: Kafka, producers: KafkaPro
     letters = KafkaDeadLetters(
         SUBSCRIBER, own=None, internal=connection_of(kafka), producers=producers
     )
-    await letters.write(letter_of(record))
+    letter = letter_of(replace(record, offset=next(OFFSETS)))
+    await letters.write(letter)
     await letters.close()
-    (written,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+    written = await internal_letter(kafka, offset=str(letter.delivery.offset))
     assert written.headers[:2] == (("empty", b""), ("null", None))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest_asyncio
 from devstack import Kafka
 from router.adapters.algorithm_target import AlgorithmTarget, runner_session
-from router.adapters.kafka_dead_letters import INTERNAL_TOPIC, KafkaDeadLetters
+from router.adapters.internal_topics import ensure_internal_topics
+from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_source import GroupTimes, KafkaSource
 from router.adapters.kafka_target import KafkaTarget
@@ -27,6 +28,7 @@ from tests.integration.router_delivery.test_kafka_writing import (
     LARGER_THAN_A_MEGABYTE,
     records_of,
 )
+from tests.support.dead_letters import internal_letter
 from tests.support.router_flows import COMPLETION, PUBLISHER, with_header
 from tests.support.router_kafka_pumps import (
     QUICK_LIMITS,
@@ -185,7 +187,7 @@ async def test_promise_5_a_paused_source_keeps_polling_and_is_not_evicted(
 async def test_promise_7_what_a_topic_refuses_becomes_an_internal_dead_letter(
     kafka: Kafka, customer_kafka: Kafka
 ) -> None:
-    await kafka.create_topic(INTERNAL_TOPIC)
+    await ensure_internal_topics(kafka.bootstrap_servers)
     producers = KafkaProducers()
     async with kafka_topic(kafka) as completions, kafka_topic(customer_kafka) as results:
         spec = replace(
@@ -205,7 +207,7 @@ async def test_promise_7_what_a_topic_refuses_becomes_an_internal_dead_letter(
             await running.until_settled(3)
             assert running.status.dead_lettered_total == 1
         published = await records_of(customer_kafka, results.name, 2)
-        (letter,) = await records_of(kafka, INTERNAL_TOPIC, 1)
+        letter = await internal_letter(kafka, topic=completions.name)
         assert await completions.committed() == 4
     assert [record.value for record in published] == [b"first", b"last"]
     assert letter.value == LARGER_THAN_A_MEGABYTE

@@ -23,6 +23,8 @@ WORKERS_TOPIC = "router.workers"
 DEAD_LETTERS_TOPIC = "dead-letters"
 
 MESSAGE_BYTES_MAX = 24 * 1024 * 1024
+DEAD_LETTER_ROOM_BYTES = 1024 * 1024
+"""For the history and framing around a record that fills a completions topic's limit."""
 HOUR_MS = 3_600_000
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_FIRST_S = 0.2
@@ -63,7 +65,14 @@ TOPICS = (
             "message.timestamp.type": "LogAppendTime",
         },
     ),
-    InternalTopic(name=DEAD_LETTERS_TOPIC, partitions=8, config={"retention.ms": "-1"}),
+    InternalTopic(
+        name=DEAD_LETTERS_TOPIC,
+        partitions=8,
+        config={
+            "retention.ms": "-1",
+            "max.message.bytes": str(MESSAGE_BYTES_MAX + DEAD_LETTER_ROOM_BYTES),
+        },
+    ),
 )
 
 
