@@ -13,6 +13,7 @@ from catalog.events import (
     Callability,
     Event,
     FlowCreated,
+    FlowDisabled,
     FlowEnabled,
     FlowKind,
     Metadata,
@@ -32,6 +33,8 @@ class FedCatalog:
     def __init__(self) -> None:
         self.catalog = Catalog()
         self.age_s = 0.0
+        self.caught_up = asyncio.Event()
+        self.caught_up.set()
         self._versions: dict[str, int] = {}
         self._changed = asyncio.Condition()
 
@@ -104,8 +107,8 @@ class FedCatalog:
         )
         self.record(algorithm_id, published)
 
-    def follow(self, algorithm_id: str) -> None:
-        """A publisher flow takes the algorithm's completions from now on."""
+    def follow(self, algorithm_id: str) -> str:
+        """A flow takes the algorithm's completions from now on; its id."""
         flow_id = str(uuid4())
         created = FlowCreated(
             flow_id=flow_id,
@@ -116,3 +119,8 @@ class FedCatalog:
         )
         self.record(flow_id, created)
         self.record(flow_id, FlowEnabled(flow_id=flow_id))
+        return flow_id
+
+    def disable(self, flow_id: str) -> None:
+        """The flow stands still from now on."""
+        self.record(flow_id, FlowDisabled(flow_id=flow_id))

@@ -120,7 +120,7 @@ async def runner_world(
         parts = await assemble(stack, loaded, configuration, completions, collector)
         keeper = asyncio.create_task(parts.executor.keep())
         stack.callback(keeper.cancel)
-        readiness = Readiness(parts.runs, caught_up=lambda: True, kafka_connected=lambda: True)
+        readiness = Readiness(parts.runs, kafka_connected=lambda: True)
         identities = Identities.load(files.identities)
         server = http_server(loaded, identities, parts, readiness)
         address = await stack.enter_async_context(server)

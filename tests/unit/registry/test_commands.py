@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
@@ -24,6 +24,7 @@ from registry.domain.account import CreateAccount, CreateApiKey, RevokeApiKey
 from registry.domain.aggregates import Aggregate
 from registry.domain.algorithm import CreateAlgorithm
 from registry.domain.connection import CreateConnection, DeleteConnection
+from registry.ports import Append, Outcome
 
 from tests.support.event_log import id_of
 
@@ -275,3 +276,27 @@ async def test_a_secret_does_not_show_itself() -> None:
     assert "hunter22" not in repr(secret)
     request = _account(secret=secret)
     assert "hunter22" not in repr(request)
+
+
+async def test_a_secret_survives_that_the_answer_of_its_own_append_was_lost(
+    store: MemoryEventStore, vault: MemoryVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, lost = store.append, []
+
+    async def answer_lost_once(batch: Sequence[Append]) -> Sequence[Outcome]:
+        outcomes = await honest(batch)
+        if not lost:
+            lost.append(batch)
+            raise Unavailable("the connection broke after the commit")
+        return outcomes
+
+    monkeypatch.setattr(store, "append", answer_lost_once)
+    async with _process(store, vault) as process:
+        request, secret = _connection(vault, b"password")
+        assert (await process.commands.execute(request)).replayed
+        read = await process.credentials.read(
+            stream_id=request.stream_id, secret_id=secret.secret_id
+        )
+    assert read == b"password"
+    (entry,) = await vault.older(than_s=-1.0, after="", limit=10)
+    assert entry.used

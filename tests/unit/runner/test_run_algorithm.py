@@ -155,14 +155,34 @@ async def test_a_failure_leaves_a_completion_and_is_run_again(stage: Stage) -> N
     assert (len(stage.executor.jobs), stage.written) == (2, 2)
 
 
-async def test_a_flow_enabled_during_a_run_gets_its_completion(stage: Stage) -> None:
+async def test_a_flow_disabled_during_a_run_still_gets_its_completion(stage: Stage) -> None:
+    flow_id = stage.registry.follow(stage.algorithm_id)
+    began = stage.registry.catalog.position
     stage.executor.gate.clear()
     run = asyncio.create_task(stage.runs.run(stage.request()))
     await stage.executor.entered.wait()
-    stage.registry.follow(stage.algorithm_id)
+    stage.registry.disable(flow_id)
     stage.executor.gate.set()
     await run
     assert stage.written == 1
+    (completion,) = stage.completions.topics[completions_topic(stage.algorithm_id)]
+    assert dict(completion.headers)["ef-position"] == str(began).encode()
+
+
+async def test_nothing_runs_before_the_whole_log_is_known(stage: Stage) -> None:
+    stage.registry.caught_up.clear()
+    with pytest.raises(Unavailable, match="caught up"):
+        await stage.runs.run(stage.request())
+    assert stage.executor.jobs == []
+
+
+async def test_a_source_that_only_another_runner_can_run_is_tried_again_there(
+    stage: Stage,
+) -> None:
+    name = stage.registry.add_algorithm("model", "http://model", SourceKind.ENDPOINT)
+    stage.registry.publish(name, COMMIT)
+    with pytest.raises(Unavailable):
+        await stage.runs.run(stage.request(algorithm_name="model"))
 
 
 async def test_only_live_runs_leave_completions(stage: Stage) -> None:

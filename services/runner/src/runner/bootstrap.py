@@ -105,7 +105,6 @@ async def serve(
         parts = await assemble(stack, settings, follower, completions, collector)
         readiness = Readiness(
             parts.runs,
-            caught_up=follower.caught_up.is_set,
             kafka_connected=lambda: completions.connected,
         )
         await stack.enter_async_context(_loops(follower, completions, parts))

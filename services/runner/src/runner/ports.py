@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -31,6 +32,11 @@ class Configuration(Protocol):
     @property
     def catalog(self) -> Catalog:
         """What is known so far; the same object for ever."""
+        ...
+
+    @property
+    def caught_up(self) -> asyncio.Event:
+        """Set once the whole log that was there at the start is known."""
         ...
 
     def staleness_s(self) -> float:

@@ -25,6 +25,7 @@ from kernel.errors import (
     VersionConflict,
 )
 
+from registry.application.credentials import credentials_of
 from registry.application.group_commit import GroupCommit
 from registry.application.projection import Projection
 from registry.application.streams import Loaded, Streams
@@ -140,6 +141,8 @@ class Commands:
                 continue
             if outcome.status is Status.STORED:
                 await self._stored(request, loaded, events, outcome)
+            elif outcome.status is Status.REPLAYED:
+                await self._ask_the_log(request, outcome)
             else:
                 await self._discard(request.secret)
             return _result(request, outcome)
@@ -206,6 +209,24 @@ class Commands:
             # The command is done; the hourly sweep puts the vault right.
             _log.warning("the vault lags behind the log", extra={"why": str(error)})
         return None
+
+    async def _ask_the_log(self, request: Request, outcome: Outcome) -> None:
+        """Keep a replayed command's secret if the log names it, else destroy it.
+
+        The first try may have been our own: stored, but its answer was lost on the way.
+        """
+        if request.secret is None:
+            return
+        try:
+            await self._projection.reach(outcome.position)
+            named = credentials_of(self._projection.catalog, request.stream_id)
+            if named is not None and named.secret_id == request.secret.secret_id:
+                await self._vault.mark_used(request.secret.secret_id)
+                return
+        except Unavailable as error:
+            _log.warning("a secret waits for the sweep", extra={"why": str(error)})
+            return
+        await self._discard(request.secret)
 
     async def _repeated(self, request: Request) -> Result | None:
         """The first result of a known command id: a refusal may come from its own success."""

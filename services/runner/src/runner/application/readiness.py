@@ -16,15 +16,12 @@ class Readiness:
         self,
         runs: RunAlgorithm,
         *,
-        caught_up: Callable[[], bool],
         kafka_connected: Callable[[], bool],
     ) -> None:
-        self._runs, self._caught_up, self._kafka_connected = runs, caught_up, kafka_connected
+        self._runs, self._kafka_connected = runs, kafka_connected
 
     def require(self) -> None:
         """Raises Unavailable with the sentence that says what is missing."""
         self._runs.require_ready()
-        if not self._caught_up():
-            raise Unavailable("The catalog has not caught up with the registry's log yet.")
         if not self._kafka_connected():
             raise Unavailable("Our Kafka, which takes the completions, cannot be reached.")

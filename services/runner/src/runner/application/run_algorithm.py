@@ -67,6 +67,8 @@ class RunAlgorithm:
         """Raises Unavailable while the catalog is too old to run by, and when stopping."""
         if self._stopping:
             raise Unavailable("This runner is stopping: try again.")
+        if not self._configuration.caught_up.is_set():
+            raise Unavailable("The catalog has not caught up with the registry's log yet.")
         age_s = self._configuration.staleness_s()
         if age_s > self._stale_max_s:
             raise Unavailable(
@@ -169,17 +171,21 @@ class RunAlgorithm:
         version: ResolvedVersion,
         key: RunKey | None,
     ) -> Execution:
+        # Decided once, in one moment with the position: a flow that is disabled while the run goes
+        # on still gets what began before, and the router judges by this position (ADR 0004).
         position = self._configuration.catalog.position
+        leaves_completion = self._leaves_completion(request, algorithm)
         started_s = self._clock.monotonic_s()
         outcome = "cancelled"
         self._observer.started()
         try:
-            if self._leaves_completion(request, algorithm):
+            if leaves_completion:
                 # So that nothing runs in vain while Kafka is known to be away.
                 await self._completions.prepare(algorithm.algorithm_id)
             execution = await self._execute(request, algorithm, version)
             outcome = _word(execution)
-            await self._complete(request, algorithm, version, position, execution)
+            if leaves_completion:
+                await self._complete(request, algorithm, version, position, execution)
             if key is not None and isinstance(execution.outcome, Payload):
                 size_bytes = len(execution.outcome.data) + len(execution.stdout)
                 self._window.succeed(key, execution, size_bytes=size_bytes)
@@ -197,7 +203,10 @@ class RunAlgorithm:
     ) -> Execution:
         executor = self._executors.get(algorithm.source_kind)
         if executor is None:
-            raise NotFound(f"this runner cannot run sources of kind {algorithm.source_kind.name}")
+            # Another runner may: a newer one, while the cluster is being upgraded.
+            raise Unavailable(
+                f"this runner cannot run sources of kind {algorithm.source_kind.name}"
+            )
         return await executor.execute(
             Job(
                 algorithm=algorithm,
@@ -222,9 +231,7 @@ class RunAlgorithm:
         position: int,
         execution: Execution,
     ) -> None:
-        """Before anybody hears of the run. Asked again: a flow may have come during the run."""
-        if not self._leaves_completion(request, algorithm):
-            return
+        """Before anybody hears of the run."""
         await self._completions.write(
             completion_of(
                 request,
