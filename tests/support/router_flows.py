@@ -1,5 +1,6 @@
 """Flow specs and deliveries for the tests of the router's delivery."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,6 @@ SUBSCRIBER = FlowSpec(
 PUBLISHER = replace(
     SUBSCRIBER,
     kind=FlowKind.PUBLISHER,
-    changes=(FlowChange(7, "1.2.3"),),
     source=KafkaSourceSpec(
         connection_id="internal", topic="completions.a-1", group_id="eventflows-flow-1"
     ),
@@ -47,6 +47,19 @@ COMPLETION: Headers = (
     ("ef-hops", b"1"),
     ("ef-position", b"8"),
 )
+
+
+class KnownHistory:
+    """Port `FlowHistory` of a flow whose changes the test says; everything is known of it."""
+
+    def __init__(self, *changes: FlowChange) -> None:
+        self.known = changes or (FlowChange(7, "1.2.3"),)
+
+    async def reach(self, position: int) -> None:
+        """At once."""
+
+    def changes(self) -> Sequence[FlowChange]:
+        return self.known
 
 
 def delivery(offset: int = 0, **fields: Any) -> Delivery:

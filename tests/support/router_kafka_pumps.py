@@ -18,6 +18,7 @@ from router.domain.outcome import Outcome
 from router.domain.status import PumpState, PumpStatus
 from router.ports import DeadLetters, Source, Target
 
+from tests.support.router_flows import KnownHistory
 from tests.support.router_sources import QUICK_TIMES, WAIT_S, KafkaTopic
 
 QUICK_LIMITS = PumpLimits(receive_wait_s=0.1, drain_s=QUICK_TIMES.drain_s, lag_interval_s=0.2)
@@ -79,6 +80,7 @@ async def kafka_pump(
         clock=SystemClock(),
         random=random.Random(7),
         limits=limits,
+        history=KnownHistory(),
         fence=lambda: True,
     )
     running = RunningPump(pump=pump, task=asyncio.create_task(pump.run()))

@@ -12,7 +12,7 @@ from router.adapters.system_clock import SystemClock
 from router.application.pump import Pump
 from router.domain.kafka_connection import KafkaConnection
 
-from tests.support.router_flows import SUBSCRIBER
+from tests.support.router_flows import SUBSCRIBER, KnownHistory
 from tests.support.router_kafka_pumps import QUICK_LIMITS
 from tests.support.router_sources import QUICK_TIMES, spec_of
 
@@ -29,11 +29,14 @@ async def main() -> None:
         await Pump(
             spec,
             source=KafkaSource(spec, connection=connection, clock=clock, times=QUICK_TIMES),
-            target=AlgorithmTarget(spec, session=session, runner_url=flow["runner_url"], token="t"),
+            target=AlgorithmTarget(
+                spec, session=session, runner_url=flow["runner_url"], token="t", position=lambda: 9
+            ),
             dead_letters=MemoryDeadLetters(),
             clock=clock,
             random=random.Random(),
             limits=QUICK_LIMITS,
+            history=KnownHistory(),
             fence=lambda: True,
         ).run()
 

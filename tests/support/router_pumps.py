@@ -13,9 +13,10 @@ from router.application.limits import PumpLimits
 from router.application.pump import Pump
 from router.domain.flow_spec import FlowSpec
 from router.domain.status import PumpState
+from router.ports import FlowHistory
 
 from tests.support.manual_clock import ManualClock, until
-from tests.support.router_flows import SUBSCRIBER
+from tests.support.router_flows import SUBSCRIBER, KnownHistory
 
 TEST_LIMITS = PumpLimits(receive_wait_s=0.02)
 
@@ -56,6 +57,7 @@ async def running_pump(
     *,
     broker: MemoryBroker | None = None,
     limits: PumpLimits = TEST_LIMITS,
+    history: FlowHistory | None = None,
     prepare: Callable[[Bench], None] = lambda bench: None,
 ) -> AsyncIterator[Bench]:
     """Run a pump; cancel it in the end if the test did not stop it."""
@@ -70,6 +72,7 @@ async def running_pump(
         clock=clock,
         random=HighestJitter(),
         limits=limits,
+        history=history or KnownHistory(),
         fence=lambda: bench.fence_open,
     )
     bench = Bench(

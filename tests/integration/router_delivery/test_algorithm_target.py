@@ -34,7 +34,9 @@ async def session() -> AsyncIterator[ClientSession]:
 
 @pytest.fixture
 def target(runner: Runner, session: ClientSession) -> AlgorithmTarget:
-    return AlgorithmTarget(SUBSCRIBER, session=session, runner_url=runner.url, token="secret")
+    return AlgorithmTarget(
+        SUBSCRIBER, session=session, runner_url=runner.url, token="secret", position=lambda: 9
+    )
 
 
 def run(record: Delivery | None = None, traceparent: str = "") -> Run:
@@ -94,7 +96,9 @@ async def test_names_are_quoted_and_the_flows_timeout_goes_along(
     spec = replace(
         SUBSCRIBER, target=AlgorithmTargetSpec(algorithm=odd, version="1.0.0"), timeout_s=7
     )
-    target = AlgorithmTarget(spec, session=session, runner_url=runner.url + "/", token="t")
+    target = AlgorithmTarget(
+        spec, session=session, runner_url=runner.url + "/", token="t", position=lambda: 9
+    )
     assert await target.invoke(run()) == SUCCEEDED
     (asked,) = runner.asked
     assert (asked.path, asked.query) == ("/v1/algo/ac%2Fme/Di%20gits%3F/1.0.0", "timeout=7")
@@ -134,7 +138,9 @@ async def test_a_runner_that_never_answers_is_given_up_in_time(
 ) -> None:
     monkeypatch.setattr(algorithm_target, "ANSWER_MARGIN_S", -0.8)
     spec = replace(SUBSCRIBER, timeout_s=1)
-    target = AlgorithmTarget(spec, session=session, runner_url=runner.url, token="t")
+    target = AlgorithmTarget(
+        spec, session=session, runner_url=runner.url, token="t", position=lambda: 9
+    )
     runner.answers.append(Answer(hang=True))
     outcome = await target.invoke(run())
     assert (outcome.kind, outcome.error) == (OutcomeKind.UNREACHABLE, "no answer in 0.2 s")
@@ -158,6 +164,10 @@ async def test_an_endless_answer_is_not_read_to_the_end(
 
 async def test_the_token_is_in_no_outcome(session: ClientSession) -> None:
     target = AlgorithmTarget(
-        SUBSCRIBER, session=session, runner_url="http://127.0.0.1:1", token="secret-token"
+        SUBSCRIBER,
+        session=session,
+        runner_url="http://127.0.0.1:1",
+        token="secret-token",
+        position=lambda: 9,
     )
     assert "secret-token" not in repr(await target.invoke(run()))

@@ -72,9 +72,15 @@ async def _algorithm() -> AsyncIterator[Subject]:
             return [asked.body for asked in runner.asked]
 
         yield Subject(
-            target=AlgorithmTarget(SUBSCRIBER, session=session, runner_url=runner.url, token="t"),
+            target=AlgorithmTarget(
+                SUBSCRIBER, session=session, runner_url=runner.url, token="t", position=lambda: 9
+            ),
             away=AlgorithmTarget(
-                SUBSCRIBER, session=session, runner_url=f"http://{NOBODY}", token="t"
+                SUBSCRIBER,
+                session=session,
+                runner_url=f"http://{NOBODY}",
+                token="t",
+                position=lambda: 9,
             ),
             arrived=arrived,
         )

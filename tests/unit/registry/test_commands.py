@@ -281,7 +281,8 @@ async def test_a_secret_does_not_show_itself() -> None:
 async def test_a_secret_survives_that_the_answer_of_its_own_append_was_lost(
     store: MemoryEventStore, vault: MemoryVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, lost = store.append, []
+    honest = store.append
+    lost: list[Sequence[Append]] = []
 
     async def answer_lost_once(batch: Sequence[Append]) -> Sequence[Outcome]:
         outcomes = await honest(batch)

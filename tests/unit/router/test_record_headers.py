@@ -1,20 +1,14 @@
 """What the router reads from the headers of a record, which anybody may have written."""
 
-from dataclasses import replace
-
 import pytest
 from catalog.events import FlowKind
 from catalog.records import FLOW_CHANGES_KEPT_MAX, FlowChange
 from router.domain.completion_filter import takes
-from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.hops import hops_of
 from router.domain.trace_context import traceparent_of
 
 from tests.support.router_flows import (
-    ALGORITHM,
     COMPLETION,
-    PUBLISHER,
-    SUBSCRIBER,
     delivery,
     with_header,
 )
@@ -43,13 +37,17 @@ def test_a_traceparent_of_another_form_is_dropped(header: bytes) -> None:
     assert traceparent_of(delivery(headers=(("traceparent", header),))) == ""
 
 
+HISTORY = (FlowChange(7, "1.2.3"),)
+
+
 def test_a_subscriber_flow_takes_every_record() -> None:
-    assert takes(SUBSCRIBER, delivery())
+    assert takes(FlowKind.SUBSCRIBER, (), delivery())
 
 
 def test_a_publisher_flow_takes_live_successes_of_its_version() -> None:
-    assert takes(PUBLISHER, delivery(headers=COMPLETION))
-    assert takes(PUBLISHER, delivery(headers=with_header(COMPLETION, "ef-position", b"7")))
+    for position in (b"7", b"9"):
+        headers = with_header(COMPLETION, "ef-position", position)
+        assert takes(FlowKind.PUBLISHER, HISTORY, delivery(headers=headers))
 
 
 @pytest.mark.parametrize(
@@ -64,22 +62,17 @@ def test_a_publisher_flow_takes_live_successes_of_its_version() -> None:
     ],
 )
 def test_a_publisher_flow_passes_over_other_completions(name: str, value: bytes) -> None:
-    assert not takes(PUBLISHER, delivery(headers=with_header(COMPLETION, name, value)))
+    headers = with_header(COMPLETION, name, value)
+    assert not takes(FlowKind.PUBLISHER, HISTORY, delivery(headers=headers))
 
 
 def test_a_record_that_is_no_completion_is_passed_over() -> None:
-    assert not takes(PUBLISHER, delivery())
+    assert not takes(FlowKind.PUBLISHER, HISTORY, delivery())
 
 
 def test_a_flow_without_a_version_takes_completions_of_every_version() -> None:
-    chain = replace(
-        PUBLISHER,
-        kind=FlowKind.CHAIN,
-        version="",
-        changes=(FlowChange(7, ""),),
-        target=AlgorithmTargetSpec(algorithm=ALGORITHM, version="2.0.0"),
-    )
-    assert takes(chain, delivery(headers=with_header(COMPLETION, "ef-version", b"9.9.9")))
+    headers = with_header(COMPLETION, "ef-version", b"9.9.9")
+    assert takes(FlowKind.CHAIN, (FlowChange(7, ""),), delivery(headers=headers))
 
 
 @pytest.mark.parametrize(
@@ -97,21 +90,22 @@ def test_a_flow_without_a_version_takes_completions_of_every_version() -> None:
 def test_a_completion_is_judged_by_what_stood_when_its_run_began(
     position: bytes, version: bytes, taken: bool
 ) -> None:
-    flow = replace(
-        PUBLISHER,
-        version="2.0.0",
-        changes=(
-            FlowChange(7, "1.0.0"),
-            FlowChange(10, "2.0.0"),
-            FlowChange(12, None),
-            FlowChange(14, "2.0.0"),
-        ),
+    changes = (
+        FlowChange(7, "1.0.0"),
+        FlowChange(10, "2.0.0"),
+        FlowChange(12, None),
+        FlowChange(14, "2.0.0"),
     )
     headers = with_header(COMPLETION, "ef-position", position)
-    assert takes(flow, delivery(headers=with_header(headers, "ef-version", version))) is taken
+    record = delivery(headers=with_header(headers, "ef-version", version))
+    assert takes(FlowKind.PUBLISHER, changes, record) is taken
 
 
-def test_when_older_changes_are_forgotten_a_result_is_rather_repeated_than_lost() -> None:
-    changes = tuple(FlowChange(100 + n, "1.2.3") for n in range(FLOW_CHANGES_KEPT_MAX))
-    flow = replace(PUBLISHER, changes=changes)
-    assert takes(flow, delivery(headers=with_header(COMPLETION, "ef-position", b"50")))
+@pytest.mark.parametrize("oldest", ["1.2.3", None])
+def test_when_older_changes_are_forgotten_a_result_is_rather_repeated_than_lost(
+    oldest: str | None,
+) -> None:
+    changes = [FlowChange(100 + n, "1.2.3") for n in range(FLOW_CHANGES_KEPT_MAX)]
+    changes[0] = FlowChange(100, oldest)
+    headers = with_header(COMPLETION, "ef-position", b"50")
+    assert takes(FlowKind.PUBLISHER, changes, delivery(headers=headers))

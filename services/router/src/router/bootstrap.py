@@ -33,6 +33,7 @@ from router.adapters.router_peers import RouterPeers
 from router.adapters.system_clock import SystemClock
 from router.adapters.worker_directory import WorkerDirectory
 from router.application.connections import Connections
+from router.application.flow_history import CatalogFlowHistory
 from router.application.flow_status import FlowStatusQuery
 from router.application.limits import PumpLimits
 from router.application.plans import FlowPlans
@@ -60,6 +61,7 @@ class PumpFactory:
         runner_url: str,
         token: ServiceToken,
         ownership: ShardOwnership,
+        follower: CatalogFollower,
     ) -> None:
         self._connections = connections
         self._producers = producers
@@ -67,6 +69,7 @@ class PumpFactory:
         self._runner_url = runner_url
         self._token = token.authorization.removeprefix("Bearer ")
         self._ownership = ownership
+        self._follower = follower
         self._clock = SystemClock()
 
     async def __call__(self, spec: FlowSpec) -> Pump:
@@ -88,13 +91,18 @@ class PumpFactory:
             clock=self._clock,
             random=random.SystemRandom(),
             limits=PumpLimits(),
+            history=CatalogFlowHistory(self._follower, flow_id=spec.flow_id),
             fence=lambda: shard in self._ownership.owned,
         )
 
     async def _target(self, spec: FlowSpec) -> Target:
         if isinstance(spec.target, AlgorithmTargetSpec):
             return AlgorithmTarget(
-                spec, session=self._session, runner_url=self._runner_url, token=self._token
+                spec,
+                session=self._session,
+                runner_url=self._runner_url,
+                token=self._token,
+                position=lambda: self._follower.catalog.position,
             )
         connection = await self._connections.resolve(spec.target.connection_id)
         return KafkaTarget(spec, connection=connection, producers=self._producers)
@@ -221,6 +229,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
                 runner_url=settings.runner_url,
                 token=token,
                 ownership=ownership,
+                follower=follower,
             ),
             clock=clock,
             random=random.SystemRandom(),

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from catalog.records import FlowChange
+
 from router.domain.dead_letter import DeadLetter
 from router.domain.delivery import Delivery, Run
 from router.domain.low_water import Mark
@@ -52,6 +54,21 @@ class AssignmentListener(Protocol):
         The reader bounds it (drain bound). Told as well after a session has expired; then `settle`
         raises StaleAssignment. Harmless without an assignment.
         """
+        ...
+
+
+class FlowHistory(Protocol):
+    """What a flow asked for and when, by the newest word of the registry."""
+
+    async def reach(self, position: int) -> None:
+        """Return once the registry's log is known up to `position`.
+
+        Raises Unavailable when that takes too long.
+        """
+        ...
+
+    def changes(self) -> Sequence[FlowChange]:
+        """Oldest first; the same flow for ever, known up to the newest position reached."""
         ...
 
 

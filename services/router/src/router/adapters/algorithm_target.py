@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
@@ -43,8 +44,15 @@ class AlgorithmTarget:
     """Target of subscriber and chain flows. Does not own the session."""
 
     def __init__(
-        self, spec: FlowSpec, *, session: ClientSession, runner_url: str, token: str
+        self,
+        spec: FlowSpec,
+        *,
+        session: ClientSession,
+        runner_url: str,
+        token: str,
+        position: Callable[[], int],
     ) -> None:
+        """`position`: how far this worker knows the registry's log, at any moment."""
         assert isinstance(spec.target, AlgorithmTargetSpec), "the target is an algorithm"
         algorithm = spec.target.algorithm
         path = "/".join(
@@ -53,6 +61,7 @@ class AlgorithmTarget:
         query = f"?timeout={spec.timeout_s}" if spec.timeout_s else ""
         self._url = URL(f"{runner_url.rstrip('/')}/v1/algo/{path}{query}", encoded=True)
         self._session = session
+        self._position = position
         self._timeout = ClientTimeout(
             total=spec.call_timeout_s + ANSWER_MARGIN_S, sock_connect=CONNECT_TIMEOUT_S
         )
@@ -61,7 +70,6 @@ class AlgorithmTarget:
             "X-Eventflows-Account": spec.account_id,
             "X-Eventflows-Flow": spec.flow_id,
             "X-Eventflows-Mode": "live",
-            "X-Eventflows-Position": str(spec.registry_position),
         }
 
     async def invoke(self, run: Run) -> Outcome:
@@ -72,6 +80,7 @@ class AlgorithmTarget:
             "X-Eventflows-Request-Id": run.request_id,
             "X-Eventflows-Attempt": str(run.attempt),
             "X-Eventflows-Hops": str(run.hops),
+            "X-Eventflows-Position": str(self._position()),
         }
         if run.delivery.key is not None and len(run.delivery.key) <= KEY_BYTES_MAX:
             headers["X-Eventflows-Record-Key"] = b64encode(run.delivery.key).decode("ascii")

@@ -19,7 +19,7 @@ from router.domain.flow_spec import FlowSpec
 from router.domain.gate import Gate
 from router.domain.lanes import LaneKey, Lanes, lane_of
 from router.domain.low_water import LowWater, Mark
-from router.ports import Clock, Source
+from router.ports import Clock, FlowHistory, Source
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
@@ -37,6 +37,7 @@ class Assignment:
         courier: Courier,
         clock: Clock,
         limits: PumpLimits,
+        history: FlowHistory,
         may_invoke: Callable[[], bool],
         spawn: Spawn,
     ) -> None:
@@ -46,6 +47,7 @@ class Assignment:
         self._courier = courier
         self._clock = clock
         self._limits = limits
+        self._history = history
         self._may_invoke = may_invoke
         self._spawn = spawn
         self._low_waters = {partition: LowWater(mark) for partition, mark in marks.items()}
@@ -86,7 +88,7 @@ class Assignment:
         low_water = self._low_waters[delivery.partition]
         if not low_water.start(delivery.offset):
             return
-        if not takes(self._spec, delivery):
+        if not takes(self._spec.kind, self._history.changes(), delivery):
             low_water.finish(delivery.offset)
             return
         self._records_held += 1

@@ -131,7 +131,6 @@ def spec_of(runnable: Runnable, *, group_prefix: str, position: int) -> FlowSpec
         concurrency_max=min(settings.concurrency_max or CONCURRENCY_DEFAULT, CONCURRENCY_MAX),
         timeout_s=min(settings.timeout_s, TIMEOUT_MAX_S),
         enabled_position=flow.enabled_position,
-        changes=() if flow.kind is FlowKind.SUBSCRIBER else flow.changes,
         registry_position=position,
     )
 

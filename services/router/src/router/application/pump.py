@@ -11,23 +11,28 @@ a pause, and records that were not settled come again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+from catalog.events import FlowKind
 from kernel.errors import EventflowsError, Unavailable
 
 from router.application.assignment import Assignment
 from router.application.courier import Courier
 from router.application.limits import PumpLimits
 from router.application.status_board import StatusBoard, Trouble
+from router.domain.completion_filter import position_of
+from router.domain.delivery import Delivery
 from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
 from router.domain.retry import backoff_s
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
-from router.ports import Clock, DeadLetters, Random, Source, Target
+from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target
 
 NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
+NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are ours"
+STALE: Final = "the broker says that the partitions are somebody else's; waiting to be given others"
 NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
 
 
@@ -48,6 +53,7 @@ class Pump:
         clock: Clock,
         random: Random,
         limits: PumpLimits,
+        history: FlowHistory,
         fence: Callable[[], bool],
     ) -> None:
         self._spec = spec
@@ -57,6 +63,7 @@ class Pump:
         self._clock = clock
         self._random = random
         self._limits = limits
+        self._history = history
         self._fence = fence
         self._board = StatusBoard(spec.flow_id, clock)
         self._courier = Courier(
@@ -69,6 +76,7 @@ class Pump:
             board=self._board,
         )
         self._assignment: Assignment | None = None
+        self._stale: Assignment | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -131,6 +139,7 @@ class Pump:
             courier=self._courier,
             clock=self._clock,
             limits=self._limits,
+            history=self._history,
             may_invoke=lambda: self._fence() and self._source.holds(epoch=epoch),
             spawn=self._tasks.create_task,
         )
@@ -181,22 +190,25 @@ class Pump:
     async def _receive(self) -> None:
         """Receive for ever; paused partitions are no reason not to poll (promise 5).
 
-        Raises what `Source.receive` raises, and Unavailable when the source has been unconfirmed
-        for so long that opening it anew is worth a try.
+        Raises what `Source.receive` raises, and Unavailable when the source has been without
+        partitions that are surely ours for so long that opening it anew is worth a try.
         """
         limits = self._limits
-        confirmed_s = self._clock.monotonic_s()
+        well_s = self._clock.monotonic_s()
         while True:
             deliveries = await self._source.receive(
                 wait_s=limits.receive_wait_s, records_max=limits.receive_records_max
             )
             assignment, now_s = self._assignment, self._clock.monotonic_s()
-            if assignment is None or self._source.holds(epoch=assignment.epoch):
-                confirmed_s = now_s
-            elif now_s - confirmed_s > limits.unconfirmed_max_s:
-                raise Unavailable(NOT_CONFIRMED)
+            trouble = NOT_ASSIGNED if assignment is None else self._trouble_with(assignment)
+            bound_s = limits.unassigned_max_s if assignment is None else limits.unconfirmed_max_s
+            if trouble is None:
+                well_s = now_s
+            elif now_s - well_s > bound_s:
+                raise Unavailable(trouble)
             if assignment is None:
                 continue
+            await self._reach(deliveries)
             for delivery in deliveries:
                 if delivery.epoch == assignment.epoch:
                     assignment.accept(delivery)
@@ -205,6 +217,15 @@ class Pump:
             if not assignment.records_held:
                 self._board.progress()
 
+    async def _reach(self, deliveries: Sequence[Delivery]) -> None:
+        """Wait until we know the log as far as these completions were made by.
+
+        Judged by less, a completion of a version that was just enabled would be passed over for
+        good. Raises Unavailable when our catalog stays behind: then they come again later.
+        """
+        if self._spec.kind is not FlowKind.SUBSCRIBER and deliveries:
+            await self._history.reach(max(map(position_of, deliveries)))
+
     async def _watch(self) -> None:
         """Look regularly whether we may invoke, and go on as soon as we may again."""
         while True:
@@ -212,8 +233,7 @@ class Pump:
             assignment = self._assignment
             if assignment is not None:
                 self._note(Trouble.FENCE, None if self._fence() else NOT_OURS)
-                holds = self._source.holds(epoch=assignment.epoch)
-                self._note(Trouble.SOURCE, None if holds else NOT_CONFIRMED)
+                self._note(Trouble.SOURCE, self._trouble_with(assignment))
                 assignment.dispatch()
 
     async def _settle_regularly(self) -> None:
@@ -226,6 +246,7 @@ class Pump:
         try:
             await assignment.settle()
         except StaleAssignment:
+            self._stale = assignment
             assignment.abandon()
         except EventflowsError as error:
             self._board.trouble(Trouble.SETTLE, error.message)
@@ -258,6 +279,12 @@ class Pump:
         await self._dead_letters.close()
 
     # Small things ---------------------------------------------------------------------------------
+
+    def _trouble_with(self, assignment: Assignment) -> str | None:
+        """Why nothing may be invoked under this assignment; None: it is surely ours."""
+        if assignment is self._stale:
+            return STALE
+        return None if self._source.holds(epoch=assignment.epoch) else NOT_CONFIRMED
 
     def _note(self, what: Trouble, reason: str | None) -> None:
         if reason is None:

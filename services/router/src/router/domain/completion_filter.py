@@ -7,13 +7,13 @@ on its way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from catalog.events import FlowKind
-from catalog.records import FLOW_CHANGES_KEPT_MAX
+from catalog.records import FLOW_CHANGES_KEPT_MAX, FlowChange
 
 from router.domain.delivery import Delivery
-from router.domain.flow_spec import FlowSpec
 
 STATUS_HEADER: Final = "ef-status"
 MODE_HEADER: Final = "ef-mode"
@@ -22,30 +22,33 @@ POSITION_HEADER: Final = "ef-position"
 _DIGITS_MAX: Final = 18
 
 
-def takes(spec: FlowSpec, delivery: Delivery) -> bool:
-    """Is this record for this flow?
+def takes(kind: FlowKind, changes: Sequence[FlowChange], delivery: Delivery) -> bool:
+    """Is this record for a flow with this history?
 
     A subscriber flow takes every record of its topic. Publisher and chain flows take live successes
-    of the version that was enabled when the run began (an empty one: of every version).
+    of the version that was enabled when the run began (an empty one: of every version). The history
+    must reach up to the position that the completion names.
     """
-    if spec.kind is FlowKind.SUBSCRIBER:
+    if kind is FlowKind.SUBSCRIBER:
         return True
     if delivery.header(STATUS_HEADER) != b"succeeded" or delivery.header(MODE_HEADER) != b"live":
         return False
-    wanted = _version_at(spec, _position_of(delivery))
+    wanted = _version_at(changes, position_of(delivery))
     return wanted is not None and wanted.encode() in (b"", delivery.header(VERSION_HEADER))
 
 
-def _version_at(spec: FlowSpec, position: int) -> str | None:
+def _version_at(changes: Sequence[FlowChange], position: int) -> str | None:
     """What the flow asked for at a place in the log; None: it was disabled, or not there yet."""
-    for change in reversed(spec.changes):
+    for change in reversed(changes):
         if change.position <= position:
             return change.version
+    if len(changes) < FLOW_CHANGES_KEPT_MAX or position < 0:
+        return None
     # Older changes are forgotten: rather a result too many than one too few.
-    forgotten = len(spec.changes) == FLOW_CHANGES_KEPT_MAX and position >= 0
-    return spec.changes[0].version if forgotten else None
+    return next((change.version for change in changes if change.version is not None), None)
 
 
-def _position_of(delivery: Delivery) -> int:
+def position_of(delivery: Delivery) -> int:
+    """The place in the registry's log that a completion was made by; -1 when it names none."""
     text = delivery.header(POSITION_HEADER) or b""
     return int(text) if text.isdigit() and len(text) <= _DIGITS_MAX else -1

@@ -10,7 +10,6 @@ from enum import Enum
 from typing import TypeAlias
 
 from catalog.events import FlowKind
-from catalog.records import FlowChange
 
 INTERNAL_CONNECTION = "internal"
 """Stands in a `connection_id` for our own Kafka."""
@@ -71,8 +70,7 @@ class FlowSpec:
     """One runnable flow.
 
     `algorithm` and `version` are what dead letters name: what is run (subscriber), or whose
-    completions are followed (publisher, chain). `changes`: which version's completions a publisher
-    or chain flow takes, by the place in the registry's log at which their runs began.
+    completions are followed (publisher, chain).
     `dead_letter_topic` is a topic of the flow's own connection; None: our internal topic
     `dead-letters`. `timeout_s` 0: the runner's default. `enabled_position` is where the flow was
     enabled last, so that enabling a failed one again is a new spec; `registry_position` is the
@@ -91,7 +89,6 @@ class FlowSpec:
     concurrency_max: int = CONCURRENCY_DEFAULT
     timeout_s: int = 0
     enabled_position: int
-    changes: tuple[FlowChange, ...] = ()
     registry_position: int
     generation: int = 0
 
