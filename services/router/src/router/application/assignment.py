@@ -105,7 +105,7 @@ class Assignment:
         for _ in range(min(free, len(self._ready))):
             worker = self._spawn(self._work())
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            worker.add_done_callback(self._workers.discard)  # for one cancelled before its start
 
     def regulate(self) -> None:
         """Pause and resume partitions by the limits of records, bytes and span (promise 5)."""
@@ -159,14 +159,20 @@ class Assignment:
 
     async def _work(self) -> None:
         """Occupy one slot as long as there are heads that may run."""
-        while self._ready and not self._draining and self._may_invoke():
-            lane = self._ready.popleft()
-            work = self._lanes.head(lane)
-            delay_s = await self._courier.attempt(work)
-            if delay_s is None:
-                self._finish(lane, work.delivery)
-            else:
-                self._rest(lane, delay_s)
+        worker = asyncio.current_task()
+        try:
+            while self._ready and not self._draining and self._may_invoke():
+                lane = self._ready.popleft()
+                work = self._lanes.head(lane)
+                delay_s = await self._courier.attempt(work)
+                if delay_s is None:
+                    self._finish(lane, work.delivery)
+                else:
+                    self._rest(lane, delay_s)
+        finally:
+            # In the same step, not in a done callback: whatever becomes ready a turn later must
+            # find the slot free, else it waits for the next look.
+            self._workers.discard(worker)
 
     def _finish(self, lane: LaneKey, delivery: Delivery) -> None:
         """The outcome is durable: let the next one of the lane come forward."""
