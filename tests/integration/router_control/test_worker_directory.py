@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from devstack import Kafka
@@ -102,6 +103,33 @@ async def test_a_worker_that_is_silent_for_too_long_counts_as_dead(topics: Kafka
         assert two not in {worker.worker_id for worker in here.others()}
         await there.announce({1})
         await until_known(here, two, entry)
+
+
+async def test_a_consumer_that_does_not_end_does_not_keep_the_worker(
+    topics: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def never(self: AIOKafkaConsumer) -> None:
+        asked.set()
+        self._closed = True  # as the real one does first
+        await asyncio.Event().wait()
+
+    clock = RealDate()
+    one, two = (f"{name}-{uuid4()}" for name in ("one", "two"))
+    here = WorkerDirectory(bootstrap_servers=topics.bootstrap_servers, worker_id=one, clock=clock)
+    reading = asyncio.create_task(here.run())
+    async with directory(topics, two, clock) as there:
+        await there.announce({1})
+        entry = WorkerEntry(worker_id=two, address="127.0.0.1:7001", shards=frozenset({1}))
+        await until_known(here, two, entry)
+        with monkeypatch.context() as patch:
+            patch.setattr(AIOKafkaConsumer, "stop", never)
+            reading.cancel()
+            async with asyncio.timeout(WAIT_S):
+                await asyncio.wait({reading})
+    assert asked.is_set()
+    assert reading.cancelled()
 
 
 async def test_entries_that_nobody_understands_are_passed_over(topics: Kafka) -> None:

@@ -1,5 +1,6 @@
 """What an algorithm's target says to the runner on a real socket, and how it reads answers."""
 
+import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from router.domain.outcome import SUCCEEDED, OutcomeKind
 from tests.support.router_flows import SUBSCRIBER, delivery
 from tests.support.router_runner import Answer, Runner, running_runner
 
+SLOW_CALLS = 600
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -144,6 +146,22 @@ async def test_a_runner_that_never_answers_is_given_up_in_time(
     runner.answers.append(Answer(hang=True))
     outcome = await target.invoke(run())
     assert (outcome.kind, outcome.error) == (OutcomeKind.UNREACHABLE, "no answer in 0.2 s")
+
+
+async def test_many_slow_calls_of_one_flow_keep_no_other_waiting(
+    runner: Runner, target: AlgorithmTarget
+) -> None:
+    runner.answers.extend([Answer(hang=True)] * SLOW_CALLS)
+    slow = [asyncio.create_task(target.invoke(run())) for _ in range(SLOW_CALLS)]
+    try:
+        async with asyncio.timeout(30):
+            while len(runner.asked) < SLOW_CALLS:
+                await asyncio.sleep(0.01)
+            assert await target.invoke(run()) == SUCCEEDED
+    finally:
+        for call in slow:
+            call.cancel()
+        await asyncio.wait(slow)
 
 
 async def test_a_large_result_passes(runner: Runner, target: AlgorithmTarget) -> None:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 from devstack import Kafka
-from kernel.errors import NotFound, Unavailable
+from kernel.errors import NotFound, TooLarge, Unavailable
 from router.adapters import kafka_producers
 from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
@@ -24,6 +24,7 @@ from router.domain.flow_spec import KafkaTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
 
 from tests.support.dead_letters import internal_letter
+from tests.support.manual_clock import let_others_run
 from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery
 from tests.support.router_sources import KafkaTopic, connection_of, kafka_topic, reading
 
@@ -223,6 +224,37 @@ async def test_all_who_need_a_new_producer_wait_for_the_same_start(
     assert {type(result) for result in results} == {Unavailable}
     assert starts == ["begun"]
     await producers.release(connection)
+
+
+async def test_a_producer_that_ends_slowly_delays_only_the_close(
+    customer_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled worker sends last while its partitions are revoked: it has no time for this."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    stop = AIOKafkaProducer.stop
+
+    async def stop_slowly(self: AIOKafkaProducer) -> None:
+        begun.set()
+        await may_end.wait()
+        await stop(self)
+
+    producers = KafkaProducers()
+    connection = connection_of(customer_kafka)
+    async with kafka_topic(customer_kafka) as topic:
+        producers.use(connection)
+        await producers.send(connection, topic.name, key=b"k", value=b"v", headers=())
+        with monkeypatch.context() as patch:
+            patch.setattr(AIOKafkaProducer, "stop", stop_slowly)
+            large = LARGER_THAN_A_MEGABYTE
+            with pytest.raises(TooLarge):
+                await producers.send(connection, topic.name, key=b"k", value=large, headers=())
+            assert not begun.is_set(), "nobody waited for the end of the producer that broke"
+            await begun.wait()
+            closing = asyncio.create_task(producers.close())
+            await let_others_run()
+            assert not closing.done()
+            may_end.set()
+            await closing
 
 
 async def test_a_header_without_a_value_passes(kafka: Kafka, producers: KafkaProducers) -> None:

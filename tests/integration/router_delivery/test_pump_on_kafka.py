@@ -29,6 +29,7 @@ from tests.integration.router_delivery.test_kafka_writing import (
     records_of,
 )
 from tests.support.dead_letters import internal_letter
+from tests.support.kafka_acls import WITH_ACLS, group_denied
 from tests.support.router_flows import COMPLETION, PUBLISHER, with_header
 from tests.support.router_kafka_pumps import (
     QUICK_LIMITS,
@@ -70,7 +71,9 @@ async def test_a_flow_runs_from_a_customers_topic_to_a_runner(customer_kafka: Ka
         runner.answers.extend([Answer(status=503), Answer(status=429), Answer(cut=True)])
         runner.answers.append(Answer(body=b'{"error": {"message": "no", "error_type": "E"}}'))
         letters = MemoryDeadLetters()
-        target = AlgorithmTarget(topic.spec(), session=session, runner_url=runner.url, token="t")
+        target = AlgorithmTarget(
+            topic.spec(), session=session, runner_url=runner.url, token="t", position=lambda: 9
+        )
         async with kafka_pump(topic, target, letters=letters) as running:
             await running.until_settled(100)
             assert {asked.body for asked in runner.asked} == values
@@ -260,6 +263,29 @@ async def test_promise_10_a_cluster_that_is_away_is_told_and_heals_by_itself() -
                 await topic.append(b"after")
                 await target.until_runs(2)
                 assert target.values == [b"before", b"after"]
+    finally:
+        await own.stop()
+
+
+async def test_promise_10_a_group_that_may_not_be_read_is_told_and_heals_when_it_may() -> None:
+    """aiokafka parks such an error until somebody asks, and nothing polls without a partition."""
+    own = Kafka(name="own-kafka", overrides=WITH_ACLS)
+    await own.start()
+    try:
+        async with kafka_topic(own) as topic:
+            await topic.append(b"one")
+            target = MemoryTarget()
+            async with kafka_pump(topic, target) as running:
+                await running.until_settled(1)
+                async with group_denied(own, topic.group_id):
+                    status = await running.until_state(PumpState.BACKING_OFF)
+                    assert "GroupAuthorizationFailed" in status.reason
+                    async with kafka_pump(topic, MemoryTarget()) as fresh:
+                        status = await fresh.until_state(PumpState.BACKING_OFF)
+                        assert topic.group_id in status.reason
+                await running.until_state(PumpState.RUNNING)
+                await topic.append(b"two")
+                await target.until_runs(2)
     finally:
         await own.stop()
 

@@ -9,10 +9,11 @@ from catalog.events import FlowKind
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
 from router.application.limits import PumpLimits
+from router.application.pump import NOT_ASSIGNED, STALE
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.low_water import Mark
 from router.domain.outcome import OutcomeKind, failed
-from router.domain.retry import TIMED_OUT_ATTEMPTS_MAX
+from router.domain.retry import CRASHED_ATTEMPTS_MAX, TIMED_OUT_ATTEMPTS_MAX
 from router.domain.status import PumpState
 
 from tests.support.manual_clock import let_others_run, until
@@ -381,6 +382,26 @@ async def test_promise_7_a_run_that_always_times_out_is_given_up() -> None:
         assert len(bench.target.runs) == TIMED_OUT_ATTEMPTS_MAX
 
 
+async def test_promise_7_a_run_that_always_crashes_is_given_up_after_a_few_attempts() -> None:
+    async with running_pump() as bench:
+        bench.target.default = failed(OutcomeKind.CRASHED, "killed", error_type="SystemExit")
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.letters.letters, step_s=1)
+        assert len(bench.target.runs) == CRASHED_ATTEMPTS_MAX
+        assert dict(bench.letters.letters[0].headers)["ef-dl-reason"] == b"crashed"
+
+
+async def test_promise_7_a_crash_that_passes_costs_no_record() -> None:
+    crashed = failed(OutcomeKind.CRASHED, "no memory", error_type="LoadingError")
+    slow = failed(OutcomeKind.TIMED_OUT, "too slow", error_type="TimeoutError")
+    async with running_pump() as bench:
+        bench.target.answers[b"one"].extend([crashed, slow, UNREACHABLE, slow, crashed])
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1, step_s=1)
+        assert len(bench.target.runs) == 6, "each class counts its own attempts"
+        assert bench.letters.letters == []
+
+
 async def test_promise_7_a_loop_ends_in_a_dead_letter() -> None:
     async with running_pump() as bench:
         bench.broker.append(b"last", headers=(("ef-hops", b"23"),))
@@ -477,6 +498,39 @@ async def test_promise_10_a_source_that_stays_unconfirmed_is_opened_anew() -> No
         bench.broker.append(b"one")
         bench.source.confirmed = True
         await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
+
+
+async def test_promise_10_a_source_that_gives_no_partitions_is_opened_anew_and_says_why() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        await bench.source.revoke()
+        await bench.clock.run_until(
+            lambda: bench.pump.status().state is PumpState.BACKING_OFF, step_s=0.2
+        )
+        assert bench.pump.status().reason == NOT_ASSIGNED
+        assert bench.clock.monotonic_s() >= TEST_LIMITS.unassigned_max_s
+        await bench.clock.run_until(lambda: bench.source.opened == 2)
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
+        assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_10_a_stale_assignment_that_none_follows_is_told_and_opened_anew() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        bench.source.evict()
+        bench.broker.append(b"one")
+        await bench.clock.run_until(
+            lambda: bench.pump.status().state is PumpState.BACKING_OFF, step_s=0.2
+        )
+        assert bench.pump.status().reason == STALE
+        assert bench.clock.monotonic_s() < TEST_LIMITS.unconfirmed_max_s, "told at once"
+        assert bench.source.opened == 1
+        await bench.clock.run_until(lambda: bench.source.opened == 2, step_s=0.2)
+        assert bench.clock.monotonic_s() >= TEST_LIMITS.unconfirmed_max_s
+        await bench.until_committed(1)
+        assert bench.target.values == [b"one", b"one"]
+        assert bench.pump.status().state is PumpState.RUNNING
 
 
 async def test_promise_10_a_position_that_is_gone_makes_the_flow_failed() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
 from router.domain.retry import (
     BACKOFF_LONGEST_S,
+    CRASHED_ATTEMPTS_MAX,
     RETRY_AFTER_MAX_S,
     TIMED_OUT_ATTEMPTS_MAX,
     Again,
@@ -19,8 +20,8 @@ from router.domain.retry import (
 DAY_S = 86_400.0
 
 
-def after(outcome: Outcome, *, attempt: int = 1, timed_out: int = 1, age_s: float = 0) -> Decision:
-    return decide(outcome, attempt=attempt, timed_out_count=timed_out, age_s=age_s, age_max_s=DAY_S)
+def after(outcome: Outcome, *, attempt: int = 1, alike: int = 1, age_s: float = 0) -> Decision:
+    return decide(outcome, attempt=attempt, alike_count=alike, age_s=age_s, age_max_s=DAY_S)
 
 
 def test_a_success_is_settled() -> None:
@@ -42,8 +43,17 @@ def test_the_platforms_errors_are_tried_again_until_the_delivery_is_too_old(
 
 def test_a_run_that_times_out_is_tried_again_a_few_times() -> None:
     outcome = failed(OutcomeKind.TIMED_OUT, "slow")
-    assert isinstance(after(outcome, timed_out=TIMED_OUT_ATTEMPTS_MAX - 1), Again)
-    assert after(outcome, timed_out=TIMED_OUT_ATTEMPTS_MAX) == GiveUp()
+    assert isinstance(after(outcome, alike=TIMED_OUT_ATTEMPTS_MAX - 1), Again)
+    assert after(outcome, alike=TIMED_OUT_ATTEMPTS_MAX) == GiveUp()
+
+
+def test_a_run_whose_process_crashed_is_tried_again_a_few_times() -> None:
+    outcome = failed(OutcomeKind.CRASHED, "killed")
+    assert after(outcome, attempt=2, alike=CRASHED_ATTEMPTS_MAX - 1) == Again(
+        at_least_s=0.0, jitter_s=backoff_s(2)
+    )
+    assert after(outcome, alike=CRASHED_ATTEMPTS_MAX) == GiveUp()
+    assert isinstance(after(outcome, attempt=500, alike=1), Again), "other trouble does not count"
 
 
 def test_retry_after_is_honoured_up_to_a_limit() -> None:

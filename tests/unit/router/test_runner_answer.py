@@ -39,6 +39,19 @@ def test_a_timeout_of_the_run_is_told_apart() -> None:
     assert answer(200, body).kind is OutcomeKind.TIMED_OUT
 
 
+@pytest.mark.parametrize("error_type", ["LoadingError", "SystemExit"])
+def test_an_algorithm_that_could_not_be_loaded_or_died_is_told_apart(error_type: str) -> None:
+    outcome = answer(200, {"error": {"message": "gone", "error_type": error_type}}, header="failed")
+    assert (outcome.kind, outcome.error_type) == (OutcomeKind.CRASHED, error_type)
+
+
+def test_half_a_character_in_an_error_is_replaced() -> None:
+    """JSON can carry a lone surrogate; no UTF-8 can, and so no status and no header."""
+    body = b'{"error": {"message": "a\\ud800b", "error_type": "c\\udfff"}}'
+    outcome = answer(200, body)
+    assert (outcome.error, outcome.error_type) == ("a?b", "c?")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"{}", b"[" * 100_000])
 def test_a_200_that_is_no_answer_is_the_platforms_error(body: bytes) -> None:
     assert answer(200, body).kind is OutcomeKind.UNREACHABLE

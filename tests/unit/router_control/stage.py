@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from kernel.errors import EventflowsError
@@ -35,6 +35,9 @@ class ToldPump:
         self.stops = 0
         self.may_stop = asyncio.Event()
         self.may_stop.set()
+        self.may_end = asyncio.Event()
+        """Tests clear it: the pump does not end although it is cancelled."""
+        self.may_end.set()
         self.cancelled = False
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock
@@ -44,6 +47,9 @@ class ToldPump:
             await self._end
         except asyncio.CancelledError:
             self.cancelled = True
+            while not self.may_end.is_set():
+                with suppress(asyncio.CancelledError):
+                    await self.may_end.wait()
             raise
 
     async def stop(self, *, grace_s: float) -> None:
@@ -172,6 +178,7 @@ async def running_supervisor(*, capacity_max: int = CAPACITY_MAX) -> AsyncIterat
         for pumps in stage.pumps.values():
             for pump in pumps:
                 pump.may_stop.set()
+                pump.may_end.set()
         await supervisor.stop()
         running.cancel()
         await asyncio.wait({running})

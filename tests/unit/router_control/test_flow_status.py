@@ -9,8 +9,10 @@ from kernel.errors import Unavailable
 from router.application.flow_status import FlowStatusQuery
 from router.application.plans import BlockedFlow, Plan
 from router.control_ports import WorkerEntry
-from router.domain.flow_report import FlowReport, ReportState, prevailing
+from router.domain.flow_report import FlowReport, ReportState, prevailing, report_of_pump
+from router.domain.outcome import OutcomeKind, failed
 from router.domain.status import PumpState, PumpStatus
+from router.entrypoints.rpc import message_of
 
 from tests.support.manual_clock import BEGINNING
 from tests.unit.router_control.stage import spec
@@ -73,6 +75,13 @@ class World:
     @property
     def query(self) -> FlowStatusQuery:
         return FlowStatusQuery(worker_id="one", local=self, known=self, workers=self, peers=self)
+
+
+def test_a_reason_with_half_a_character_can_be_sent() -> None:
+    outcome = failed(OutcomeKind.UNREACHABLE, "away: \ud800")
+    report = report_of_pump(replace(status("a"), reason=outcome.error), worker="one")
+    assert message_of(report).SerializeToString()
+    assert message_of(report).reason == "away: ?"
 
 
 def states(flows: Sequence[FlowReport]) -> dict[str, ReportState]:

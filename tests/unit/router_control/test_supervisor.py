@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from kernel.errors import Unavailable
-from router.application.flow_keeper import RESTART_FIRST_S, RESTART_LONGEST_S
+from router.application.flow_keeper import NOT_ENDING, RESTART_FIRST_S, RESTART_LONGEST_S
 from router.application.plans import BlockedFlow
 from router.application.shards import CONFIRMATION_AGE_MAX_S, SHARDS, shard_of
 from router.application.supervisor import by_state
@@ -186,6 +188,41 @@ async def test_a_pump_that_does_not_stop_in_time_is_cancelled(
         stage.plans.set()
         await stage.until_stopped()
         assert stage.newest("a").cancelled
+
+
+async def test_no_second_pump_is_made_while_the_first_one_does_not_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("router.application.flow_keeper.STOP_SLACK_S", 0.02)
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        first = stage.newest("a")
+        first.may_stop.clear()
+        first.may_end.clear()
+        stage.plans.set(spec("a", concurrency_max=7))
+        await until(lambda: caplog.text.count("does not end although it was cancelled") >= 3)
+        assert stage.pumps["a"] == [first]
+        (status,) = stage.supervisor.statuses()
+        assert (status.state, status.reason) == (PumpState.DRAINING, NOT_ENDING)
+        first.may_end.set()
+        await until(lambda: len(stage.pumps["a"]) == 2)
+        await stage.until_running("a")
+        assert stage.supervisor.statuses()[0].reason == ""
+
+
+async def test_a_worker_stops_although_a_pump_does_not_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("flow_keeper", "supervisor"):
+        monkeypatch.setattr(f"router.application.{module}.STOP_SLACK_S", 0.02)
+    async with running_supervisor() as stage:
+        stage.plans.set(A)
+        await stage.until_running("a")
+        stage.newest("a").may_stop.clear()
+        stage.newest("a").may_end.clear()
+        async with asyncio.timeout(5):
+            await stage.supervisor.stop()
 
 
 async def test_over_capacity_the_flows_that_run_stay_and_new_ones_are_blocked() -> None:

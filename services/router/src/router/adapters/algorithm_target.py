@@ -23,8 +23,9 @@ from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.outcome import Outcome, OutcomeKind, failed
 from router.domain.runner_answer import OUTCOME_HEADER, judge, needs_body
 
-CONNECTIONS_MAX: Final = 512
-CONNECT_TIMEOUT_S: Final = 5.0
+ADDRESS_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 10.0
+"""From looking up the runner's name to a connection; room for a second address."""
 ANSWER_MARGIN_S: Final = 15.0
 """How long we wait beyond the run's own limit: the runner ends runs, and tells us how."""
 ANSWER_BYTES_MAX: Final = 24 * 1024 * 1024
@@ -35,8 +36,13 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 
 def runner_session() -> ClientSession:
-    """The HTTP session that all targets of a process share; whoever makes it closes it."""
-    connector = TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_ALIVE_S)
+    """The HTTP session that all targets of a process share; whoever makes it closes it.
+
+    Without a limit of its own: each pump bounds its calls by `concurrency_max`, and with a common
+    pool one flow with slow calls would make all others wait for a connection, and count that as a
+    runner that is away although nothing was sent.
+    """
+    connector = TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
     return ClientSession(connector=connector, auto_decompress=False)
 
 
@@ -63,7 +69,9 @@ class AlgorithmTarget:
         self._session = session
         self._position = position
         self._timeout = ClientTimeout(
-            total=spec.call_timeout_s + ANSWER_MARGIN_S, sock_connect=CONNECT_TIMEOUT_S
+            total=spec.call_timeout_s + ANSWER_MARGIN_S,
+            connect=CONNECT_TIMEOUT_S,
+            sock_connect=ADDRESS_TIMEOUT_S,
         )
         self._headers = {
             "Authorization": f"Bearer {token}",

@@ -94,7 +94,7 @@ def describe(error: errors.KafkaError) -> str:
     """The name of the error, and its message if there is one."""
     text = str(error)
     name = type(error).__name__
-    return text if not text or text.startswith(name) else f"{name}: {text}"
+    return text if name in text else f"{name}: {text}" if text else name
 
 
 def client_settings(connection: KafkaConnection, *, client_id: str) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """What aiokafka knows about our membership of a consumer group, and does not tell.
 
-Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for four reasons that were
+Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for five reasons that were
 each checked against its source and a real broker:
 
 * a heartbeat that succeeded is the proof that we are still a member, and nobody can ask for it;
 * a commit after an eviction goes out without generation and member, and an empty group accepts it;
 * `fetch_context` is not undone when a poll is cancelled or fails, so that a consumer that stops
   polling would never again be told apart from one that polls;
+* an error of the group parks the coordinator until somebody asks for it; only a poll asks, and
+  nobody polls without partitions: a missing right to the group would hang in silence for ever;
 * `stop` waits for a coordinator that may never answer.
 """
 
@@ -23,6 +25,7 @@ from aiokafka.errors import IllegalGenerationError
 from aiokafka.structs import OffsetAndMetadata
 from kernel.errors import Unavailable
 
+from router.adapters.kafka_clients import kafka_errors
 from router.ports import Clock
 
 
@@ -42,9 +45,17 @@ class KafkaMembership:
         _mend_fetch_context(consumer._subscription)
 
     def check(self) -> None:
-        """Raise Unavailable if the task that fetches has ended: it would be missed in silence."""
+        """Raise what would be missed in silence: an error of the group, or a task that has ended.
+
+        Asking lets aiokafka try again; it goes on by itself if the cause has gone. Raises
+        NotAllowed, StaleAssignment, Unavailable.
+        """
         if self._fetcher.error_future.done():
             raise Unavailable("the consumer's fetcher has ended; it is made anew")
+        if self._coordinator._coordination_task.done():
+            raise Unavailable("the consumer's membership has ended; it is made anew")
+        with kafka_errors(f"cannot be a member of the group {self._coordinator.group_id}"):
+            self._coordinator.check_errors()
 
     async def begin(self) -> None:
         """Take the membership of this moment as ours, and have the broker confirm it."""

@@ -51,6 +51,7 @@ class KafkaProducers:
         self._users: dict[KafkaConnection, int] = {}
         self._shared: dict[KafkaConnection, _Shared] = {}
         self._starting: dict[KafkaConnection, asyncio.Task[_Shared]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
     @property
     def open_count(self) -> int:
@@ -62,7 +63,7 @@ class KafkaProducers:
         self._users[connection] = self._users.get(connection, 0) + 1
 
     async def release(self, connection: KafkaConnection) -> None:
-        """One user less; the last one closes the producer."""
+        """One user less; the last one has the producer closed, and does not wait for that."""
         if connection not in self._users:
             return
         self._users[connection] -= 1
@@ -70,7 +71,7 @@ class KafkaProducers:
             del self._users[connection]
             shared = self._shared.pop(connection, None)
             if shared is not None:
-                await self._retire(shared)
+                self._retire(shared)
 
     async def send(
         self,
@@ -107,11 +108,14 @@ class KafkaProducers:
             raise
         finally:
             shared.sends -= 1
-            if shared.retired and not shared.sends:
-                await self._stop(shared)
+            if shared.retired:
+                self._retire(shared)
 
     async def close(self) -> None:
-        """Close every producer. Harmless twice."""
+        """Close every producer; return when all have ended. Harmless twice.
+
+        Takes at most three times CLOSE_TIMEOUT_S.
+        """
         self._users.clear()
         starting = set(self._starting.values())
         for task in starting:
@@ -120,7 +124,10 @@ class KafkaProducers:
             await asyncio.wait(starting)
         shared = list(self._shared.values())
         self._shared.clear()
-        await asyncio.gather(*(self._retire(each) for each in shared))
+        for each in shared:
+            self._retire(each)
+        if self._stopping:
+            await asyncio.wait(set(self._stopping))
 
     async def _started(self, connection: KafkaConnection) -> _Shared:
         """The connection's producer. All who need a new one wait for the same start."""
@@ -142,7 +149,7 @@ class KafkaProducers:
         if connection in self._users:
             self._shared[connection] = shared
         else:
-            await self._retire(shared)
+            self._retire(shared)
         return shared
 
     async def _start(self, connection: KafkaConnection) -> AIOKafkaProducer:
@@ -158,12 +165,12 @@ class KafkaProducers:
                 async with asyncio.timeout(START_TIMEOUT_S):
                     await producer.start()
         except Unavailable as error:
-            await producer.stop()
+            await _stop(producer)
             if not isinstance(error.__cause__, KafkaConnectionError):
                 raise
             raise await diagnose(connection) or error from error.__cause__
         except BaseException:
-            await producer.stop()
+            await _stop(producer)
             raise
         return producer
 
@@ -173,24 +180,33 @@ class KafkaProducers:
             del self._shared[connection]
         shared.retired = True
 
-    async def _retire(self, shared: _Shared) -> None:
+    def _retire(self, shared: _Shared) -> None:
+        """End a producer once its last send is over, in a task of its own.
+
+        Whoever sent last may have no time: a worker that was cancelled ends while its partitions
+        are revoked, and a producer whose broker is away takes seconds to end.
+        """
         shared.retired = True
         if not shared.sends:
-            await self._stop(shared)
-
-    async def _stop(self, shared: _Shared) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await shared.producer.stop()
-        except (KafkaError, OSError, TimeoutError) as error:
-            _log.info("a producer did not end cleanly: %s", type(error).__name__)
-            await _tear_down(shared.producer)
+            stopping = asyncio.create_task(_stop(shared.producer), name="a producer ends")
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
 
 
 def _look_at(task: asyncio.Task[_Shared]) -> None:
     """Whoever waited has gone, perhaps; then nobody else sees the error."""
     if not task.cancelled():
         task.exception()
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop within three times CLOSE_TIMEOUT_S, cleanly if the brokers allow. Raises nothing."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await producer.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        _log.info("a producer did not end cleanly: %s", type(error).__name__)
+        await _tear_down(producer)
 
 
 async def _tear_down(producer: AIOKafkaProducer) -> None:
@@ -201,6 +217,8 @@ async def _tear_down(producer: AIOKafkaProducer) -> None:
     sender = producer._sender.sender_task
     if sender is not None:
         sender.cancel()
-    await producer.client.close()
+    closing = asyncio.ensure_future(producer.client.close())
+    await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+    closing.cancel()
     if sender is not None:
         await asyncio.wait({sender}, timeout=CLOSE_TIMEOUT_S)

@@ -23,6 +23,7 @@ from kernel.errors import Unavailable
 from servicekit.settings import HostPort
 
 from router.adapters.internal_topics import WORKERS_TOPIC
+from router.adapters.kafka_membership import stop_consumer
 from router.application.shards import SHARDS
 from router.control_ports import WorkerEntry
 from router.ports import Clock
@@ -121,7 +122,8 @@ class WorkerDirectory:
             await consumer.seek_to_beginning(partition)
             yield consumer
         finally:
-            await consumer.stop()
+            if not await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S):
+                _log.info("the directory's consumer did not end cleanly")
 
     def _hear(self, record: Any) -> None:
         worker_id = (record.key or b"").decode("utf-8", "replace")
@@ -160,20 +162,23 @@ class WorkerDirectory:
             try:
                 await producer.start()
             except BaseException:
-                await producer.stop()
+                await _stop(producer)
                 raise
             self._producer = producer
         return self._producer
 
     async def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await producer.stop()
-        except (KafkaError, TimeoutError) as error:
-            _log.warning("the directory's producer did not close: %s", type(error).__name__)
+        if producer is not None:
+            await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await producer.stop()
+    except (KafkaError, TimeoutError) as error:
+        _log.warning("the directory's producer did not close: %s", type(error).__name__)
 
 
 async def _records(consumer: AIOKafkaConsumer) -> AsyncIterator[Any]:

@@ -92,7 +92,7 @@ class Courier:
         decision = decide(
             outcome,
             attempt=failure.attempt,
-            timed_out_count=work.history.timed_out_count + outcome.timed_out,
+            alike_count=work.history.by_kind[outcome.kind] + 1,
             age_s=age_s,
             age_max_s=self._limits.retry_age_max_s,
         )

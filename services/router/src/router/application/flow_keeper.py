@@ -33,6 +33,7 @@ RESTART_LONGEST_S = 30.0
 STOP_SLACK_S = 5.0
 """A pump bounds its own stop by the grace time; this is for one that does not keep its word."""
 ERROR_CHARACTERS_MAX = 500
+NOT_ENDING = "the pump does not end although it was cancelled; the flow waits until it does"
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class FlowKeeper:
         self._state: tuple[PumpState, str, datetime] = (PumpState.STARTING, "", clock.now())
         self._started_s = clock.monotonic_s()
         self._failures = 0
+        self._overdue = False
         self.ended = False
 
     def want(self, spec: FlowSpec | None) -> None:
@@ -93,7 +95,10 @@ class FlowKeeper:
     def status(self) -> PumpStatus:
         """The pump's own words while there is one, else what the keeper is waiting for."""
         if self._pump is not None:
-            return self._pump.status()
+            status = self._pump.status()
+            if self._overdue:
+                return replace(status, state=PumpState.DRAINING, reason=NOT_ENDING)
+            return status
         state, reason, since = self._state
         return PumpStatus(
             flow_id=self.flow_id,
@@ -119,6 +124,7 @@ class FlowKeeper:
             try:
                 await self._until_changed(delivering)
                 await self._drain(delivering)
+                await self._until_ended(delivering)
             except asyncio.CancelledError:
                 delivering.cancel()
                 raise
@@ -159,6 +165,18 @@ class FlowKeeper:
         finally:
             delivering.cancel()
             await asyncio.wait({delivering}, timeout=STOP_SLACK_S)
+
+    async def _until_ended(self, delivering: asyncio.Task[None]) -> None:
+        """Wait as long as it takes: two pumps of one flow would break the order of its records."""
+        try:
+            while not delivering.done():
+                self._overdue = True
+                self._enter(PumpState.DRAINING, NOT_ENDING)
+                _log.error(NOT_ENDING, extra=self._names())
+                delivering.cancel()
+                await asyncio.wait({delivering}, timeout=STOP_SLACK_S)
+        finally:
+            self._overdue = False
 
     async def _after(self, delivering: asyncio.Task[None]) -> None:
         """Forget the pump; after an error wait before the next one, or until something changes."""

@@ -14,6 +14,8 @@ DRAIN_S = 5.0
 LAG_INTERVAL_S = 5.0
 RETRY_AGE_MAX_S = 6 * 3600.0
 UNCONFIRMED_MAX_S = 20.0
+UNASSIGNED_MAX_S = 45.0
+"""Room for a join that the broker lets time out, a second one, and finding out the positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,9 @@ class PumpLimits:
     that partition. Each may be exceeded by what one `receive` brings.
     `drain_s` bounds the wait for running calls when partitions are taken away. `retry_age_max_s` is
     how long after its first attempt a delivery is still tried again after a platform's error.
-    `unconfirmed_max_s` is how long a source may go unconfirmed before it is opened anew.
+    `unconfirmed_max_s` is how long a source may go unconfirmed, or with partitions that the broker
+    calls somebody else's, and `unassigned_max_s` how long without any word about its partitions,
+    before it is opened anew.
     """
 
     bytes_held_max: int = BYTES_HELD_MAX
@@ -38,3 +42,4 @@ class PumpLimits:
     lag_interval_s: float = LAG_INTERVAL_S
     retry_age_max_s: float = RETRY_AGE_MAX_S
     unconfirmed_max_s: float = UNCONFIRMED_MAX_S
+    unassigned_max_s: float = UNASSIGNED_MAX_S

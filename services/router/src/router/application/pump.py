@@ -143,6 +143,7 @@ class Pump:
             may_invoke=lambda: self._fence() and self._source.holds(epoch=epoch),
             spawn=self._tasks.create_task,
         )
+        self._stale = None
         self._failures = 0
         self._board.started()
 
@@ -246,7 +247,8 @@ class Pump:
         try:
             await assignment.settle()
         except StaleAssignment:
-            self._stale = assignment
+            if assignment is self._assignment:
+                self._stale = assignment
             assignment.abandon()
         except EventflowsError as error:
             self._board.trouble(Trouble.SETTLE, error.message)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from router.domain.delivery import Delivery, Headers
 from router.domain.flow_spec import FlowSpec
-from router.domain.outcome import Outcome
+from router.domain.outcome import Outcome, OutcomeKind
 
 HEADER_PREFIX: Final = "ef-dl-"
 HISTORY_BYTES_MAX: Final = 16 * 1024
@@ -34,14 +34,14 @@ class History:
 
     first_at: datetime | None = None
     count: int = 0
-    timed_out_count: int = 0
+    by_kind: Counter[OutcomeKind] = field(default_factory=Counter)
     newest: deque[Attempt] = field(default_factory=lambda: deque(maxlen=HISTORY_ATTEMPTS_MAX))
 
     def add(self, attempt: Attempt) -> None:
         """Remember one more failure."""
         self.first_at = self.first_at or attempt.at
         self.count += 1
-        self.timed_out_count += attempt.outcome.timed_out
+        self.by_kind[attempt.outcome.kind] += 1
         self.newest.append(attempt)
 
     def to_json(self) -> bytes:

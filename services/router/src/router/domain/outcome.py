@@ -16,6 +16,7 @@ class OutcomeKind(Enum):
     ALGORITHM_ERROR = "algorithm_error"
     OVERLOADED = "overloaded"
     TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
 
@@ -39,10 +40,6 @@ class Outcome:
         """The reason that a dead letter names."""
         return self.reason or self.kind.value
 
-    @property
-    def timed_out(self) -> bool:
-        return self.kind is OutcomeKind.TIMED_OUT
-
 
 SUCCEEDED = Outcome(kind=OutcomeKind.SUCCEEDED)
 
@@ -55,11 +52,19 @@ def failed(
     reason: str = "",
     retry_after_s: float | None = None,
 ) -> Outcome:
-    """An outcome with its error cut to a bounded length."""
+    """An outcome whose texts are bounded and can be written as UTF-8.
+
+    An answer in JSON can carry half a character (a lone surrogate); no status, header or log line
+    can, and whoever wrote one would fail far from here.
+    """
     return Outcome(
         kind=kind,
-        error_type=error_type[:ERROR_TEXT_MAX],
-        error=error[:ERROR_TEXT_MAX],
+        error_type=_clean(error_type),
+        error=_clean(error),
         reason=reason,
         retry_after_s=retry_after_s,
     )
+
+
+def _clean(text: str) -> str:
+    return text[:ERROR_TEXT_MAX].encode("utf-8", "replace").decode("utf-8")

@@ -5,7 +5,8 @@
 | succeeded | settle |
 | algorithm error, refused | dead letter at once: repeating cannot help |
 | overloaded, unreachable | again, until the delivery is too old |
-| timed out | again, a few times: a run that used up its time will often do so again |
+| timed out | again, 5 attempts: a run that used up its time will often do so again |
+| crashed | again, 3 attempts: memory that ran out passes, a record that kills does not |
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_LONGEST_S: Final = 60.0
 RETRY_AFTER_MAX_S: Final = 300.0
 TIMED_OUT_ATTEMPTS_MAX: Final = 5
+CRASHED_ATTEMPTS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +52,12 @@ def backoff_s(failures: int) -> float:
 
 
 def decide(
-    outcome: Outcome, *, attempt: int, timed_out_count: int, age_s: float, age_max_s: float
+    outcome: Outcome, *, attempt: int, alike_count: int, age_s: float, age_max_s: float
 ) -> Decision:
     """What to do after attempt number `attempt` (from 1), `age_s` after the first one began.
 
-    `timed_out_count` counts the attempts of this delivery that timed out, this one included.
+    `alike_count` counts the attempts of this delivery that ended in the same class, this one
+    included.
     """
     match outcome.kind:
         case OutcomeKind.SUCCEEDED:
@@ -62,7 +65,9 @@ def decide(
         case OutcomeKind.ALGORITHM_ERROR | OutcomeKind.REFUSED:
             return GiveUp()
         case OutcomeKind.TIMED_OUT:
-            exhausted = timed_out_count >= TIMED_OUT_ATTEMPTS_MAX
+            exhausted = alike_count >= TIMED_OUT_ATTEMPTS_MAX
+        case OutcomeKind.CRASHED:
+            exhausted = alike_count >= CRASHED_ATTEMPTS_MAX
         case OutcomeKind.OVERLOADED | OutcomeKind.UNREACHABLE:
             exhausted = False
         case _:

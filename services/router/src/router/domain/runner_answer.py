@@ -4,6 +4,7 @@
 | --- | --- |
 | 200 with `result` | succeeded |
 | 200 with `error` of type TimeoutError | timed out |
+| 200 with `error` of type LoadingError, SystemExit | crashed: not loaded there; process died |
 | 200 with any other `error` | algorithm error |
 | 408, 425, 429 | overloaded, with its Retry-After |
 | 401, 403, 407 and 5xx | unreachable: the platform's trouble, which passes |
@@ -19,7 +20,12 @@ from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
 
 OUTCOME_HEADER: Final = "X-Eventflows-Outcome"
 """`succeeded` or `failed`: spares us to look into the body of a 200."""
-TIMEOUT_ERROR: Final = "TimeoutError"
+_KINDS_OF_ERRORS: Final = {
+    "TimeoutError": OutcomeKind.TIMED_OUT,
+    "LoadingError": OutcomeKind.CRASHED,
+    "SystemExit": OutcomeKind.CRASHED,
+}
+"""The errors that say nothing about the record; every other one is the algorithm's own word."""
 RETRY_AFTER_DEFAULT_S: Final = 1.0
 
 _OK: Final = 200
@@ -68,7 +74,7 @@ def _judge_ok(body: bytes, outcome_header: str | None) -> Outcome:
     if answer.get("error") is None and outcome_header != "failed":
         return SUCCEEDED
     message, error_type = _error_of(answer)
-    kind = OutcomeKind.TIMED_OUT if error_type == TIMEOUT_ERROR else OutcomeKind.ALGORITHM_ERROR
+    kind = _KINDS_OF_ERRORS.get(error_type, OutcomeKind.ALGORITHM_ERROR)
     return failed(kind, message or "the algorithm failed", error_type=error_type)
 
 
