@@ -193,7 +193,8 @@ async def test_a_pump_that_does_not_stop_in_time_is_cancelled(
 async def test_no_second_pump_is_made_while_the_first_one_does_not_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("router.application.flow_keeper.STOP_SLACK_S", 0.02)
+    for name in ("STOP_SLACK_S", "CANCEL_AGAIN_S"):
+        monkeypatch.setattr(f"router.application.flow_keeper.{name}", 0.02)
     async with running_supervisor() as stage:
         stage.plans.set(A)
         await stage.until_running("a")

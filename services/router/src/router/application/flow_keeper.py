@@ -32,6 +32,8 @@ RESTART_FIRST_S = 0.5
 RESTART_LONGEST_S = 30.0
 STOP_SLACK_S = 5.0
 """A pump bounds its own stop by the grace time; this is for one that does not keep its word."""
+CANCEL_AGAIN_S = 30.0
+"""Longer than closing a source takes whose broker is away: a second cancel would break that off."""
 ERROR_CHARACTERS_MAX = 500
 NOT_ENDING = "the pump does not end although it was cancelled; the flow waits until it does"
 
@@ -169,12 +171,13 @@ class FlowKeeper:
     async def _until_ended(self, delivering: asyncio.Task[None]) -> None:
         """Wait as long as it takes: two pumps of one flow would break the order of its records."""
         try:
-            while not delivering.done():
+            if not delivering.done():
                 self._overdue = True
                 self._enter(PumpState.DRAINING, NOT_ENDING)
+            while not delivering.done():
                 _log.error(NOT_ENDING, extra=self._names())
+                await asyncio.wait({delivering}, timeout=CANCEL_AGAIN_S)
                 delivering.cancel()
-                await asyncio.wait({delivering}, timeout=STOP_SLACK_S)
         finally:
             self._overdue = False
 
