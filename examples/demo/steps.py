@@ -44,7 +44,7 @@ async def make_repository(source: Path, folder: Path) -> str:
 
 async def publish_algorithm(owner_rest: Rest, *, owner: str, name: str, source: Flow) -> str:
     """Create, compile and publish `owner/name`; returns the version."""
-    await owner_rest.post(f"/v1/algorithms/{owner}", _algorithm(name, source))
+    await owner_rest.post(f"/v1/algorithms/{owner}", algorithm_body(name, source))
     return await publish_version(owner_rest, owner=owner, name=name)
 
 
@@ -57,7 +57,8 @@ async def publish_version(owner_rest: Rest, *, owner: str, name: str) -> str:
     return str(published["version_info"]["semantic_version"])
 
 
-def _algorithm(name: str, source: Flow) -> Flow:
+def algorithm_body(name: str, source: Flow) -> Flow:
+    """What an owner sends to create an algorithm."""
     return {
         "name": name,
         "details": {"label": name},

@@ -7,7 +7,7 @@ its own. Every answer is kept, so that the last test can search all of them for 
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -25,18 +25,14 @@ ECHO = Path(__file__).parent.parent / "support" / "algorithms" / "echo"
 
 
 class KeepingRest(Rest):
-    """Remembers the text of every answer."""
+    """Remembers every answer, headers and text."""
 
     def __init__(self, url: str, key: str | None, kept: list[str]) -> None:
         super().__init__(url, key)
         self._kept = kept
 
-    async def answer(
-        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
-    ) -> tuple[int, Any]:
-        status, answer = await super().answer(method, path, body, headers=headers)
-        self._kept.append(repr(answer))
-        return status, answer
+    def seen(self, headers: Mapping[str, str], text: str) -> None:
+        self._kept += [*(f"{name}: {value}" for name, value in headers.items()), text]
 
 
 @dataclass(slots=True, kw_only=True)

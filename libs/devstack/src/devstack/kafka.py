@@ -5,11 +5,12 @@ is like a customer's: SCRAM-SHA-512 over TLS with a private authority, and Kafka
 """
 
 import asyncio
+import hashlib
 import json
 import secrets
 import socket
 import uuid
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ from devstack.ports import start_on_free_ports
 from devstack.process import Process
 
 REQUEST_TIMEOUT_S = 5.0
+SCRAM_ITERATIONS = 4096
+SCRAM_SALT_BYTES = 16
 FORMAT_TIMEOUT_S = 60.0
 TOPIC_TIMEOUT_S = 15.0
 TOPIC_PAUSE_S = 0.02
@@ -198,7 +201,7 @@ class Kafka:
         user = []
         if self.security == "SASL_SSL":
             write_authority(self.data_dir / "ca.pem", self.data_dir / "broker.pem")
-            user = ["--add-scram", f"{SCRAM}=[name={self.username},password={self.password}]"]
+            user = ["--add-scram", scram_user(username=self._username, password=self._password)]
         self._write_properties([1, 2, 3])
         tool = ["kafka.tools.StorageTool", "format", f"--config={self._properties_path}"]
         run = Process.spawn(
@@ -268,6 +271,16 @@ class Kafka:
             raise DevstackError(f"{self.name}: {type(error).__name__}: {error}") from error
         finally:
             await admin.close()
+
+
+def scram_user(*, username: str, password: str) -> str:
+    """What the storage tool is told of a SCRAM user: salted, since arguments can be read by all."""
+    salt = secrets.token_bytes(SCRAM_SALT_BYTES)
+    salted = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, SCRAM_ITERATIONS)
+    return (
+        f"{SCRAM}=[name={username},iterations={SCRAM_ITERATIONS},"
+        f'salt="{b64encode(salt).decode()}",saltedpassword="{b64encode(salted).decode()}"]'
+    )
 
 
 def _all_led(topics: list[dict[str, Any]]) -> bool:

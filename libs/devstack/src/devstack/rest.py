@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -52,7 +53,11 @@ class Rest:
             method, self._url + path, headers=headers, **sent
         ) as response:
             text = await response.text()
+            self.seen(response.headers, text)
             return response.status, json.loads(text) if text else None
+
+    def seen(self, headers: Mapping[str, str], text: str) -> None:
+        """Called with every answer; for those who keep them."""
 
     async def get(self, path: str) -> Any:
         return await self.call("GET", path)
