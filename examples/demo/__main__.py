@@ -6,7 +6,8 @@ Exit code 0 only if nothing was lost, no order was broken and the answers are ri
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import grpc
 from aiokafka import AIOKafkaProducer
+from devstack import DevstackError
 from devstack.cluster import Cluster
-from devstack.rest import Rest
+from devstack.rest import Rest, RestRefused
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -35,26 +37,28 @@ OWNER, NAME = "acme", "digits"
 ALGORITHM = f"{OWNER}/{NAME}"
 IMAGES, LABELS = "images", "labels"
 DIGITS = Path(__file__).parent.parent / "digits"
+FOLDER = Path("build/demo")
 
-RESULTS_TIMEOUT_S = 180.0
+RESULTS_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 30.0
 VERIFY_TIMEOUT_S = 60.0
+EXIT_INTERRUPTED = 130
 
 
 async def main(console: Console) -> bool:
     """Tell the story; True when the verdict is good."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
     async with AsyncExitStack() as exits:
-        folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="eventflows-demo-")))
         with console.status("starting PostgreSQL, two Kafka clusters and our services …"):
             started_s = time.monotonic()
-            cluster = await exits.enter_async_context(Cluster())
+            cluster = await exits.enter_async_context(Cluster(FOLDER / "data"))
         took_s = time.monotonic() - started_s
         console.print(f"[green]✓[/] everything is up after {took_s:.0f} s")
         admin_key = await cluster.first_admin()
         admin = await exits.enter_async_context(Rest(cluster.rest_url, admin_key))
         user_id, owner_key = await steps.make_account(admin, OWNER)
         owner = await exits.enter_async_context(Rest(cluster.rest_url, owner_key))
-        version = await _publish(console, owner, folder)
+        version = await _publish(console, owner, FOLDER)
         connection = await _connect(console, cluster, admin)
         flows = await _enable(console, admin, owner, connection, version)
         facts = await _traffic(console, cluster, owner, flows, exits)
@@ -87,7 +91,9 @@ async def _connect(console: Console, cluster: Cluster, admin: Rest) -> str:
         raise steps.StepFailed(f"the customer's Kafka cannot be reached: {tested}")
     topics = await admin.get(f"/v1/admin/broker-connections/{connection}/topics")
     names = ", ".join(f"{t['name']} ({t['partitions']} partitions)" for t in topics["topics"])
-    console.print(f"[green]✓[/] the admin connected the customer's Kafka; its topics: {names}")
+    console.print(
+        f"[green]✓[/] the admin connected the customer's Kafka; its topics: {names}", soft_wrap=True
+    )
     return connection
 
 
@@ -105,7 +111,9 @@ async def _enable(
     ]
     with console.status("waiting for the router to run both flows …"):
         await steps.wait_for_flows(owner, ALGORITHM, steps.is_running, ids=ids)
-    console.print(f"[green]✓[/] {IMAGES} → {ALGORITHM} → {LABELS} runs with version {version}")
+    console.print(
+        f"[green]✓[/] {IMAGES} → {ALGORITHM} → {LABELS} runs with version {version}", soft_wrap=True
+    )
     return ids
 
 
@@ -129,18 +137,32 @@ async def _traffic(
             bars.update(bar, completed=count)
 
         facts = await _flood(console, cluster, reader, client, flood, show)
-        due = asyncio.create_task(
-            traffic.produce_steadily(client, IMAGES, steady, per_s=STEADY_PER_S)
+        if len(reader.numbers) == len(flood):
+            facts.latencies_s = await _steadily(reader, client, steady, len(records), show)
+    if len(reader.numbers) == len(records):
+        await steps.wait_for_flows(
+            owner, ALGORITHM, _is_settled, ids=flows, timeout_s=SETTLE_TIMEOUT_S
         )
-        await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S, progress=show)
-        facts.latencies_s = sorted(
-            reader.arrived_at_s[number] - due_s for number, due_s in (await due).items()
-        )
-    await steps.wait_for_flows(owner, ALGORITHM, _is_settled, ids=flows, timeout_s=SETTLE_TIMEOUT_S)
     await reader.to_the_end(timeout_s=SETTLE_TIMEOUT_S)
     facts.runs = await runs_of(cluster.metrics_url("runner"))
     facts.verdict = judge(records, reader.results)
     return facts
+
+
+async def _steadily(
+    reader: traffic.ResultReader,
+    client: AIOKafkaProducer,
+    steady: list[DemoRecord],
+    total: int,
+    show: Callable[[int], None],
+) -> list[float]:
+    """Records at a fixed rate: how long each took, from when it was due to its result's arrival."""
+    due = asyncio.create_task(traffic.produce_steadily(client, IMAGES, steady, per_s=STEADY_PER_S))
+    await reader.until(total, timeout_s=RESULTS_TIMEOUT_S, progress=show)
+    arrived = reader.arrived_at_s
+    return sorted(
+        arrived[number] - due_s for number, due_s in (await due).items() if number in arrived
+    )
 
 
 async def _flood(
@@ -164,13 +186,15 @@ async def _flood(
     router.spawn()
     await reader.to_the_end(timeout_s=SETTLE_TIMEOUT_S)
     before = len(reader.numbers)
-    await reader.until(before + 1, timeout_s=RESULTS_TIMEOUT_S, progress=show)
-    takeover_s = reader.newest_at_s - killed_s
-    console.print(f"[green]✓[/] taken over after {takeover_s:.1f} s")
-    await reader.until(len(flood), timeout_s=RESULTS_TIMEOUT_S, progress=show)
+    taken_over = await reader.until(before + 1, timeout_s=RESULTS_TIMEOUT_S, progress=show)
+    takeover_s = (reader.newest_at_s if taken_over else time.monotonic()) - killed_s
+    word = "[green]✓[/] taken over after" if taken_over else "[red]✗[/] nobody took over within"
+    console.print(f"{word} {takeover_s:.1f} s")
+    if taken_over:
+        await reader.until(len(flood), timeout_s=RESULTS_TIMEOUT_S, progress=show)
     await producing
-    working_s = reader.newest_at_s - started_s - takeover_s
-    return Facts(takeover_s=takeover_s, records_per_s=len(flood) / working_s)
+    working_s = max(reader.newest_at_s - started_s - takeover_s, 1e-9)
+    return Facts(takeover_s=takeover_s, records_per_s=len(reader.numbers) / working_s)
 
 
 def _is_settled(flow: steps.Flow) -> bool:
@@ -190,5 +214,22 @@ async def _verify(cluster: Cluster) -> tuple[int, str]:
     return answer.events, "verified" if answer.intact else f"BROKEN: {answer.problem}"
 
 
+def run() -> int:
+    """Exit code: 0 passed, 1 not, 130 interrupted. What failed keeps its logs."""
+    console = Console(soft_wrap=True)  # commands are there to be copied
+    try:
+        passed = asyncio.run(main(console))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except (steps.StepFailed, RestRefused, DevstackError, TimeoutError) as error:
+        console.print(f"[bold red]failed:[/] {error or type(error).__name__}")
+        passed = False
+    if passed:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        return 0
+    console.print(f"what the services say: {FOLDER / 'data' / 'logs'}")
+    return 1
+
+
 if __name__ == "__main__":
-    raise SystemExit(0 if asyncio.run(main(Console())) else 1)
+    sys.exit(run())

@@ -23,7 +23,9 @@ async def run_commands(
         (f"/v1/users/{account}", admin_key, "ADMIN_API_KEY"),
         (f"/v1/users/{user_id}/event-listeners", owner_key, "STD_API_KEY"),
     ):
-        console.print(f"\n$ curl -X GET {url}{path} -H 'Authorization: Simple {shown}'")
+        console.print(
+            f"\n$ curl -X GET {url}{path} -H 'Authorization: Simple {shown}'", soft_wrap=True
+        )
         console.print_json(json.dumps(await _get(url, path, key)))
 
 

@@ -29,9 +29,11 @@ class Facts:
         return self.verdict is not None and self.verdict.passed and self.chain == "verified"
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` of a sorted sequence lies (nearest rank)."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def quantile_ms(ordered_s: Sequence[float], share: float) -> str:
+    """The value below which `share` of a sorted sequence lies (nearest rank), as text."""
+    if not ordered_s:
+        return "not measured"
+    return f"{ordered_s[min(len(ordered_s) - 1, int(share * len(ordered_s)))] * 1e3:.0f} ms"
 
 
 def print_report(console: Console, facts: Facts) -> None:
@@ -48,10 +50,10 @@ def print_report(console: Console, facts: Facts) -> None:
         ("order breaks", str(verdict.order_breaks), verdict.order_breaks == 0),
         ("records/s", f"{facts.records_per_s:,.0f} (without the take-over)", True),
         ("take-over after SIGKILL", f"{facts.takeover_s:.1f} s", True),
-        ("latency at 100 records/s, p50", f"{quantile(facts.latencies_s, 0.5) * 1e3:.0f} ms", True),
+        ("latency at 100 records/s, p50", quantile_ms(facts.latencies_s, 0.5), True),
         (
             "latency at 100 records/s, p99",
-            f"{quantile(facts.latencies_s, 0.99) * 1e3:.0f} ms",
+            quantile_ms(facts.latencies_s, 0.99),
             True,
         ),
         ("accuracy", f"{verdict.accuracy:.1%}", verdict.accuracy >= ACCURACY_MIN),

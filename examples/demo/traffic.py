@@ -50,14 +50,15 @@ class ResultReader:
 
     async def until(
         self, count: int, *, timeout_s: float, progress: Callable[[int], None] = lambda _: None
-    ) -> None:
-        """Poll until `count` different results are there. Raises TimeoutError with the count."""
+    ) -> bool:
+        """Poll until `count` different results are there; False: not within the time."""
         deadline_s = time.monotonic() + timeout_s
         while len(self.numbers) < count:
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"{len(self.numbers)} of {count} results after {timeout_s:g} s")
+                return False
             await self.poll()
             progress(len(self.numbers))
+        return True
 
     async def to_the_end(self, *, timeout_s: float) -> None:
         """Poll until nothing stands behind the position: repeats at the end count too."""

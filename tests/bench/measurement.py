@@ -18,6 +18,8 @@ from pathlib import Path
 
 BENCH_JSON = Path("build/bench.json")
 BENCH_PAGE = Path("docs/benchmarks.md")
+BENCH_KEPT = Path("docs/benchmarks.json")
+"""The newest figures of all, committed, so that measuring one does not forget the others."""
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -66,16 +68,21 @@ def measured(
 
 
 def keep(new: Sequence[Measurement]) -> None:
-    """Write the figures into build/bench.json, in place of older ones of a name, and the page."""
+    """Put the figures in place of older ones of a name: build/bench.json and the page."""
     BENCH_JSON.parent.mkdir(exist_ok=True)
-    old = json.loads(BENCH_JSON.read_text()) if BENCH_JSON.exists() else []
-    rows = {row["name"]: row for row in old} | {m.name: asdict(m) for m in new}
+    rows = {row["name"]: row for row in _read(BENCH_KEPT)} | {m.name: asdict(m) for m in new}
     ordered = [rows[name] for name in sorted(rows)]
-    BENCH_JSON.write_text(json.dumps(ordered, indent=2) + "\n")
+    for path in (BENCH_JSON, BENCH_KEPT):
+        path.write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n")
     page = BENCH_PAGE.read_text()
     before, rest = page.split(_BEGIN)
     _, after = rest.split(_END)
     BENCH_PAGE.write_text(f"{before}{_BEGIN}\n{_table(ordered)}\n{_END}{after}")
+
+
+def _read(path: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(path.read_text()) if path.exists() else []
+    return rows
 
 
 def _table(rows: Sequence[dict[str, object]]) -> str:
@@ -87,8 +94,8 @@ def _table(rows: Sequence[dict[str, object]]) -> str:
     ]
     for row in rows:
         lines.append(
-            f"| `{row['name']}` | {row['value']:,} | {row['unit']} | {row['reference']} "
-            f"| {row['reference_value']:,} | {row['ratio']} "
+            f"| `{row['name']}` | {row['value']:,.0f} | {row['unit']} | {row['reference']} "
+            f"| {row['reference_value']:,.0f} | {row['ratio']:.2f} "
             f"| {row['runs']}, {row['spread']:.0%} | {row['date']} |"
         )
     for row in rows:
