@@ -40,7 +40,7 @@ async def used(landscape: Landscape, tmp_path_factory: pytest.TempPathFactory) -
     async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
         await traffic.produce(client, images, numbered_records(1, keys=1, first=50, fail=True))
         await traffic.produce(client, images, good)
-        await reader.until(len(good), timeout_s=RESULTS_TIMEOUT_S)
+        assert await reader.until(len(good), timeout_s=RESULTS_TIMEOUT_S)
     await landscape.owner.post(
         f"/v1/algorithms/{OWNER}",
         steps.algorithm_body("nowhere", {"git_url": "file:///nowhere/at/all"}),
