@@ -22,6 +22,10 @@ class InputError(Exception):
     error_type = "InputError"
 
 
+class OwnTimeout(Exception):
+    error_type = "TimeoutError"
+
+
 def apply(order, loaded):
     if not isinstance(order, dict):
         return order
@@ -33,6 +37,8 @@ def apply(order, loaded):
         raise InputError("no such file")
     if do == "raise AlgorithmException":
         raise Algorithmia.errors.AlgorithmException("msg")
+    if do == "raise TimeoutError":
+        raise OwnTimeout("the database is slow")
     if do == "exit":
         print("last words", file=sys.stderr, flush=True)
         os._exit(3)

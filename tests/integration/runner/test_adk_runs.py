@@ -98,11 +98,18 @@ async def test_a_timeout_kills_the_whole_process_group(world: World, tmp_path: P
     )
     assert answer.status == 200
     assert answer.json["error"]["error_type"] == "TimeoutError"
+    assert answer.headers["X-Eventflows-Outcome"] == "timed_out"
     child, grandchild = (int(pid) for pid in pid_file.read_text().split())
     await _gone(child)
     await _gone(grandchild)
     fresh = await world.run("probe", json={"do": "pid"})
     assert fresh.json["result"] != child
+
+
+async def test_a_timeout_that_the_algorithm_raises_is_not_the_platforms(world: World) -> None:
+    answer = await world.run("probe", json={"do": "raise TimeoutError"})
+    assert answer.json["error"]["error_type"] == "TimeoutError"
+    assert answer.headers["X-Eventflows-Outcome"] == "failed"
 
 
 async def test_nothing_of_the_runners_environment_is_visible_inside(world: World) -> None:

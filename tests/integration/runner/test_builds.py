@@ -3,15 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from runner.adapters.git_builder import GitBuilder
 from runner.adapters.memory_completions import MemoryCompletions
 from runner.domain.limits import BUILD_LOG_BYTES_MAX
 
 from tests.integration.runner.algorithms import LEGACY, PROBE, REQUIREMENTS, commit, git, repository
 from tests.integration.runner.world import World, runner_world
+
+PACKAGE = {
+    "requirements.txt": "./tool\n",
+    "tool/pyproject.toml": """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+""",
+    "tool/backend.py": """
+import json, os, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    with open("{seen}", "w") as file:
+        json.dump(dict(os.environ), file)
+    name = "tool-1.0-py3-none-any.whl"
+    told = "tool-1.0.dist-info"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        wheel.writestr("tool.py", "")
+        wheel.writestr(told + "/METADATA", "Metadata-Version: 2.1\\nName: tool\\nVersion: 1.0\\n")
+        wheel.writestr(told + "/WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\n"
+                       "Root-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(told + "/RECORD", "tool.py,,\\n")
+    return name
+""",
+}
+"""A requirement whose build script writes down the environment that it finds, in `{seen}`."""
+SSH = """#!/bin/sh
+env > "{seen}"
+exit 255
+"""
+"""In the place of ssh: writes down the environment, and reaches no host."""
+SECRETS = {
+    "UV_PUBLISH_TOKEN": "secret-1",
+    "UV_PUBLISH_PASSWORD": "secret-2",
+    "UV_INDEX_INTERNAL_PASSWORD": "secret-3",
+    "UV_KEYRING_PROVIDER": "disabled",
+    "EVENTFLOWS_RUNNER_SERVICE_TOKEN_FILE": "secret-4",
+    "AWS_SECRET_ACCESS_KEY": "secret-5",
+}
 
 
 async def test_an_empty_commit_means_the_head_of_the_default_branch(
@@ -130,6 +174,53 @@ async def test_a_build_above_its_time_limit_fails_and_ends_its_programs(
         assert not report.succeeded
         assert "took longer than 3 seconds" in report.log_tail
         assert list((world.settings.data_dir / "homes").iterdir()) == []
+
+
+async def test_a_build_script_sees_no_secret_of_the_runner(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**SECRETS, "SSH_AUTH_SOCK": "agent", "UV_HTTP_TIMEOUT": "77"}.items():
+        monkeypatch.setenv(name, value)
+    seen = tmp_path / "seen.json"
+    url = repository(tmp_path / "scripted", "scripted", LEGACY)
+    commit(
+        tmp_path / "scripted",
+        {path: text.replace("{seen}", str(seen)) for path, text in PACKAGE.items()},
+    )
+    report = await world.build(world.registry.add_algorithm("scripted", url))
+    assert report.succeeded, report.log_tail
+    found = json.loads(seen.read_text())
+    assert found["UV_HTTP_TIMEOUT"] == "77", "what uv needs reaches it"
+    assert not (set(SECRETS) | {"SSH_AUTH_SOCK"}) & set(found)
+    assert not {name for name in found if name.startswith("EVENTFLOWS_")}
+    assert not set(SECRETS.values()) & set(found.values())
+
+
+async def test_git_has_the_ssh_agent_and_nothing_of_uv(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, ssh = tmp_path / "seen", tmp_path / "ssh"
+    ssh.write_text(SSH.replace("{seen}", str(seen)))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name, value in {**SECRETS, "SSH_AUTH_SOCK": "agent", "UV_HTTP_TIMEOUT": "77"}.items():
+        monkeypatch.setenv(name, value)
+    algorithm_id = world.registry.add_algorithm("by-ssh", "ssh://git@example.org/by-ssh")
+    assert not (await world.build(algorithm_id)).succeeded
+    found = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+    assert found["SSH_AUTH_SOCK"] == "agent"
+    assert not {name for name in found if name.startswith(("UV_", "EVENTFLOWS_", "AWS_"))}
+
+
+async def test_the_locks_of_environments_are_not_kept(environments: Path, tmp_path: Path) -> None:
+    url = repository(tmp_path / "locks", "locks", LEGACY)
+    async with runner_world(tmp_path, MemoryCompletions(), environments=environments) as world:
+        report = await world.build(world.registry.add_algorithm("locks", url))
+        assert report.succeeded, report.log_tail
+        gc.collect()
+        builders = [one for one in gc.get_objects() if isinstance(one, GitBuilder)]
+        assert builders
+        assert all(len(one._environment_locks) == 0 for one in builders)
 
 
 async def test_a_version_that_this_host_has_not_built_is_built_on_demand(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.admin import CreateAclsRequest
 from aiokafka.structs import ConsumerRecord
 from catalog.events import FlowDisabled
 from catalog.identifiers import completions_topic
@@ -20,12 +24,16 @@ from kernel.errors import Unavailable
 from runner.adapters.kafka_completions import KafkaCompletions
 from runner.adapters.memory_completions import MemoryCompletions
 from runner.application.topic_upkeep import keep_topics
+from runner.domain.completion import Completion
 
 from tests.integration.runner.completions import completion
 from tests.integration.runner.conftest import published_probe
 from tests.integration.runner.world import World, runner_world
+from tests.support.kafka_acls import WITH_ACLS
 from tests.support.runner_catalog import CALLER, FedCatalog
 
+TOPIC, PREFIXED, ALL, ALTER_CONFIGS, DENY, ALLOW = 2, 4, 2, 11, 2, 3
+"""Numbers of Kafka's protocol for ACLs."""
 READ_TIMEOUT_S = 20.0
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -134,18 +142,71 @@ async def test_the_topic_has_our_partitions_retention_and_size(
 ) -> None:
     _, algorithm_id = live
     topic = completions_topic(algorithm_id)
-    admin = AIOKafkaAdminClient(**kafka.client_settings())
-    await admin.start()
-    try:
+    async with _admin(kafka) as admin:
         (described,) = await admin.describe_topics([topic])
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-        (answer,) = await admin.describe_configs([resource])
-    finally:
-        await admin.close()
-    config = {entry[0]: entry[1] for entry in answer.resources[0][4]}
+    config = await _config(kafka, topic)
     assert len(described["partitions"]) == 8
     assert config["retention.ms"] == str(7 * 24 * 3_600_000)
     assert config["max.message.bytes"] == str(24 * 1024 * 1024)
+
+
+async def test_a_topic_made_by_hand_for_small_records_takes_every_completion(kafka: Kafka) -> None:
+    completions, one = KafkaCompletions(kafka.bootstrap_servers), completion(bytes(100_000))
+    topic = completions_topic(one.algorithm_id)
+    by_hand = {"max.message.bytes": "2000", "retention.ms": "3600000"}
+    async with _admin(kafka) as admin:
+        await admin.create_topics([NewTopic(topic, 8, 1, topic_configs=by_hand)])
+    try:
+        await _written(completions, one)
+    finally:
+        await completions.close()
+    assert len(await _all(kafka, one.algorithm_id)) == 1
+    config = await _config(kafka, topic)
+    assert config["max.message.bytes"] == str(24 * 1024 * 1024)
+    assert config["retention.ms"] == "3600000", "what else was set by hand stays"
+
+
+async def test_a_record_that_the_broker_refuses_as_too_large_breaks_no_later_write(
+    kafka: Kafka,
+) -> None:
+    completions, small = KafkaCompletions(kafka.bootstrap_servers), completion()
+    large = replace(small, value=bytes(100_000))
+    topic = completions_topic(small.algorithm_id)
+    try:
+        await completions.write(small)
+        lower = {"max.message.bytes": "2000"}
+        async with _admin(kafka) as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, lower)])
+        with pytest.raises(Unavailable, match="changed to take less"):
+            await _write_on(completions, large)
+        await completions.write(small)
+        await _written(completions, large)
+    finally:
+        await completions.close()
+
+
+async def test_a_limit_that_cannot_be_raised_is_unavailable_and_says_what_to_set() -> None:
+    broker = Kafka(name="completions-denied", overrides=WITH_ACLS)
+    await broker.start()
+    completions = KafkaCompletions(broker.bootstrap_servers)
+    try:
+        await _deny_changes(broker, prefix="completions.")
+        with pytest.raises(Unavailable, match=r"set its max\.message\.bytes to 25165824"):
+            await _prepare_on(broker, completions)
+    finally:
+        await completions.close()
+        await broker.stop()
+
+
+async def test_the_locks_of_topics_are_not_kept(kafka: Kafka) -> None:
+    completions = KafkaCompletions(kafka.bootstrap_servers)
+    try:
+        for _ in range(3):
+            await completions.prepare(completion().algorithm_id)
+        gc.collect()
+        assert len(completions._topic_locks) == 0
+    finally:
+        await completions.close()
 
 
 async def test_a_topic_is_made_as_soon_as_a_flow_follows_and_before_any_run(kafka: Kafka) -> None:
@@ -228,6 +289,63 @@ async def test_a_replaced_producer_leaves_nothing_behind_while_the_broker_is_awa
         assert asyncio.all_tasks() - before == set()
     finally:
         await broker.stop()
+
+
+@asynccontextmanager
+async def _admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**kafka.client_settings())
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _config(kafka: Kafka, topic: str) -> dict[str, str]:
+    async with _admin(kafka) as admin:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        (answer,) = await admin.describe_configs([resource])
+    return {entry[0]: entry[1] for entry in answer.resources[0][4]}
+
+
+async def _write_on(completions: KafkaCompletions, one: Completion) -> None:
+    """Until it raises: the broker takes a moment to go by a change."""
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        while True:
+            await completions.write(one)
+
+
+async def _deny_changes(kafka: Kafka, *, prefix: str) -> None:
+    """From a moment after this, nobody may change the settings of topics with this prefix."""
+    anybody = ("User:*", "*")
+    async with _admin(kafka) as admin:
+        client = admin._client
+        for rule in ((ALL, ALLOW), (ALTER_CONFIGS, DENY)):
+            request = CreateAclsRequest(TOPIC, prefix, PREFIXED, *anybody, *rule)
+            created = await client.send(client.get_random_node(), request)
+            assert [code for code, *_ in created.creation_responses] == [0], created
+
+
+async def _prepare_on(kafka: Kafka, completions: KafkaCompletions) -> None:
+    """One topic made by hand after the other, until it raises."""
+    async with asyncio.timeout(READ_TIMEOUT_S), _admin(kafka) as admin:
+        while True:
+            algorithm_id = completion().algorithm_id
+            small = NewTopic(
+                completions_topic(algorithm_id), 1, 1, topic_configs={"max.message.bytes": "2000"}
+            )
+            await admin.create_topics([small])
+            await completions.prepare(algorithm_id)
+
+
+async def _written(completions: KafkaCompletions, one: Completion) -> None:
+    """As a caller does: again while it is unavailable, since a topic's change takes a moment."""
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        while True:
+            try:
+                return await completions.write(one)
+            except Unavailable:
+                await asyncio.sleep(0.05)
 
 
 async def _records(kafka: Kafka, algorithm_id: str) -> dict[str, ConsumerRecord[bytes, bytes]]:

@@ -126,6 +126,7 @@ async def test_no_answer_in_time_is_a_timeout_error(world: World, model: ModelSe
         model.hold.set()
     assert answer.status == 200
     assert answer.json["error"]["error_type"] == "TimeoutError"
+    assert answer.headers["X-Eventflows-Outcome"] == "timed_out"
 
 
 async def test_an_endpoint_that_is_away_is_503(world: World) -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+from runner.adapters.child_process import ChildLimits, ChildProcess, Tail
 from runner.adapters.memory_completions import MemoryCompletions
 
 from tests.integration.runner.algorithms import LEGACY, repository
@@ -81,6 +83,42 @@ async def test_a_killed_runner_takes_its_processes_along(world: World, tmp_path:
     os.kill(runner.pid, signal.SIGKILL)
     await runner.wait()
     await _ended(pid)
+
+
+async def test_the_group_of_a_child_that_has_ended_is_not_killed_again(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """Its number may belong to another group by then."""
+    child = await ChildProcess.spawn(
+        ["/bin/true"],
+        cwd=Path("/"),
+        env={},
+        limits=ChildLimits(),
+        output=Tail(1000),
+        errors=Tail(1000),
+    )
+    async with asyncio.timeout(WAIT_S):
+        assert await child.exited == 0
+    killed: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda group, _: killed.append(group))
+    child.kill()
+    await child.stop(grace_s=1.0)
+    assert child.pid not in killed
+
+
+async def test_a_grandchild_in_the_group_dies_with_its_parent(tmp_path: Path, world: World) -> None:
+    child = await ChildProcess.spawn(
+        ["/bin/sh", "-c", "sleep 600 & echo $! > pid"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
+        limits=ChildLimits(),
+        output=Tail(1000),
+        errors=Tail(1000),
+    )
+    async with asyncio.timeout(WAIT_S):
+        await child.exited
+    await _ended(int((tmp_path / "pid").read_text()))
+    await child.stop()
 
 
 async def _publish(world: World, folder: Path, name: str) -> None:

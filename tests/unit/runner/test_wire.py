@@ -146,6 +146,16 @@ def test_an_error_is_200_and_in_raw_mode_400() -> None:
     assert raw.headers["X-Eventflows-Outcome"] == "failed"
 
 
+@pytest.mark.parametrize("query", [{}, {"output": "raw"}])
+def test_only_the_platforms_own_timeout_is_marked_as_one(query: dict[str, str]) -> None:
+    ours = RunError(message="late", error_type="TimeoutError", timed_out=True)
+    theirs = RunError(message="late", error_type="TimeoutError")
+    marked, unmarked = answered(ours, query), answered(theirs, query)
+    assert marked.headers["X-Eventflows-Outcome"] == "timed_out"
+    assert unmarked.headers["X-Eventflows-Outcome"] == "failed"
+    assert marked.body == unmarked.body
+
+
 def test_raw_results_are_bare() -> None:
     for kind, expected in (
         (ContentType.JSON, "application/json"),

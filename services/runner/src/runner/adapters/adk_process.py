@@ -168,6 +168,7 @@ class AdkProcess:
         return RunError(
             message=f"algorithm timed out: it gave no answer within {timeout_s:g} seconds",
             error_type=TIMEOUT_ERROR,
+            timed_out=True,
         )
 
     async def _wait_loaded(self, load_timeout_s: float) -> None:

@@ -21,11 +21,37 @@ FILE_BYTES_MAX: Final = 8 * 1024**3
 """Of one file that a build writes."""
 LIMITS: Final = ChildLimits(file_bytes=FILE_BYTES_MAX)
 
-_KEPT_VARIABLES: Final = frozenset(
-    {"PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"}
+_FOR_BOTH: Final = frozenset({"PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR"})
+_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
+_FOR_GIT: Final = frozenset({"SSH_AUTH_SOCK"})
+_FOR_UV: Final = frozenset(
+    {
+        "UV_CACHE_DIR",
+        "UV_CONCURRENT_BUILDS",
+        "UV_CONCURRENT_DOWNLOADS",
+        "UV_CONCURRENT_INSTALLS",
+        "UV_CONFIG_FILE",
+        "UV_DEFAULT_INDEX",
+        "UV_EXCLUDE_NEWER",
+        "UV_EXTRA_INDEX_URL",
+        "UV_FIND_LINKS",
+        "UV_HTTP_CONNECT_TIMEOUT",
+        "UV_HTTP_RETRIES",
+        "UV_HTTP_TIMEOUT",
+        "UV_INDEX",
+        "UV_INDEX_STRATEGY",
+        "UV_INDEX_URL",
+        "UV_INSECURE_HOST",
+        "UV_LINK_MODE",
+        "UV_NATIVE_TLS",
+        "UV_NO_CONFIG",
+        "UV_NO_INDEX",
+        "UV_OFFLINE",
+        "UV_SYSTEM_CERTS",
+    }
 )
-_KEPT_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "no_proxy", "all_proxy"})
-_KEPT_PREFIX: Final = "UV_"
+"""By name, never by prefix: uv hands its environment on to the packages that it builds, and their
+build scripts are strangers' code. Variables that hold passwords or tokens are not among them."""
 _USERINFO: Final = re.compile(r"://[^/@\s]*@")
 
 
@@ -75,7 +101,7 @@ async def check_out(url: str, folder: Path, *, log: BuildLog) -> None:
     git = shutil.which("git")
     if git is None:
         raise log.fail("git is not installed on the runner: install it.")
-    await _must(log, [git, "init", "--quiet", str(folder)], folder.parent)
+    await _must(log, [git, "init", "--quiet", str(folder)], folder.parent, _FOR_GIT)
     shallow = [
         git,
         "fetch",
@@ -87,11 +113,11 @@ async def check_out(url: str, folder: Path, *, log: BuildLog) -> None:
         log.commit_sha or "HEAD",
     ]
     target = "FETCH_HEAD"
-    if await _run(log, shallow, folder) != 0:
+    if await _run(log, shallow, folder, _FOR_GIT) != 0:
         wanted = "+refs/*:refs/source/*" if log.commit_sha else "HEAD"
-        await _must(log, [git, "fetch", "--quiet", "--", url, wanted], folder)
+        await _must(log, [git, "fetch", "--quiet", "--", url, wanted], folder, _FOR_GIT)
         target = log.commit_sha or target
-    await _must(log, [git, "checkout", "--quiet", "--detach", target], folder)
+    await _must(log, [git, "checkout", "--quiet", "--detach", target], folder, _FOR_GIT)
     head = (folder / ".git" / "HEAD").read_text().strip()
     await asyncio.to_thread(shutil.rmtree, folder / ".git")
     if not is_commit(head):
@@ -110,27 +136,27 @@ async def make_environment(
     """
     binary = uv.find_uv_bin()
     create = [binary, "venv", "--quiet", "--relocatable", "--no-project", "--python", python]
-    await _must(log, [*create, str(folder)], folder.parent)
+    await _must(log, [*create, str(folder)], folder.parent, _FOR_UV)
     if requirements is None:
         log.say("There is no requirements.txt: the environment is empty.")
         return
     install = [binary, "pip", "install", "--color=never", "--link-mode=copy"]
     where = ["--python", str(folder / "bin" / "python"), "-r", requirements.name]
-    await _must(log, [*install, *where], requirements.parent)
+    await _must(log, [*install, *where], requirements.parent, _FOR_UV)
 
 
-async def _must(log: BuildLog, argv: Sequence[str], cwd: Path) -> None:
-    code = await _run(log, argv, cwd)
+async def _must(log: BuildLog, argv: Sequence[str], cwd: Path, variables: frozenset[str]) -> None:
+    code = await _run(log, argv, cwd, variables)
     if code != 0:
         raise log.fail(f"{Path(argv[0]).name} {argv[1]} failed with exit code {code}.")
 
 
-async def _run(log: BuildLog, argv: Sequence[str], cwd: Path) -> int:
+async def _run(log: BuildLog, argv: Sequence[str], cwd: Path, variables: frozenset[str]) -> int:
     """The exit code. Cancelling, as the build's time limit does, kills the program's group."""
     child = await ChildProcess.spawn(
         argv,
         cwd=cwd,
-        env=_environment(),
+        env=_environment(variables),
         limits=LIMITS,
         output=log.tail,
         errors=Tail(STDERR_TAIL_BYTES_MAX),
@@ -142,12 +168,12 @@ async def _run(log: BuildLog, argv: Sequence[str], cwd: Path) -> int:
         await child.stop()
 
 
-def _environment() -> Mapping[str, str]:
-    """For git and uv: where caches, keys, proxies and certificates are; nothing else of ours."""
+def _environment(variables: frozenset[str]) -> Mapping[str, str]:
+    """What git and uv both need, and the `variables` of the one that is started; nothing else."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in _KEPT_VARIABLES or name.lower() in _KEPT_PROXIES or name.startswith(_KEPT_PREFIX)
+        if name in _FOR_BOTH or name in variables or name.lower() in _PROXIES
     }
     return kept | {
         "GIT_TERMINAL_PROMPT": "0",

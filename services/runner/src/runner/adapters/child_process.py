@@ -186,9 +186,11 @@ class ChildProcess(asyncio.SubprocessProtocol):
             reader.drain()
 
     def kill(self) -> None:
-        """SIGKILL to the child and everything in its group. Harmless when all are gone."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """SIGKILL to the child and everything in its group. Nothing once the child was seen to end:
+        its group died with it, and the system may have given the number to another one."""
+        if self.running:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     async def stop(self, *, grace_s: float = 0.0) -> None:
         """End of file first when there is a grace, then SIGKILL; returns when it is gone."""

@@ -95,6 +95,7 @@ class EndpointExecutor:
                 message=f"algorithm timed out: its endpoint gave no answer within "
                 f"{job.timeout_s:g} seconds",
                 error_type=TIMEOUT_ERROR,
+                timed_out=True,
             )
         except (ClientConnectionError, ClientPayloadError) as error:
             raise _away(job.algorithm, error) from error

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 from catalog.records import Algorithm
@@ -73,7 +74,7 @@ class GitBuilder:
         self._running: dict[BuildKey, asyncio.Task[BuildReport]] = {}
         self._failures: dict[BuildKey, tuple[float, str]] = {}
         self._slots = asyncio.Semaphore(BUILDS_AT_ONCE_MAX)
-        self._environment_locks: dict[Path, asyncio.Lock] = {}
+        self._environment_locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 
     async def build(self, algorithm: Algorithm, commit_sha: str) -> BuildReport:
         """See `ports.Builder`."""

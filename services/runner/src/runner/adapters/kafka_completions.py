@@ -3,6 +3,9 @@
 A producer that failed in any way is replaced: aiokafka has counted its sequence numbers up already,
 so the broker would refuse what follows. The record may be there nevertheless, and comes again with
 the caller's next attempt: followers see it twice, never not at all.
+
+A topic that was made by hand is taken as it is, but for the size of its records: every completion
+that we accept has to fit, so a lower limit is raised.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -23,7 +28,7 @@ from aiokafka.errors import (
     for_code,
 )
 from catalog.identifiers import completions_topic
-from kernel.errors import TooLarge, Unavailable
+from kernel.errors import EventflowsError, TooLarge, Unavailable
 
 from runner.domain.completion import Completion
 from runner.domain.limits import COMPLETION_BYTES_MAX
@@ -33,8 +38,9 @@ PARTITIONS: Final = 8
 RETENTION_MS: Final = 7 * 24 * 3_600_000
 REPLICATION_MAX: Final = 3
 """Or as many as there are brokers: aiokafka 0.14 cannot ask for the cluster's own default."""
-REQUEST_ROOM_BYTES: Final = 64 * 1024
-"""The producer counts the request around the record as well."""
+RECORD_LIMIT: Final = "max.message.bytes"
+SET_ON_TOPIC: Final = 1
+"""`config_source` of Kafka's DescribeConfigs: DYNAMIC_TOPIC_CONFIG."""
 BATCH_BYTES_MAX: Final = 64 * 1024
 START_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 10.0
@@ -52,7 +58,7 @@ class KafkaCompletions:
         self._servers = bootstrap_servers
         self._producer: AIOKafkaProducer | None = None
         self._start_lock = asyncio.Lock()
-        self._topic_locks: dict[str, asyncio.Lock] = {}
+        self._topic_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._topics: set[str] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -73,14 +79,9 @@ class KafkaCompletions:
         try:
             async with _unavailable(f"The completion could not be written to {topic}"):
                 async with asyncio.timeout(WRITE_TIMEOUT_S):
-                    await producer.send_and_wait(
-                        topic,
-                        value=completion.value,
-                        key=completion.key,
-                        headers=list(completion.headers),
-                    )
-        except Unavailable:
-            self._topics.discard(topic)  # it may be the topic that is gone
+                    await _send(producer, topic, completion)
+        except EventflowsError:
+            self._topics.discard(topic)  # it may be gone, or have been changed
             self._replace(producer)
             raise
 
@@ -115,7 +116,7 @@ class KafkaCompletions:
             client_id=CLIENT_ID,
             enable_idempotence=True,
             acks="all",
-            max_request_size=COMPLETION_BYTES_MAX + REQUEST_ROOM_BYTES,
+            max_request_size=COMPLETION_BYTES_MAX,
             max_batch_size=BATCH_BYTES_MAX,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
@@ -145,16 +146,71 @@ class KafkaCompletions:
             await admin.start()
             brokers = (await admin.describe_cluster())["brokers"]
             copies = max(1, min(REPLICATION_MAX, len(brokers)))
-            config = {
-                "retention.ms": str(RETENTION_MS),
-                "max.message.bytes": str(COMPLETION_BYTES_MAX),
-            }
+            config = {"retention.ms": str(RETENTION_MS), RECORD_LIMIT: str(COMPLETION_BYTES_MAX)}
             wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config)
             for _, code, *reason in (await admin.create_topics([wanted])).topic_errors:
-                if code and for_code(code) is not TopicAlreadyExistsError:
+                if code and for_code(code) is TopicAlreadyExistsError:
+                    await _make_room(admin, topic)
+                elif code:
                     raise for_code(code)(str(reason))
         finally:
             await admin.close()
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, completion: Completion) -> None:
+    """Return once it is durable. Raises the driver's errors; MessageSizeTooLargeError only for what
+    no topic of ours takes, Unavailable for what this one does not although it should."""
+    written = await producer.send(
+        topic, value=completion.value, key=completion.key, headers=list(completion.headers)
+    )
+    try:
+        await written
+    except MessageSizeTooLargeError as error:
+        raise Unavailable(
+            f"The topic {topic} was changed to take less than {COMPLETION_BYTES_MAX} bytes, which "
+            "the next attempt undoes: try again."
+        ) from error
+
+
+async def _make_room(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """See that the topic takes records of COMPLETION_BYTES_MAX. Raises Unavailable if it cannot.
+
+    aiokafka 0.14 can only set all of a topic's settings at once: what stands there is said again.
+    """
+    described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    config: dict[str, str] = {}
+    for name, value, _, source, *_ in _single(described)[4]:
+        if source == SET_ON_TOPIC or name == RECORD_LIMIT:
+            config[name] = value
+    present = config[RECORD_LIMIT]
+    if int(present) >= COMPLETION_BYTES_MAX:
+        return
+    config[RECORD_LIMIT] = str(COMPLETION_BYTES_MAX)
+    try:
+        _single(
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+        )
+    except KafkaError as error:
+        raise Unavailable(
+            f"The topic {topic} takes records of at most {present} bytes, and that could not be "
+            f"changed ({type(error).__name__}): set its {RECORD_LIMIT} to {COMPLETION_BYTES_MAX}."
+        ) from error
+    _log.warning(
+        "the topic %s took records of %s bytes only: its limit was raised to %d",
+        topic,
+        present,
+        COMPLETION_BYTES_MAX,
+    )
+
+
+def _single(responses: list[Any]) -> tuple[Any, ...]:
+    """What Kafka says of the one resource that it was asked about. Raises its error."""
+    (response,) = responses
+    (resource,) = response.resources
+    code, reason = resource[:2]
+    if code:
+        raise for_code(code)(reason)
+    return tuple(resource)
 
 
 @asynccontextmanager

@@ -34,11 +34,16 @@ class Payload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunError:
-    """The run ended without a result; `error_type` is one of `algorithmia-api.md` 3.2."""
+    """The run ended without a result; `error_type` is one of `algorithmia-api.md` 3.2.
+
+    `timed_out`: the platform ended the run at its time limit. The type alone does not tell, since
+    an author's code may raise a TimeoutError of its own.
+    """
 
     message: str
     error_type: str = ALGORITHM_ERROR
     stacktrace: str = ""
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,8 @@ POSITION: Final = "X-Eventflows-Position"
 MODE: Final = "X-Eventflows-Mode"
 TRACEPARENT: Final = "traceparent"
 OUTCOME: Final = "X-Eventflows-Outcome"
-"""Of answers with status 200: `succeeded` or `failed`, so that callers need not read the body."""
+"""Of runs that took place: `succeeded`, `failed`, or `timed_out` when the platform ended the run at
+its time limit, so that callers need not read the body (whose error type an author may choose)."""
 ERROR_MESSAGE: Final = "X-Error-Message"
 DATA_TYPE: Final = "X-Data-Type"
 LIVE: Final = "live"
@@ -238,7 +239,7 @@ def _error_answer(run: RunAnswer, error: RunError, options: Options) -> WireAnsw
     headers = {
         REQUEST_ID: run.request_id,
         "Content-Type": JSON_TYPE,
-        OUTCOME: "failed",
+        OUTCOME: "timed_out" if error.timed_out else "failed",
         ERROR_MESSAGE: _header_text(error.message),
     }
     status = 400 if options.output is OutputMode.RAW else 200
