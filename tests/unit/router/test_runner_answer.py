@@ -109,3 +109,20 @@ def test_a_platform_error_may_say_when_to_come_back() -> None:
 
 def test_a_long_error_is_cut() -> None:
     assert len(answer(500, {"error": "x" * 100_000}).error) == ERROR_TEXT_MAX
+
+
+@pytest.mark.parametrize(
+    ("header", "error_type", "kind"),
+    [
+        ("timed_out", "TimeoutError", OutcomeKind.TIMED_OUT),
+        ("timed_out", "anything", OutcomeKind.TIMED_OUT),
+        ("failed", "TimeoutError", OutcomeKind.ALGORITHM_ERROR),  # the author's own
+        (None, "TimeoutError", OutcomeKind.TIMED_OUT),  # an older runner
+        ("failed", "SystemExit", OutcomeKind.CRASHED),
+    ],
+)
+def test_the_platforms_timeout_is_told_from_an_authors_error_of_that_name(
+    header: str | None, error_type: str, kind: OutcomeKind
+) -> None:
+    body = json.dumps({"error": {"message": "m", "error_type": error_type}}).encode()
+    assert judge(200, body, outcome_header=header, retry_after=None).kind is kind

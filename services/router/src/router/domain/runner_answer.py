@@ -3,7 +3,8 @@
 | Answer | Outcome |
 | --- | --- |
 | 200 with `result` | succeeded |
-| 200 with `error` of type TimeoutError | timed out |
+| 200 with `error` that the header calls `timed_out` | timed out |
+| 200 with `error` of type TimeoutError, from a runner without that header | timed out |
 | 200 with `error` of type LoadingError, SystemExit | crashed: not loaded there; process died |
 | 200 with any other `error` | algorithm error |
 | 408, 425, 429 | overloaded, with its Retry-After |
@@ -19,7 +20,10 @@ from typing import Any, Final
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
 
 OUTCOME_HEADER: Final = "X-Eventflows-Outcome"
-"""`succeeded` or `failed`: spares us to look into the body of a 200."""
+"""`succeeded`, `failed` or `timed_out`. The first spares us to look into the body of a 200, the
+last tells the platform's own timeout from an author's error of that name."""
+_TIMED_OUT: Final = "timed_out"
+_SAID_BY_RUNNER: Final = frozenset({"failed", _TIMED_OUT})
 _KINDS_OF_ERRORS: Final = {
     "TimeoutError": OutcomeKind.TIMED_OUT,
     "LoadingError": OutcomeKind.CRASHED,
@@ -71,11 +75,19 @@ def _judge_ok(body: bytes, outcome_header: str | None) -> Outcome:
     answer = _parsed(body)
     if not isinstance(answer, dict) or not ("error" in answer or "result" in answer):
         return failed(OutcomeKind.UNREACHABLE, "the runner's answer has no result and no error")
-    if answer.get("error") is None and outcome_header != "failed":
+    if answer.get("error") is None and outcome_header not in _SAID_BY_RUNNER:
         return SUCCEEDED
     message, error_type = _error_of(answer)
-    kind = _KINDS_OF_ERRORS.get(error_type, OutcomeKind.ALGORITHM_ERROR)
+    kind = _kind(error_type, outcome_header)
     return failed(kind, message or "the algorithm failed", error_type=error_type)
+
+
+def _kind(error_type: str, outcome_header: str | None) -> OutcomeKind:
+    if outcome_header == _TIMED_OUT:
+        return OutcomeKind.TIMED_OUT
+    kind = _KINDS_OF_ERRORS.get(error_type, OutcomeKind.ALGORITHM_ERROR)
+    authors_own = kind is OutcomeKind.TIMED_OUT and outcome_header in _SAID_BY_RUNNER
+    return OutcomeKind.ALGORITHM_ERROR if authors_own else kind
 
 
 def _parsed(body: bytes) -> Any:

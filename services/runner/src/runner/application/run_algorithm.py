@@ -21,7 +21,6 @@ from kernel.errors import EventflowsError, NotFound, Unavailable
 from runner.domain.completion import completion_of
 from runner.domain.repeat_window import InProgress, Remembered, RepeatWindow, RunKey
 from runner.domain.run import (
-    TIMEOUT_ERROR,
     Execution,
     Payload,
     RunAnswer,
@@ -261,4 +260,4 @@ def _word(execution: Execution) -> str:
     """The outcome's word, as metrics have it."""
     if isinstance(execution.outcome, Payload):
         return "succeeded"
-    return "timed_out" if execution.outcome.error_type == TIMEOUT_ERROR else "algorithm_error"
+    return "timed_out" if execution.outcome.timed_out else "algorithm_error"
