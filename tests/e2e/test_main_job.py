@@ -43,7 +43,7 @@ async def test_records_on_one_topic_come_out_as_results_on_another(
     kafka = landscape.cluster.customer_kafka
     async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
         await traffic.produce(client, images, records)
-        await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+        assert await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
     verdict = judge(records, reader.results)
     assert verdict.passed
     assert verdict.repeated == 0

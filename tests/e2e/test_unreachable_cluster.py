@@ -62,11 +62,11 @@ async def test_an_unreachable_cluster_delays_only_its_own_flows_and_heals_by_its
         traffic.producer(cluster.kafka) as healthy_client,
     ):
         await traffic.produce(healthy_client, "healthy-in", records)
-        await healthy_reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+        assert await healthy_reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
     assert judge(records, healthy_reader.results).passed
 
     await kafka.restart()
     async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
         await traffic.produce(client, images, records[50:])
-        await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+        assert await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
     assert judge(records, reader.results).lost == 0

@@ -26,10 +26,10 @@ async def test_a_worker_killed_in_mid_flow_loses_nothing_and_breaks_no_order(
     kafka = landscape.cluster.customer_kafka
     async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
         await traffic.produce(client, images, records)
-        await reader.until(len(records) // 4, timeout_s=RESULTS_TIMEOUT_S)
+        assert await reader.until(len(records) // 4, timeout_s=RESULTS_TIMEOUT_S)
         victim = _worker_of(landscape, _flow(running, subscriber))
         landscape.cluster.routers[victim].kill()
-        await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+        assert await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
         await landscape.cluster.routers[victim].start()
         await reader.to_the_end(timeout_s=RESULTS_TIMEOUT_S)
     verdict = judge(records, reader.results)
