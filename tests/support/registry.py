@@ -38,6 +38,7 @@ TEMPLATE = "registry_template"
 START_TIMEOUT_S = 30.0
 LOG_LOGIN = ("registry_tests_log", "log-password-of-tests")
 VAULT_LOGIN = ("registry_tests_vault", "vault-password-of-tests")
+OPS_LOGIN = ("registry_tests_ops", "ops-password-of-tests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Database:
     owner_dsn: str
     log_dsn: str
     vault_dsn: str
+    ops_dsn: str
 
 
 _migrated: set[str] = set()
@@ -73,6 +75,7 @@ def logins(database: Database) -> Sequence[Login]:
     return [
         Login(role="log_app", dsn=database.log_dsn),
         Login(role="vault_app", dsn=database.vault_dsn),
+        Login(role="log_ops", dsn=database.ops_dsn),
     ]
 
 
@@ -83,7 +86,12 @@ def database_at(owner_dsn: str) -> Database:
     def as_(user: str, password: str) -> str:
         return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}"))
 
-    return Database(owner_dsn=owner_dsn, log_dsn=as_(*LOG_LOGIN), vault_dsn=as_(*VAULT_LOGIN))
+    return Database(
+        owner_dsn=owner_dsn,
+        log_dsn=as_(*LOG_LOGIN),
+        vault_dsn=as_(*VAULT_LOGIN),
+        ops_dsn=as_(*OPS_LOGIN),
+    )
 
 
 def environment(database: Database, folder: Path) -> dict[str, str]:

@@ -37,11 +37,12 @@ async def _fill(database: Database, batches: int = 4) -> None:
 
 @pytest.mark.parametrize("table", ["log.events", PARTITION, "log.seals", "log.head"])
 @pytest.mark.parametrize("change", ["UPDATE {} SET time = now()", "DELETE FROM {}", "TRUNCATE {}"])
-async def test_the_registry_may_not_change_what_happened(
-    database: Database, table: str, change: str
+@pytest.mark.parametrize("login", ["log_dsn", "ops_dsn"])
+async def test_neither_registry_nor_operator_may_change_what_happened(
+    database: Database, login: str, table: str, change: str
 ) -> None:
     await _fill(database)
-    async with _connected(database.log_dsn) as connection:
+    async with _connected(getattr(database, login)) as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(change.format(table))
 
@@ -69,12 +70,17 @@ async def test_triggers_refuse_even_the_owner_also_on_a_partition(
         "SELECT log.add_partition()",
         "CREATE TABLE log.mine (id int)",
         "ALTER TABLE log.events DISABLE TRIGGER ALL",
+        f"ALTER TABLE log.events DETACH PARTITION {PARTITION}",
+        f"DROP TABLE {PARTITION}",
         "SELECT * FROM vault.secrets",
         "SET ROLE log_owner",
     ],
 )
-async def test_the_registry_writes_by_its_function_only(database: Database, statement: str) -> None:
-    async with _connected(database.log_dsn) as connection:
+@pytest.mark.parametrize("login", ["log_dsn", "ops_dsn"])
+async def test_tables_are_written_by_functions_only(
+    database: Database, login: str, statement: str
+) -> None:
+    async with _connected(getattr(database, login)) as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)
 
@@ -206,3 +212,14 @@ async def test_old_commands_are_forgotten_after_7_days(database: Database) -> No
         assert await store.prune_commands(limit=10) == 1
         assert await store.find_command(old.command_id) is None
         assert await store.find_command(young.command_id) is not None
+
+
+async def test_an_operator_reads_the_log_and_appends_nothing(database: Database) -> None:
+    await _fill(database)
+    async with _connected(database.ops_dsn) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM log.events") > 0
+        may_append = await connection.fetchval(
+            "SELECT has_function_privilege(current_user, p.oid, 'EXECUTE') FROM pg_proc p "
+            "WHERE p.proname = 'append' AND p.pronamespace = 'log'::regnamespace"
+        )
+    assert may_append is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from uuid import uuid4
 
 import pytest
@@ -57,11 +58,23 @@ def right_key(stage: Stage, owner: Owner, operation: Operation) -> str:
     return stage.admin_key if operation.key is KeyKind.ADMIN else owner.key
 
 
+INSTRUCTIONS = re.compile(
+    r"\b(send|use|check|ask|remove|add|change|choose|name|make|mend|give|create|publish|list|lists|"
+    r"must|may|try|see|GET|read|wait|needs?|only|look)\b"
+)
+ALGORITHMIAS_OWN = {"No such algorithm", "authorization required"}
+
+
+def says_what_to_do(message: str) -> bool:
+    """Every refusal tells its reader what to do next, but for texts that clients compare with."""
+    return message in ALGORITHMIAS_OWN or bool(INSTRUCTIONS.search(message))
+
+
 def check_envelope(answer: Answer, status: int, code: int) -> None:
     assert answer.status == status, answer.content
     assert answer.headers["content-type"] == "application/json"
     assert answer.error["code"] == code
-    assert len(answer.error["message"]) > 10
+    assert says_what_to_do(answer.error["message"]), answer.error["message"]
     assert answer.headers["x-error-message"]
 
 
@@ -114,7 +127,7 @@ async def test_an_unknown_field_is_named(stage: Stage, owner: Owner, operation: 
     key = right_key(stage, owner, operation)
     answer = await stage.client.call(operation.method, path(operation), given, key=key)
     check_envelope(answer, 400, 6001)
-    assert "`surprise`" in answer.error["message"]
+    assert "unknown field surprise: remove it" in answer.error["message"]
 
 
 @WITH_BODY
@@ -189,7 +202,7 @@ async def test_fields_of_the_wrong_type_are_named(
         key = right_key(stage, owner, operation)
         answer = await stage.client.call(operation.method, path(operation), given, key=key)
         check_envelope(answer, 400, 6001)
-        assert f"`$.{field}`" in answer.error["message"]
+        assert answer.error["message"].startswith(f"{field} must be ")
 
 
 # Paths that make something, or list everything, name nothing that could be unknown.

@@ -149,7 +149,10 @@ def _made_by_grpc(status: grpc.StatusCode, details: str) -> EventflowsError:
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return EventflowsError("A service refused this one's token; check its identities file.")
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return Unavailable("A service that is needed cannot be reached; try again later.")
+            return Unavailable(
+                "A service that is needed for this cannot be reached; what only reads goes on. "
+                "Try again later."
+            )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut("A service did not answer in time; try again later.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if _GRPC_SIZE_WORDS in details:

@@ -113,7 +113,10 @@ def _granted(catalog: Catalog, grant: GrantRecord) -> events_pb2.Grant:
     fields.one_of(grant.api_type, API_TYPES, field="algorithms[].api_type")
     algorithm = catalog.algorithm_named(owner, name)
     if algorithm is None:
-        raise InvalidInput(f"algorithms[].algorithm: there is no algorithm {owner}/{name}")
+        raise InvalidInput(
+            f"algorithms[].algorithm: there is no algorithm {owner}/{name}: check its owner and "
+            "name, or create and publish it first"
+        )
     if not algorithm.versions:
         raise StateForbids(
             f"{owner}/{name} has no published version: publish one, then add it to the topic"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import cache
 from typing import Any
 
@@ -30,6 +31,21 @@ class BodyTooSlow(InvalidInput):
     code = CODE_BODY_TOO_SLOW
 
 
+SCHEMA_HINT = "GET /v1/openapispec lists the fields"
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+_MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
+_WRONG_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
+_TYPE_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "null",
+    "object": "an object",
+    "array": "a list",
+}
+
+
 async def decoded(request: Request, kind: type[Body]) -> Body:
     """The body as `kind`; an absent one counts as `{}`.
 
@@ -49,10 +65,27 @@ async def decoded(request: Request, kind: type[Body]) -> Body:
     try:
         body: Body = _decoder(kind).decode(content)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"the body is wrong: {error}") from error
+        raise InvalidInput(_what_to_mend(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("the body is not valid JSON", code=CODE_MALFORMED_JSON) from error
+        raise InvalidInput(
+            "the body is not valid JSON: mend it, then send it again", code=CODE_MALFORMED_JSON
+        ) from error
     return body
+
+
+def _what_to_mend(refusal: str) -> str:
+    """msgspec's finding as a sentence that says what to do."""
+    if unknown := _UNKNOWN_FIELD.search(refusal):
+        do = f"the body has an unknown field {unknown[1]}: remove it"
+    elif missing := _MISSING_FIELD.search(refusal):
+        do = f"the body lacks the field {missing[1]}: add it"
+    elif wrong := _WRONG_TYPE.search(refusal):
+        wanted = " or ".join(_TYPE_WORDS.get(word, word) for word in wrong[1].split(" | "))
+        given = _TYPE_WORDS.get(wrong[2], wrong[2])
+        do = f"{wrong[3] or 'the body'} must be {wanted}, not {given}: change it"
+    else:
+        do = f"the body is wrong ({refusal}): change it"
+    return f"{do}; {SCHEMA_HINT}"
 
 
 @cache
