@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from devstack import free_ports
+
 from examples.demo import steps, traffic
 from examples.demo.verdict import judge
 from tests.e2e.conftest import Landscape
@@ -57,16 +59,58 @@ async def test_an_unreachable_cluster_delays_only_its_own_flows_and_heals_by_its
         await traffic.produce(client, images, records[:50])
 
     kafka.kill()
-    async with (
-        traffic.result_reader(cluster.kafka, "healthy-out") as healthy_reader,
-        traffic.producer(cluster.kafka) as healthy_client,
-    ):
-        await traffic.produce(healthy_client, "healthy-in", records)
-        assert await healthy_reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
-    assert judge(records, healthy_reader.results).passed
-
-    await kafka.restart()
+    try:
+        async with (
+            traffic.result_reader(cluster.kafka, "healthy-out") as healthy_reader,
+            traffic.producer(cluster.kafka) as healthy_client,
+        ):
+            await traffic.produce(healthy_client, "healthy-in", records)
+            assert await healthy_reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+        assert judge(records, healthy_reader.results).passed
+        (delayed,) = await steps.wait_for_flows(
+            landscape.owner, algorithm, is_backing_off, ids=[sick[0]]
+        )
+        assert "broker" in delayed["reason"] or "listens" in delayed["reason"]
+    finally:
+        await kafka.restart()
     async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
         await traffic.produce(client, images, records[50:])
         assert await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
     assert judge(records, reader.results).lost == 0
+
+
+async def test_a_cluster_that_was_never_reachable_is_told_and_disturbs_nobody(
+    landscape: Landscape, folder: Path
+) -> None:
+    (nobody,) = free_ports(1)
+    nowhere = await landscape.admin.post(
+        "/v1/admin/broker-connections",
+        {
+            "name": "nowhere",
+            "broker_url": f"127.0.0.1:{nobody}",
+            "connection_type": "kafka_unauthenticated_plaintext",
+        },
+    )
+    tested = await landscape.admin.post(f"/v1/admin/broker-connections/{nowhere['id']}/test", {})
+    assert tested["connected"] is False
+    assert "nothing listens" in tested["problem"]
+    algorithm, version = await landscape.algorithm(folder)
+    await steps.grant(
+        landscape.admin,
+        connection=nowhere["id"],
+        topic="images",
+        algorithms={algorithm: "subscriber"},
+    )
+    sick = await steps.enable(
+        landscape.owner, algorithm, topic="images", api_type="subscriber", version=version
+    )
+    (shown,) = await steps.wait_for_flows(landscape.owner, algorithm, is_backing_off, ids=[sick])
+    assert "nothing listens" in shown["reason"]
+    images = await landscape.topic("images")
+    healthy = await landscape.wire(algorithm, version, images, "subscriber")
+    await landscape.running(algorithm, healthy)
+
+
+def is_backing_off(flow: steps.Flow) -> bool:
+    """It cannot go on, and says why."""
+    return bool(flow["state"] == "backing_off" and flow["reason"])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from aiokafka import AIOKafkaProducer
+
 from examples.demo import steps, traffic
+from examples.demo.records import DemoRecord
 from examples.demo.verdict import judge
 from tests.e2e.conftest import Landscape
 from tests.support.numbered import numbered_records
@@ -42,24 +45,46 @@ async def test_two_workers_share_the_flows_and_one_takes_over_the_others(
 ) -> None:
     algorithm, version = await landscape.algorithm(folder)
     topics = [await landscape.topic("shared", partitions=1) for _ in range(8)]
+    labels = await landscape.topic("labels", partitions=1)
     ids = [await landscape.wire(algorithm, version, topic, "subscriber") for topic in topics]
+    publisher = await landscape.wire(algorithm, version, labels, "publisher")
     async with asyncio.timeout(TAKE_OVER_TIMEOUT_S):
         while len({f["live"]["worker"] for f in await landscape.running(algorithm, *ids)}) < 2:
             await asyncio.sleep(steps.POLL_PAUSE_S)
-    shared = await landscape.running(algorithm, *ids)
+    shared = await landscape.running(algorithm, *ids, publisher)
     victim = _worker_of(landscape, shared[0])
     name = shared[0]["live"]["worker"]
-    landscape.cluster.routers[victim].kill()
-    try:
-        await steps.wait_for_flows(
-            landscape.owner,
-            algorithm,
-            lambda flow: steps.is_running(flow) and flow["live"]["worker"] != name,
-            ids=ids,
-            timeout_s=TAKE_OVER_TIMEOUT_S,
+    records = numbered_records(len(topics) * 20, keys=len(topics))
+    before, after = records[: len(records) // 2], records[len(records) // 2 :]
+    kafka = landscape.cluster.customer_kafka
+    async with traffic.result_reader(kafka, labels) as reader, traffic.producer(kafka) as client:
+        await _produce_by_key(client, topics, before)
+        assert await reader.until(len(before), timeout_s=RESULTS_TIMEOUT_S)
+        landscape.cluster.routers[victim].kill()
+        try:
+            await _produce_by_key(client, topics, after)
+            assert await reader.until(len(records), timeout_s=RESULTS_TIMEOUT_S)
+            await steps.wait_for_flows(
+                landscape.owner,
+                algorithm,
+                lambda flow: steps.is_running(flow) and flow["live"]["worker"] != name,
+                ids=ids,
+                timeout_s=TAKE_OVER_TIMEOUT_S,
+            )
+        finally:
+            await landscape.cluster.routers[victim].start()
+    verdict = judge(records, reader.results)
+    assert (verdict.lost, verdict.order_breaks) == (0, 0)
+
+
+async def _produce_by_key(
+    client: AIOKafkaProducer, topics: list[str], records: list[DemoRecord]
+) -> None:
+    """All records of a key go to one topic, so every topic has work."""
+    for number, topic in enumerate(topics):
+        await traffic.produce(
+            client, topic, [one for one in records if one.number % len(topics) == number]
         )
-    finally:
-        await landscape.cluster.routers[victim].start()
 
 
 def _flow(flows: list[steps.Flow], flow_id: str) -> steps.Flow:
