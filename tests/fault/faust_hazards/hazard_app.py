@@ -64,6 +64,14 @@ async def acked_by_hand(stream: Any) -> None:
         task.add_done_callback(tasks.discard)
 
 
+async def copying(app: Any, stream: Any) -> None:
+    """Sends every record on to the topic `copies`, in Faust's transactions if those are on."""
+    copies = app.topic(OPTIONS["copies"], value_type=bytes)
+    async for value in stream:
+        await copies.send(value=value)
+        await work(value)
+
+
 async def growing(app: Any, stream: Any) -> None:
     """Subscribes to the topics `added` at run time, one after the other, by Faust's own recipe."""
     first = True
@@ -106,6 +114,12 @@ def make_app() -> Any:
     )
     topic = app.topic(OPTIONS["topic"], value_type=bytes)
     bodies = {"plain": plain, "take": in_batches, "noack": acked_by_hand}
+    if OPTIONS["case"] == "copying":
+
+        async def copy(stream: Any) -> None:
+            await copying(app, stream)
+
+        bodies["copying"] = copy
     if OPTIONS["case"] == "growing":
         app.topics._resubscribe_sleep_lock_seconds = OPTIONS["resubscribe_s"]
 

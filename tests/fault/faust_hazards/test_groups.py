@@ -8,13 +8,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
-from tests.fault.faust_hazards.conftest import Hazard
+from tests.fault.faust_hazards.conftest import OURS, Hazard
 from tests.support.produce import produce_values
 
 pytestmark = pytest.mark.fault
 
 RECORDS = 600
+COPIED = 3_000
+QUIET_POLLS = 5
 WORK_S = 0.005
 DEFAULT_SILENCE_S = 30.0
 TAKE_OVER_TIMEOUT_S = 85.0
@@ -101,3 +104,47 @@ async def test_crash_or_thousands_of_repeats_when_topics_are_added_under_load(
     crashed = "Partition is not assigned" in worker.log_path.read_text()
     repeated = len(hazard.noted("began")) - len(set(hazard.noted("began")))
     assert crashed or repeated > REPEATS_AT_LEAST, f"{repeated} repeated"
+
+
+@pytest.mark.parametrize("joins", [True, False], ids=["a second worker joins", "killed, restarted"])
+async def test_exactly_once_loses_nothing_and_repeats_after_a_kill(
+    hazard: Hazard, joins: bool
+) -> None:
+    """With a join it repeats by chance (12 of 3,000 in one run of three), so only a kill is sure."""
+    copies = f"hazard-copies-{uuid4()}"
+    await hazard.kafka.create_topic(copies)
+    await hazard.produce(*[b"quick"] * COPIED)
+    options: dict[str, Any] = {
+        "copies": copies,
+        "work_s": 0.002,
+        "settings": {**OURS, "processing_guarantee": "exactly_once"},
+    }
+    first = hazard.start("copying", **options)
+    await hazard.until(lambda: len(hazard.done) > COPIED // 4)
+    if not joins:
+        first.kill()
+    hazard.start("copying", **options)
+    await hazard.until(lambda: len(hazard.done) == COPIED, timeout_s=TAKE_OVER_TIMEOUT_S)
+    values = await _committed_values(hazard, copies)
+    assert len(set(values)) == COPIED, "nothing is lost"
+    if not joins:
+        assert len(values) > COPIED, "once it was not: readers of committed records see some twice"
+
+
+async def _committed_values(hazard: Hazard, topic: str) -> list[bytes]:
+    """What a reader sees who reads what is committed only, until nothing more comes."""
+    values: list[bytes] = []
+    async with AIOKafkaConsumer(
+        topic,
+        group_id=None,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        **hazard.kafka.client_settings(),
+    ) as consumer:
+        quiet = 0
+        while quiet < QUIET_POLLS:
+            batches = await consumer.getmany(timeout_ms=1000)
+            found = [message.value for batch in batches.values() for message in batch]
+            values += found
+            quiet = 0 if found else quiet + 1
+    return values
