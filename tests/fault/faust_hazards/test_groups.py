@@ -110,7 +110,7 @@ async def test_crash_or_thousands_of_repeats_when_topics_are_added_under_load(
 async def test_exactly_once_loses_nothing_and_repeats_after_a_kill(
     hazard: Hazard, joins: bool
 ) -> None:
-    """With a join it repeats by chance (12 of 3,000 in one run of three), so only a kill is sure."""
+    """With a join it repeats by chance (12 of 3,000 in one run of three): only a kill is sure."""
     copies = f"hazard-copies-{uuid4()}"
     await hazard.kafka.create_topic(copies)
     await hazard.produce(*[b"quick"] * COPIED)
