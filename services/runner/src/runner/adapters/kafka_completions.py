@@ -46,6 +46,7 @@ START_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 10.0
 TOPIC_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
+CANCELS_MAX: Final = 20
 REQUEST_TIMEOUT_MS: Final = 8_000
 
 _log = logging.getLogger(__name__)
@@ -237,10 +238,13 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
     """End a producer whose `stop` does not.
 
     aiokafka 0.14 waits for ever for an idempotent batch that it cannot deliver, and its sender goes
-    on trying with closed connections. There is no public way to make it give up.
+    on trying with closed connections. There is no public way to make it give up. A sender that is
+    cancelled waits for each of its requests in turn, and the next cancel ends the one it waits for.
     """
     await producer.client.close()
     sender = producer._sender.sender_task
-    sender.cancel()
-    await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
+    for _ in range(CANCELS_MAX):
+        sender.cancel()
+        if (await asyncio.wait([sender], timeout=STOP_TIMEOUT_S / CANCELS_MAX))[0]:
+            break
     producer._message_accumulator.fail_all(KafkaConnectionError("the producer was replaced"))
