@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message
+
+from tests.unit.gateway.instructions import says_what_to_do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AsgiClient:
-    """Calls `app`, with `Authorization: Simple <key>` where a key is given."""
+    """Calls `app`, with `Authorization: Simple <key>` where a key is given.
+
+    Every refusal that comes must tell its reader what to do.
+    """
 
     app: ASGIApp
 
@@ -55,7 +61,10 @@ class AsgiClient:
         if body is not None:
             parts = [json.dumps(body).encode()]
             sent.setdefault("content-type", "application/json")
-        return await self._exchange(method, path, sent, parts)
+        answer = await self._exchange(method, path, sent, parts)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            _check_sentence(answer)
+        return answer
 
     async def _exchange(
         self, method: str, path: str, headers: dict[str, str], parts: list[bytes]
@@ -95,3 +104,11 @@ class AsgiClient:
             headers=Headers(raw=start["headers"]),
             content=b"".join(message.get("body", b"") for message in rest),
         )
+
+
+def _check_sentence(answer: Answer) -> None:
+    """The body of a run's answer is the runner's own, which needs no `error`."""
+    error = answer.json.get("error") if answer.content else None
+    if error is not None:
+        message = error if isinstance(error, str) else error["message"]
+        assert says_what_to_do(message), message

@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from eventflows.registry.v1 import registry_pb2
 from eventflows.router.v1 import router_pb2, router_pb2_grpc
+from gateway.adapters.grpc_registry import GrpcRegistry
 from gateway.adapters.grpc_router import GrpcRouter
 from gateway.adapters.http_runner import HttpRunner
 from gateway.ports import RunRequest
@@ -233,6 +235,14 @@ async def test_a_refusal_is_an_answer_and_asks_nobody_else(error: EventflowsErro
         with pytest.raises(type(error), match=error.message):
             await GrpcRouter(channels).list_topics("connection")
     assert second.asked == 0
+
+
+async def test_without_the_registry_it_is_told_that_only_reads_go_on() -> None:
+    async with rpc_channel(NOBODY, TOKEN) as channel:
+        with pytest.raises(
+            Unavailable, match=r"changes are not possible .* reads go on: try again"
+        ):
+            await GrpcRegistry(channel).send(registry_pb2.CreateAccountRequest())
 
 
 async def test_no_worker_at_all_is_unavailable() -> None:

@@ -124,7 +124,9 @@ async def test_a_broker_that_cannot_be_reached_and_a_router_that_is_away_differ(
     stage: Stage,
 ) -> None:
     connection = await stage.connection()
-    stage.router.broker_problem = "no broker answers at kafka.example.com:9092"
+    stage.router.broker_problem = (
+        "kafka.example.com:9092: nothing listens there, check host and port"
+    )
     answer = await stage.client.call("GET", f"{PATH}/{connection}/topics", key=stage.admin_key)
     assert (answer.status, answer.error["message"]) == (409, stage.router.broker_problem)
     stage.router.reachable = False

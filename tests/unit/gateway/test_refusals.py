@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from uuid import uuid4
 
 import pytest
@@ -15,6 +14,7 @@ from gateway.entrypoints.rest.operation import KeyKind, Operation
 from starlette.types import Message
 
 from tests.unit.gateway.asgi_client import Answer
+from tests.unit.gateway.instructions import says_what_to_do
 from tests.unit.gateway.stage import Owner, Stage
 
 UNKNOWN = str(uuid4())
@@ -23,7 +23,7 @@ PLACES = {
     "algorithm_id": UNKNOWN, "git_hash": "0" * 40, "build": UNKNOWN, "flow": UNKNOWN,
     "connection": UNKNOWN, "topic": "images", "target": "nobody/Nothing",
 }  # fmt: skip
-BODIES = {
+BODIES: dict[str, dict[str, object]] = {
     "UserCreate": {"username": "someone", "email": "a@b"},
     "KeyCreate": {"key_type": "AlgorithmKey"},
     "AlgorithmCreate": {"name": "Hello", "source": {"git_url": "https://git.example.com/r"}},
@@ -56,18 +56,6 @@ def body_of(operation: Operation) -> object:
 
 def right_key(stage: Stage, owner: Owner, operation: Operation) -> str:
     return stage.admin_key if operation.key is KeyKind.ADMIN else owner.key
-
-
-INSTRUCTIONS = re.compile(
-    r"\b(send|use|check|ask|remove|add|change|choose|name|make|mend|give|create|publish|list|lists|"
-    r"must|may|try|see|GET|read|wait|needs?|only|look)\b"
-)
-ALGORITHMIAS_OWN = {"No such algorithm", "authorization required"}
-
-
-def says_what_to_do(message: str) -> bool:
-    """Every refusal tells its reader what to do next, but for texts that clients compare with."""
-    return message in ALGORITHMIAS_OWN or bool(INSTRUCTIONS.search(message))
 
 
 def check_envelope(answer: Answer, status: int, code: int) -> None:
@@ -123,7 +111,7 @@ async def test_the_wrong_kind_of_key_is_told_which_is_needed(
 
 @WITH_BODY
 async def test_an_unknown_field_is_named(stage: Stage, owner: Owner, operation: Operation) -> None:
-    given = {**(BODIES[operation.body.__name__]), "surprise": 1}  # type: ignore[union-attr,dict-item]
+    given = {**(BODIES[operation.body.__name__]), "surprise": 1}  # type: ignore[union-attr]
     key = right_key(stage, owner, operation)
     answer = await stage.client.call(operation.method, path(operation), given, key=key)
     check_envelope(answer, 400, 6001)
@@ -197,8 +185,8 @@ async def test_fields_of_the_wrong_type_are_named(
     stage: Stage, owner: Owner, operation: Operation
 ) -> None:
     assert operation.body is not None
-    for field in BODIES[operation.body.__name__]:  # type: ignore[attr-defined]
-        given = {**BODIES[operation.body.__name__], field: 17}  # type: ignore[dict-item]
+    for field in BODIES[operation.body.__name__]:
+        given = {**BODIES[operation.body.__name__], field: 17}
         key = right_key(stage, owner, operation)
         answer = await stage.client.call(operation.method, path(operation), given, key=key)
         check_envelope(answer, 400, 6001)
@@ -301,3 +289,43 @@ async def test_text_that_no_string_may_hold_is_refused(stage: Stage) -> None:
             headers={"Content-Type": "application/json"},
         )  # fmt: skip
         assert answer.status == 400, answer.content
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["the body is not valid JSON", "Object contains unknown field `bogus`", "it is wrong",
+     "algorithms[].algorithm: there is no algorithm acme/nosuch", "no broker answers at kafka:9092",
+     "Expected `str`, got `int` - at `$.username`"],
+)  # fmt: skip
+def test_a_sentence_that_leaves_its_reader_helpless_is_found(message: str) -> None:
+    assert not says_what_to_do(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"algoTimeoutSeconds": -1}, "algoTimeoutSeconds must be a whole number >= 0: change it"),
+        ({"algoTimeoutSeconds": "1"}, "algoTimeoutSeconds must be a whole number"),
+        ({"sourceType": None}, "sourceType must be text, not null: change it"),
+        ({"bo`gus": 1}, "the body has an unknown field bo`gus: remove it"),
+    ],
+)
+async def test_what_is_wrong_in_a_body_is_told_in_plain_words(
+    stage: Stage, owner: Owner, changes: dict[str, object], sentence: str
+) -> None:
+    answer = await stage.client.call(
+        "POST", f"/v1/users/{owner.id}/event-listeners",
+        {**BODIES["EventListenerCreate"], **changes}, key=owner.key,
+    )  # fmt: skip
+    check_envelope(answer, 400, 6001)
+    assert answer.error["message"].startswith(sentence)
+    assert "GET /v1/openapispec" in answer.error["message"]
+
+
+async def test_a_word_that_is_none_of_a_fields_values_is_told(stage: Stage) -> None:
+    given = {**BODIES["BrokerConnectionCreate"], "connection_type": "kafka_plain"}
+    answer = await stage.client.call(
+        "POST", "/v1/admin/broker-connections", given, key=stage.admin_key
+    )
+    check_envelope(answer, 400, 6001)
+    assert answer.error["message"].startswith("connection_type cannot be 'kafka_plain': choose")

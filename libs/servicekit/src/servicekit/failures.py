@@ -36,6 +36,7 @@ RETRY_AFTER_METADATA: Final = "retry-after-ms"
 
 RETRY_AFTER_DEFAULT_S: Final = 1.0
 """When the other side refused for overload without saying for how long."""
+UNREACHABLE: Final = "A service that is needed for this cannot be reached; try again later."
 MESSAGE_CHARACTERS_MAX: Final = 2_000
 """gRPC carries the message in a header, and headers share a limit of 8 kB."""
 
@@ -115,21 +116,24 @@ def error_envelope(
     return {"error": body if request_id is None else {"id": request_id, **body}}
 
 
-def error_from_status(status_error: grpc.aio.AioRpcError) -> EventflowsError:
+def error_from_status(
+    status_error: grpc.aio.AioRpcError, *, unreachable: str = UNREACHABLE
+) -> EventflowsError:
     """The kernel's error behind a failed call, with the message and code of the other side.
 
     A refusal by the identity check (UNAUTHENTICATED or PERMISSION_DENIED without `ef-code`) is
     about *this process's* token, not about the user whose request it serves, so it becomes a plain
     EventflowsError and never a 401 or 403 for that user. Statuses that gRPC itself made get a
     sentence of ours, since gRPC's names addresses; it stays in the cause. A call cancelled by the
-    other side becomes Unavailable: what was asked may or may not have happened.
+    other side becomes Unavailable: what was asked may or may not have happened. `unreachable` is
+    the sentence for a service that cannot be reached, for callers that know what that means.
     """
     status = status_error.code()
     details = status_error.details() or ""
     metadata = _text_metadata(status_error.trailing_metadata())
     code = _number(metadata.get(CODE_METADATA))
     if code is None:
-        return _made_by_grpc(status, details)
+        return _made_by_grpc(status, details, unreachable=unreachable)
     kind = class_of_status(status)
     if kind is Overloaded:
         wait_ms = _number(metadata.get(RETRY_AFTER_METADATA))
@@ -138,21 +142,20 @@ def error_from_status(status_error: grpc.aio.AioRpcError) -> EventflowsError:
     return kind(details, code=code)
 
 
-def raise_from_status(status_error: grpc.aio.AioRpcError) -> NoReturn:
-    """Raises `error_from_status(status_error)`, with the status as its cause."""
-    raise error_from_status(status_error) from status_error
+def raise_from_status(
+    status_error: grpc.aio.AioRpcError, *, unreachable: str = UNREACHABLE
+) -> NoReturn:
+    """Raises `error_from_status(…)`, with the status as its cause."""
+    raise error_from_status(status_error, unreachable=unreachable) from status_error
 
 
-def _made_by_grpc(status: grpc.StatusCode, details: str) -> EventflowsError:
+def _made_by_grpc(status: grpc.StatusCode, details: str, *, unreachable: str) -> EventflowsError:
     """For a status without `ef-code`: from gRPC or the network, or from the identity check."""
     match status:
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return EventflowsError("A service refused this one's token; check its identities file.")
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return Unavailable(
-                "A service that is needed for this cannot be reached; what only reads goes on. "
-                "Try again later."
-            )
+            return Unavailable(unreachable)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut("A service did not answer in time; try again later.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if _GRPC_SIZE_WORDS in details:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc.aio
-from servicekit.failures import raise_from_status
+from servicekit.failures import UNREACHABLE, raise_from_status
 
 
 @contextmanager
-def kernel_errors() -> Iterator[None]:
-    """Inside, `AioRpcError` becomes what the other side raised."""
+def kernel_errors(*, unreachable: str = UNREACHABLE) -> Iterator[None]:
+    """Inside, `AioRpcError` becomes what the other side raised; without one, Unavailable."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise_from_status(error)
+        raise_from_status(error, unreachable=unreachable)

@@ -10,6 +10,9 @@ from gateway.adapters.calls import kernel_errors
 from gateway.ports import Command
 
 COMMAND_TIMEOUT_S = 10.0
+UNREACHABLE = (
+    "changes are not possible while the registry cannot be reached, reads go on: try again later"
+)
 
 
 class GrpcRegistry:
@@ -24,6 +27,6 @@ class GrpcRegistry:
         if trace is not None:
             command.context.traceparent = str(trace)
         call = getattr(self._stub, type(command).__name__.removesuffix("Request"))
-        with kernel_errors():
+        with kernel_errors(unreachable=UNREACHABLE):
             result: registry_pb2.CommandResult = await call(command, timeout=COMMAND_TIMEOUT_S)
         return result

@@ -31,10 +31,12 @@ class BodyTooSlow(InvalidInput):
     code = CODE_BODY_TOO_SLOW
 
 
-SCHEMA_HINT = "GET /v1/openapispec lists the fields"
-_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+SCHEMA_HINT = "GET /v1/openapispec lists the fields and their values"
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
-_WRONG_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
+_WRONG_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+_WRONG_SIZE = re.compile(r"Expected `([^`]*)` (.*)")
+_WRONG_WORD = re.compile(r"Invalid enum value (.*)")
 _TYPE_WORDS = {
     "str": "text",
     "int": "a whole number",
@@ -75,17 +77,26 @@ async def decoded(request: Request, kind: type[Body]) -> Body:
 
 def _what_to_mend(refusal: str) -> str:
     """msgspec's finding as a sentence that says what to do."""
-    if unknown := _UNKNOWN_FIELD.search(refusal):
-        do = f"the body has an unknown field {unknown[1]}: remove it"
-    elif missing := _MISSING_FIELD.search(refusal):
-        do = f"the body lacks the field {missing[1]}: add it"
-    elif wrong := _WRONG_TYPE.search(refusal):
-        wanted = " or ".join(_TYPE_WORDS.get(word, word) for word in wrong[1].split(" | "))
-        given = _TYPE_WORDS.get(wrong[2], wrong[2])
-        do = f"{wrong[3] or 'the body'} must be {wanted}, not {given}: change it"
+    finding, _, place = refusal.partition(" - at `$")
+    place = place.removesuffix("`").removeprefix(".")
+    field, inside = place or "the body", f" in {place}" if place else ""
+    if unknown := _UNKNOWN_FIELD.search(finding):
+        do = f"the body has an unknown field {unknown[1]}{inside}: remove it"
+    elif missing := _MISSING_FIELD.search(finding):
+        do = f"the body lacks the field {missing[1]}{inside}: add it"
+    elif wrong := _WRONG_TYPE.search(finding):
+        do = f"{field} must be {_in_words(wrong[1])}, not {_in_words(wrong[2])}: change it"
+    elif size := _WRONG_SIZE.search(finding):
+        do = f"{field} must be {_in_words(size[1])} {size[2]}: change it"
+    elif word := _WRONG_WORD.search(finding):
+        do = f"{field} cannot be {word[1]}: choose one of its values"
     else:
-        do = f"the body is wrong ({refusal}): change it"
+        do = f"{field} is wrong ({finding}): change it"
     return f"{do}; {SCHEMA_HINT}"
+
+
+def _in_words(types: str) -> str:
+    return " or ".join(_TYPE_WORDS.get(name, name) for name in types.split(" | "))
 
 
 @cache
