@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from devstack import Kafka
 from devstack.rest import RestRefused
 from eventflows.router.v1 import router_pb2, router_pb2_grpc
@@ -21,6 +22,7 @@ from tests.support.numbered import numbered_records
 
 RESULTS_TIMEOUT_S = 60.0
 STATUS_TIMEOUT_S = 1.0
+REVOKED_WITHIN_S = 1.0
 PUMPING = {
     router_pb2.FLOW_STATE_STARTING,
     router_pb2.FLOW_STATE_RUNNING,
@@ -112,18 +114,61 @@ async def test_a_dead_letter_topic_that_is_not_granted_is_refused(
 async def test_a_revoked_grant_stops_the_flow_within_a_second(
     landscape: Landscape, folder: Path
 ) -> None:
-    algorithm, version = await landscape.algorithm(folder)
-    images = await landscape.topic("images")
-    flow = await landscape.wire(algorithm, version, images, "subscriber")
-    await landscape.running(algorithm, flow)
-    assert await _runs_somewhere(landscape, flow)
-    await steps.grant(landscape.admin, connection=landscape.connection, topic=images, algorithms={})
-    async with asyncio.timeout(1.0):
-        while await _runs_somewhere(landscape, flow):
-            await asyncio.sleep(0.01)
-    (shown,) = await steps.flows_of(landscape.owner, algorithm)
-    assert shown["state"] == "blocked"
-    assert "grant" in shown["reason"]
+    revoked, version = await landscape.algorithm(folder / "revoked")
+    kept, kept_version = await landscape.algorithm(folder / "kept")
+    images = await landscape.topic("images", partitions=1)
+    labels, kept_labels = await landscape.topic("labels"), await landscape.topic("labels")
+    publisher = await landscape.wire(revoked, version, labels, "publisher")
+    kept_publisher = await landscape.wire(kept, kept_version, kept_labels, "publisher")
+    both = {revoked: "subscriber", kept: "subscriber"}
+    await steps.grant(
+        landscape.admin, connection=landscape.connection, topic=images, algorithms=both
+    )
+    topic: dict[str, str] = {"topic": images, "api_type": "subscriber"}
+    flow = await steps.enable(landscape.owner, revoked, version=version, **topic)
+    kept_flow = await steps.enable(landscape.owner, kept, version=kept_version, **topic)
+    await landscape.running(revoked, flow, publisher)
+    await landscape.running(kept, kept_flow, kept_publisher)
+    records = numbered_records(20, keys=2)
+    kafka = landscape.cluster.customer_kafka
+    async with (
+        traffic.producer(kafka) as client,
+        traffic.result_reader(kafka, labels) as results,
+        traffic.result_reader(kafka, kept_labels) as kept_results,
+    ):
+        await traffic.produce(client, images, records[:10])
+        assert await results.until(10, timeout_s=RESULTS_TIMEOUT_S)
+        assert await kept_results.until(10, timeout_s=RESULTS_TIMEOUT_S)
+
+        await steps.grant(
+            landscape.admin,
+            connection=landscape.connection,
+            topic=images,
+            algorithms={kept: "subscriber"},
+        )
+        async with asyncio.timeout(REVOKED_WITHIN_S):
+            while await _runs_somewhere(landscape, flow):
+                await asyncio.sleep(0.01)
+        (shown,) = [
+            one for one in await steps.flows_of(landscape.owner, revoked) if one["id"] == flow
+        ]
+        assert shown["state"] == "blocked"
+        assert "grant" in shown["reason"]
+
+        await traffic.produce(client, images, records[10:])
+        assert await kept_results.until(20, timeout_s=RESULTS_TIMEOUT_S)
+        await results.to_the_end(timeout_s=RESULTS_TIMEOUT_S)
+        assert results.numbers == set(range(10))
+        assert await _committed(kafka, images, flow) == 10
+
+        await steps.grant(
+            landscape.admin, connection=landscape.connection, topic=images, algorithms=both
+        )
+        assert await results.until(20, timeout_s=RESULTS_TIMEOUT_S)
+        await results.to_the_end(timeout_s=RESULTS_TIMEOUT_S)
+    verdict = judge(records, results.results)
+    assert verdict.passed
+    assert verdict.repeated == 0, "a record ran while the grant was revoked"
 
 
 async def test_an_event_listener_is_shown_as_blocked_without_an_adapter(
@@ -151,6 +196,18 @@ async def _runs_somewhere(landscape: Landscape, flow: str) -> bool:
         if any(one.state in PUMPING for one in answer.flows):
             return True
     return False
+
+
+async def _committed(kafka: Kafka, topic: str, flow: str) -> int:
+    """How far the flow's consumer group has come on the topic's only partition."""
+    admin = AIOKafkaAdminClient(**kafka.client_settings())
+    await admin.start()
+    try:
+        (group,) = [name for name, _ in await admin.list_consumer_groups() if name.endswith(flow)]
+        offsets = await admin.list_consumer_group_offsets(group)
+    finally:
+        await admin.close()
+    return int(offsets[TopicPartition(topic, 0)].offset)
 
 
 async def _one_record(kafka: Kafka, topic: str, *, flow: str | None = None) -> Any:
