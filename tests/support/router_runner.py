@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from multidict import CIMultiDict
 
+BODY_BYTES_MAX = 64 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -72,10 +74,10 @@ class Runner:
 
 
 @asynccontextmanager
-async def running_runner() -> AsyncIterator[Runner]:
-    """Serve on a free port of loopback."""
+async def running_runner(*, body_bytes_max: int = BODY_BYTES_MAX) -> AsyncIterator[Runner]:
+    """Serve on a free port of loopback; a larger body is answered with 413."""
     runner = Runner()
-    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app = web.Application(client_max_size=body_bytes_max)
     app.router.add_post("/v1/algo/{owner}/{name}/{version}", runner.answer)
     server = web.AppRunner(app, shutdown_timeout=1)
     await server.setup()

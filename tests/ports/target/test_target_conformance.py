@@ -1,50 +1,85 @@
 """What every target promises, asked of memory, of a runner over HTTP and of two Kafkas."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from devstack import Kafka
+from router.adapters import kafka_producers
 from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters.kafka_clients import RECORD_BYTES_MAX, REQUEST_ROOM_BYTES
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_target import KafkaTarget
 from router.adapters.memory_target import MemoryTarget
-from router.domain.delivery import Run
+from router.domain.delivery import Headers, Run
 from router.domain.flow_spec import KafkaTargetSpec
-from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
+from router.domain.outcome import SUCCEEDED, OutcomeKind
 from router.ports import Target
 
-from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery
-from tests.support.router_runner import running_runner
-from tests.support.router_sources import connection_of, kafka_topic
+from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery, with_header
+from tests.support.router_runner import Asked, running_runner
+from tests.support.router_sources import admin, connection_of, kafka_topic
 
 NOBODY = "127.0.0.1:1"
+BODY_BYTES_MAX = 64 * 1024
+CUSTOMERS_RECORD_BYTES_MAX = 1_048_588
+"""Kafka's own `message.max.bytes`."""
+SEND_TIMEOUT_S = 3.0
+"""Kafka's clients look for a topic that is gone until their time is up."""
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What the other side got, in the words of no protocol."""
+
+    key: bytes | None
+    value: bytes | None
+    content_type: str
+    request_id: str
+    hops: str
+    traceparent: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A target, another one whose other side is away, and the values that arrived."""
+    """A target, another one whose other side was never there, and what arrived.
+
+    `vanish` takes the other side away for good. A null value arrives as one of `nulls`: with a key
+    as the first, without one as the second.
+    """
 
     target: Target
     away: Target
-    arrived: Callable[[], Awaitable[list[bytes | None]]]
+    arrived: Callable[[], Awaitable[list[Arrival]]]
+    vanish: Callable[[], Awaitable[None]]
+    too_large_bytes: int
+    nulls: tuple[bytes | None, bytes | None] = (None, b"")
+
+    async def values(self) -> list[bytes | None]:
+        return [arrival.value for arrival in await self.arrived()]
 
 
 @pytest.fixture(params=["memory", "algorithm", "kafka", "customer_kafka"])
 def open_subject(
-    request: pytest.FixtureRequest,
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], "AsyncIterator[Subject]"]:
     """Opens a target of one kind."""
+    monkeypatch.setattr(kafka_producers, "SEND_TIMEOUT_S", SEND_TIMEOUT_S)
     if request.param == "memory":
         return _memory
     if request.param == "algorithm":
         return _algorithm
     kafka = request.getfixturevalue(request.param)
-    return lambda: _kafka(kafka)
+    ours = RECORD_BYTES_MAX + REQUEST_ROOM_BYTES
+    limit_bytes = ours if request.param == "kafka" else CUSTOMERS_RECORD_BYTES_MAX
+    return lambda: _kafka(kafka, too_large_bytes=limit_bytes + 1)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -56,37 +91,47 @@ async def subject(
 
 
 async def _memory() -> AsyncIterator[Subject]:
-    target, away = MemoryTarget(), MemoryTarget()
-    away.default = failed(OutcomeKind.UNREACHABLE, "nobody is there")
+    target, away = MemoryTarget(record_bytes_max=BODY_BYTES_MAX), MemoryTarget()
+    away.reachable = False
 
-    async def arrived() -> list[bytes | None]:
-        return target.values
+    async def arrived() -> list[Arrival]:
+        return [_published(each.key, each.value, each.headers) for each in target.records]
 
-    yield Subject(target=target, away=away, arrived=arrived)
+    async def vanish() -> None:
+        target.reachable = False
+
+    yield Subject(
+        target=target,
+        away=away,
+        arrived=arrived,
+        vanish=vanish,
+        too_large_bytes=BODY_BYTES_MAX + 1,
+    )
 
 
 async def _algorithm() -> AsyncIterator[Subject]:
-    async with running_runner() as runner, runner_session() as session:
+    async with runner_session() as session, AsyncExitStack() as serving:
+        runner = await serving.enter_async_context(running_runner(body_bytes_max=BODY_BYTES_MAX))
 
-        async def arrived() -> list[bytes | None]:
-            return [asked.body for asked in runner.asked]
+        async def arrived() -> list[Arrival]:
+            return [_asked(asked) for asked in runner.asked]
+
+        def target(url: str) -> AlgorithmTarget:
+            return AlgorithmTarget(
+                SUBSCRIBER, session=session, runner_url=url, token="t", position=lambda: 9
+            )
 
         yield Subject(
-            target=AlgorithmTarget(
-                SUBSCRIBER, session=session, runner_url=runner.url, token="t", position=lambda: 9
-            ),
-            away=AlgorithmTarget(
-                SUBSCRIBER,
-                session=session,
-                runner_url=f"http://{NOBODY}",
-                token="t",
-                position=lambda: 9,
-            ),
+            target=target(runner.url),
+            away=target(f"http://{NOBODY}"),
             arrived=arrived,
+            vanish=serving.aclose,
+            too_large_bytes=BODY_BYTES_MAX + 1,
+            nulls=(b"null", b"null"),
         )
 
 
-async def _kafka(kafka: Kafka) -> AsyncIterator[Subject]:
+async def _kafka(kafka: Kafka, *, too_large_bytes: int) -> AsyncIterator[Subject]:
     producers = KafkaProducers()
     async with kafka_topic(kafka) as topic:
         spec = replace(PUBLISHER, target=KafkaTargetSpec(connection_id="c-1", topic=topic.name))
@@ -94,49 +139,146 @@ async def _kafka(kafka: Kafka) -> AsyncIterator[Subject]:
         target = KafkaTarget(spec, connection=topic.connection, producers=producers)
         away = KafkaTarget(spec, connection=nowhere, producers=producers)
 
-        async def arrived() -> list[bytes | None]:
-            return await _values(kafka, topic.name)
+        async def arrived() -> list[Arrival]:
+            return await _records(kafka, topic.name)
 
-        yield Subject(target=target, away=away, arrived=arrived)
+        async def vanish() -> None:
+            async with admin(kafka) as client:
+                await client.delete_topics([topic.name])
+
+        yield Subject(
+            target=target,
+            away=away,
+            arrived=arrived,
+            vanish=vanish,
+            too_large_bytes=too_large_bytes,
+        )
         await target.close()
         await away.close()
         await producers.close()
 
 
-async def _values(kafka: Kafka, topic: str) -> list[bytes | None]:
+async def _records(kafka: Kafka, topic: str) -> list[Arrival]:
     """Everything that the topic holds now."""
     partition = TopicPartition(topic, 0)
     async with AIOKafkaConsumer(**kafka.client_settings()) as consumer:
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
         consumer.seek(partition, 0)
-        values: list[bytes | None] = []
-        while len(values) < end:
-            values.append((await consumer.getone()).value)
-        return values
+        arrivals: list[Arrival] = []
+        while len(arrivals) < end:
+            record: Any = await consumer.getone()
+            arrivals.append(_published(record.key, record.value, record.headers))
+        return arrivals
 
 
-def run(value: bytes) -> Run:
-    record = delivery(key=value, value=value, headers=COMPLETION)
-    return Run(delivery=record, request_id="req-1", attempt=1, hops=1, traceparent="")
+def _published(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+) -> Arrival:
+    texts = {name: content.decode() for name, content in headers}
+    return Arrival(
+        key=key,
+        value=value,
+        content_type=texts["content-type"],
+        request_id=texts["ef-request-id"],
+        hops=texts["ef-hops"],
+        traceparent=texts["traceparent"],
+    )
+
+
+def _asked(asked: Asked) -> Arrival:
+    key = asked.headers.get("X-Eventflows-Record-Key")
+    return Arrival(
+        key=None if key is None else b64decode(key),
+        value=asked.body,
+        content_type=asked.headers["Content-Type"],
+        request_id=asked.headers["X-Eventflows-Request-Id"],
+        hops=asked.headers["X-Eventflows-Hops"],
+        traceparent=asked.headers["traceparent"],
+    )
+
+
+def run(
+    value: bytes | None, *, key: bytes | None = b"k", headers: Headers = COMPLETION, hops: int = 1
+) -> Run:
+    record = delivery(key=key, value=value, headers=headers)
+    return Run(delivery=record, request_id="req-1", attempt=1, hops=hops, traceparent=TRACEPARENT)
 
 
 async def test_a_success_has_had_its_effect_with_the_records_own_bytes(subject: Subject) -> None:
     assert await subject.target.invoke(run(b'{"x": 1}')) == SUCCEEDED
-    assert await subject.arrived() == [b'{"x": 1}']
+    assert await subject.values() == [b'{"x": 1}']
+
+
+@pytest.mark.parametrize(
+    ("word", "content_type", "value"),
+    [
+        (b"json", "application/json", b"[1]"),
+        (b"text", "text/plain", b"[1]"),
+        (b"binary", "application/octet-stream", b"\x00\xff"),
+    ],
+)
+async def test_key_content_type_and_headers_are_carried(
+    subject: Subject, word: bytes, content_type: str, value: bytes
+) -> None:
+    headers = with_header(COMPLETION, "ef-content-type", word)
+    sent = run(value, key=b"\x00key\xff", headers=headers, hops=5)
+    assert await subject.target.invoke(sent) == SUCCEEDED
+    (arrival,) = await subject.arrived()
+    assert arrival == Arrival(
+        key=b"\x00key\xff",
+        value=value,
+        content_type=content_type,
+        request_id="req-1",
+        hops="5",
+        traceparent=TRACEPARENT,
+    )
+
+
+@pytest.mark.parametrize("key", [b"k", b"", None])
+async def test_a_null_value_passes_with_and_without_a_key(
+    subject: Subject, key: bytes | None
+) -> None:
+    assert await subject.target.invoke(run(None, key=key)) == SUCCEEDED
+    (arrival,) = await subject.arrived()
+    assert (arrival.key, arrival.value) == (key, subject.nulls[key is None])
+
+
+async def test_a_null_key_stays_null(subject: Subject) -> None:
+    assert await subject.target.invoke(run(b"1", key=None)) == SUCCEEDED
+    (arrival,) = await subject.arrived()
+    assert (arrival.key, arrival.value) == (None, b"1")
+
+
+async def test_a_record_too_large_is_refused_and_the_next_one_succeeds(subject: Subject) -> None:
+    assert await subject.target.invoke(run(b"1")) == SUCCEEDED
+    refused = await subject.target.invoke(run(bytes(subject.too_large_bytes)))
+    assert (refused.kind, refused.word) == (OutcomeKind.REFUSED, "record_too_large")
+    assert refused.error
+    assert await subject.target.invoke(run(b"2")) == SUCCEEDED
+    assert await subject.values() == [b"1", b"2"]
 
 
 async def test_many_calls_run_at_the_same_time(subject: Subject) -> None:
     values = [str(number).encode() for number in range(50)]
     outcomes = await asyncio.gather(*(subject.target.invoke(run(value)) for value in values))
     assert set(outcomes) == {SUCCEEDED}
-    assert sorted(await subject.arrived(), key=str) == sorted(values, key=str)
+    assert sorted(await subject.values(), key=str) == sorted(values, key=str)
 
 
 async def test_another_side_that_is_away_is_an_outcome_and_no_exception(subject: Subject) -> None:
     outcome = await subject.away.invoke(run(b"1"))
     assert outcome.kind is OutcomeKind.UNREACHABLE
     assert outcome.error
+
+
+async def test_another_side_that_goes_is_unreachable_from_then_on(subject: Subject) -> None:
+    assert await subject.target.invoke(run(b"1")) == SUCCEEDED
+    await subject.vanish()
+    for value in (b"2", b"3"):
+        outcome = await subject.target.invoke(run(value))
+        assert outcome.kind is OutcomeKind.UNREACHABLE
+        assert outcome.error
 
 
 async def test_a_cancelled_call_leaves_the_target_usable(subject: Subject) -> None:
@@ -146,7 +288,7 @@ async def test_a_cancelled_call_leaves_the_target_usable(subject: Subject) -> No
     await asyncio.wait({calling}, timeout=10)
     assert calling.done()
     assert await subject.target.invoke(run(b"2")) == SUCCEEDED
-    assert b"2" in await subject.arrived()
+    assert b"2" in await subject.values()
 
 
 async def test_a_target_can_be_closed_twice(subject: Subject) -> None:

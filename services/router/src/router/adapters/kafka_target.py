@@ -5,15 +5,11 @@ from __future__ import annotations
 from kernel.errors import EventflowsError, TooLarge
 
 from router.adapters.kafka_producers import KafkaProducers
-from router.domain.content_type import CONTENT_TYPE_HEADER, completion_content_type
 from router.domain.delivery import Run
 from router.domain.flow_spec import FlowSpec, KafkaTargetSpec
-from router.domain.hops import HOPS_HEADER
 from router.domain.kafka_connection import KafkaConnection
-from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
-from router.domain.trace_context import TRACEPARENT_HEADER
-
-REASON_TOO_LARGE = "record_too_large"
+from router.domain.outcome import REASON_TOO_LARGE, SUCCEEDED, Outcome, OutcomeKind, failed
+from router.domain.published_record import published_record
 
 
 class KafkaTarget:
@@ -33,21 +29,14 @@ class KafkaTarget:
 
     async def invoke(self, run: Run) -> Outcome:
         """Write key and value of the completion as they are."""
-        delivery = run.delivery
-        headers = [
-            (CONTENT_TYPE_HEADER, completion_content_type(delivery).encode()),
-            ("ef-request-id", delivery.header("ef-request-id") or run.request_id.encode()),
-            (HOPS_HEADER, str(run.hops).encode()),
-        ]
-        if run.traceparent:
-            headers.append((TRACEPARENT_HEADER, run.traceparent.encode()))
+        record = published_record(run)
         try:
             await self._producers.send(
                 self._connection,
                 self._topic,
-                key=delivery.key,
-                value=delivery.value,
-                headers=headers,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
             )
         except TooLarge as error:
             return failed(

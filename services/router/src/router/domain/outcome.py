@@ -7,6 +7,8 @@ from enum import Enum
 
 ERROR_TEXT_MAX = 4_096
 """Characters of an error message that are kept."""
+REASON_TOO_LARGE = "record_too_large"
+"""The reason of a refusal: the other side takes no record of this size."""
 
 
 class OutcomeKind(Enum):

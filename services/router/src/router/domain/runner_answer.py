@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
+from router.domain.outcome import REASON_TOO_LARGE, SUCCEEDED, Outcome, OutcomeKind, failed
 
 OUTCOME_HEADER: Final = "X-Eventflows-Outcome"
 """`succeeded`, `failed` or `timed_out`. The first spares us to look into the body of a 200, the
@@ -36,7 +36,7 @@ _OK: Final = 200
 _OVERLOADED: Final = frozenset({408, 425, 429})
 _PLATFORM: Final = frozenset({401, 403, 407})
 _SERVER_ERROR: Final = 500
-_REASONS: Final = {404: "not_found", 413: "record_too_large"}
+_REASONS: Final = {404: "not_found", 413: REASON_TOO_LARGE}
 
 
 def needs_body(status: int, outcome_header: str | None) -> bool:
