@@ -10,10 +10,10 @@ UV := $(TOOLS)/bin/uv
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 PY := $(BIN)/python
-MEMBERS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+MEMBERS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml cli/pyproject.toml)
 LOCK := requirements.lock
 STAMP := .venv/.synced
-SOURCES := libs services tests examples deploy
+SOURCES := libs services cli tests examples deploy
 
 .PHONY: help setup demo up down test test-unit check format lint types layers verify proto lock bench nightly clean
 

@@ -206,11 +206,12 @@ async def _verify(cluster: Cluster) -> tuple[int, str]:
     token = cluster.secrets.token("operator").read_text().strip()
     async with grpc.aio.insecure_channel(cluster.registry_address) as channel:
         registry = registry_pb2_grpc.RegistryStub(channel)
-        answer = await registry.VerifyLog(
+        call = registry.VerifyLog(
             registry_pb2.VerifyLogRequest(),
             metadata=(("authorization", f"Bearer {token}"),),
             timeout=VERIFY_TIMEOUT_S,
         )
+        *_, answer = [progress async for progress in call]
     return answer.events, "verified" if answer.intact else f"BROKEN: {answer.problem}"
 
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
-from registry.ports import Status
+from registry.ports.event_store import Status
 
 from tests.bench.measurement import Measurement, measured
 from tests.support.registry import append_of, fresh_database

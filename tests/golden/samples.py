@@ -92,6 +92,16 @@ SAMPLES: tuple[Event, ...] = (
         credentials=_SECRET,
     ),
     events.ConnectionDeleted(connection_id=_CONNECTION),
+    events.ConnectionUpdated(
+        connection_id=_CONNECTION,
+        name="plant two",
+        bootstrap_servers=("kafka-3.plant.example:9093",),
+        security_protocol=events.SecurityProtocol.SASL_SSL,
+        sasl_mechanism="SCRAM-SHA-256",
+        ca_certificate="-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n",
+        credentials=_SECRET,
+    ),
+    events.ConnectionCredentialsShredded(connection_id=_CONNECTION),
     events.TopicAccessSet(
         topic_access_id="e3c1f9a2-7d54-5b1e-9f00-1a2b3c4d5e6f",
         connection_id=_CONNECTION,
@@ -125,6 +135,7 @@ SAMPLES: tuple[Event, ...] = (
     ),
     events.FlowDisabled(flow_id=_FLOW),
     events.FlowDeleted(flow_id=_FLOW),
+    events.FlowCredentialsShredded(flow_id=_FLOW),
 )
 
 

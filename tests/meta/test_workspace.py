@@ -10,7 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 POLL_MAX_S = 0.1
 FOR_EVER_MIN_S = 300
-MEMBERS = sorted([*ROOT.glob("libs/*/pyproject.toml"), *ROOT.glob("services/*/pyproject.toml")])
+MEMBERS = sorted(
+    path
+    for folder in ("libs/*", "services/*", "cli")
+    for path in ROOT.glob(f"{folder}/pyproject.toml")
+)
 
 
 def _locked() -> set[str]:

@@ -25,7 +25,7 @@ from eventflows.registry.v1.registry_pb2_grpc import RegistryStub
 from prometheus_client import CollectorRegistry
 from registry import bootstrap
 from registry.adapters.migrations import Login, migrate
-from registry.ports import Append, NewEvent
+from registry.ports.event_store import Append, NewEvent
 from registry.settings import RegistrySettings
 from servicekit.identity import ROLES, Role, ServiceToken, create_identities
 from servicekit.rpc import RpcServer, rpc_channel
@@ -166,6 +166,12 @@ async def served(database: Database, folder: Path) -> AsyncIterator[Served]:
     finally:
         stop.set()
         await serving
+
+
+async def verified(client: RegistryAsyncStub) -> pb.VerifyLogProgress:
+    """What a verification of the whole log ends with."""
+    *_, last = [progress async for progress in client.VerifyLog(pb.VerifyLogRequest())]
+    return last
 
 
 def context(**fields: object) -> pb.CommandContext:

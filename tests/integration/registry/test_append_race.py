@@ -14,7 +14,7 @@ from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
 from registry.application.verify import verify
-from registry.ports import EventStore, Outcome, Status
+from registry.ports.event_store import EventStore, Outcome, Status
 
 from tests.support.registry import Database, append_of
 

@@ -14,7 +14,14 @@ from eventflows.registry.v1 import registry_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
-from tests.support.registry import Served, account_request, connection_request, context, refusal
+from tests.support.registry import (
+    Served,
+    account_request,
+    connection_request,
+    context,
+    refusal,
+    verified,
+)
 
 
 def _algorithm(owner_id: str, name: str = "Echo", **fields: object) -> pb.CreateAlgorithmRequest:
@@ -303,7 +310,7 @@ async def test_the_event_tells_who_and_by_which_command(registry: Served) -> Non
         assert event.metadata.command_id == account.context.command_id
         assert (event.metadata.correlation_id, event.metadata.traceparent) == ("req-7", trace)
         head = await client.GetHead(pb.GetHeadRequest())
-        report = await client.VerifyLog(pb.VerifyLogRequest())
+        report = await verified(client)
         assert (report.intact, report.events, report.seals) == (True, 1, 1)
         assert report.head_hash == head.hash
         assert head.position == 1

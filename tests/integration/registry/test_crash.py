@@ -13,7 +13,7 @@ from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
 from registry.application.verify import verify
-from registry.ports import Append, Status, StoredEvent
+from registry.ports.event_store import Append, Status, StoredEvent
 
 from tests.support.registry import append_of, fresh_database
 

@@ -11,7 +11,7 @@ import pytest
 from registry.adapters.postgres_errors import LogTimeAhead
 from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.application.verify import verify
-from registry.ports import Status
+from registry.ports.event_store import Status
 
 from tests.support.registry import Database, append_of
 

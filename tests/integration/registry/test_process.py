@@ -25,6 +25,7 @@ from tests.support.registry import (
     connection_request,
     database_at,
     environment,
+    verified,
 )
 
 TIMEOUT_S = 60.0
@@ -151,7 +152,7 @@ async def test_kill_9_of_the_registry_loses_nothing_that_it_answered(
             if batch.to_position == batch.head_position:
                 break
         assert stored == acknowledged
-        assert (await client.VerifyLog(pb.VerifyLogRequest())).intact
+        assert (await verified(client)).intact
 
 
 def _passwords(database: Database) -> list[str]:

@@ -30,6 +30,7 @@ from tests.support.registry import (
     refusal,
     served,
     settings_of,
+    verified,
 )
 
 TIMEOUT_S = 10.0
@@ -142,7 +143,7 @@ async def test_deleting_a_connection_destroys_its_key(registry: Served, database
         )
         assert await owner.fetchval("SELECT count(*) FROM vault.data_keys") == 0
         assert await owner.fetchval("SELECT count(*) FROM vault.secrets") == 0
-        assert (await client.VerifyLog(pb.VerifyLogRequest())).intact
+        assert (await verified(client)).intact
 
 
 async def test_the_sweep_lets_the_log_decide_what_a_crash_left(

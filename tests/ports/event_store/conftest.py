@@ -8,7 +8,7 @@ import pytest
 from devstack import Postgres
 from registry.adapters.memory_event_store import MemoryEventStore
 from registry.adapters.postgres_event_store import PostgresEventStore
-from registry.ports import EventStore
+from registry.ports.event_store import EventStore
 
 from tests.support.registry import fresh_database
 

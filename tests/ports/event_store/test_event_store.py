@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
 from registry.application.verify import verify
-from registry.ports import EventStore, Outcome, Status
+from registry.ports.event_store import EventStore, Outcome, Status
 
 from tests.support.registry import append_of
 

@@ -9,7 +9,7 @@ from devstack import Postgres
 from registry.adapters.envelope import Envelope
 from registry.adapters.memory_vault import MemoryVault
 from registry.adapters.postgres_vault import PostgresVault
-from registry.ports import Vault
+from registry.ports.vault import Vault
 
 from tests.support.registry import fresh_database
 

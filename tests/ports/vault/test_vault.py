@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from kernel.errors import InvalidInput, NotFound
-from registry.ports import Vault, VaultEntry
+from registry.ports.vault import Vault, VaultEntry
 
 FIELD = "credentials"
 STREAM = str(uuid4())

@@ -26,10 +26,9 @@ from prometheus_client import CollectorRegistry
 from registry.adapters.envelope import Envelope
 from registry.adapters.memory_event_store import MemoryEventStore
 from registry.adapters.memory_vault import MemoryVault
-from registry.bootstrap import Registry
-from registry.entrypoints.rpc import RegistryService
+from registry.bootstrap import Registry, rpc_service
 from servicekit.identity import Identities, ServiceToken
-from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
+from servicekit.rpc import RpcServer, rpc_channel, rpc_server
 from servicekit.settings import HostPort
 
 from tests.unit.gateway.asgi_client import Answer, AsgiClient
@@ -187,25 +186,10 @@ async def _registry(token: ServiceToken) -> AsyncIterator[RpcServer]:
     envelope = Envelope(secrets.token_bytes(32))
     store, vault = MemoryEventStore(), MemoryVault(envelope)
     registry = Registry.over(store, vault, collector=CollectorRegistry())
-    service = RegistryService(
-        commands=registry.commands,
-        credentials=registry.credentials,
-        store=store,
-        vault=vault,
-        head=registry.head,
-        metrics=registry.metrics,
-        keyed=envelope.request_digest,
-    )
     server = rpc_server(
         listen=HostPort("127.0.0.1", 0),
         identities=Identities.of({"gateway": token.sha256_hex}),
-        services=[
-            RpcService(
-                registry_pb2.DESCRIPTOR.services_by_name["Registry"],
-                registry_pb2_grpc.add_RegistryServicer_to_server,
-                service,
-            )
-        ],
+        services=[rpc_service(registry, vault, envelope)],
     )
     async with registry.running(), server:
         try:

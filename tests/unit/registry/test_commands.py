@@ -24,7 +24,7 @@ from registry.domain.account import CreateAccount, CreateApiKey, RevokeApiKey
 from registry.domain.aggregates import Aggregate
 from registry.domain.algorithm import CreateAlgorithm
 from registry.domain.connection import CreateConnection, DeleteConnection
-from registry.ports import Append, Outcome
+from registry.ports.event_store import Append, Outcome
 
 from tests.support.event_log import id_of
 

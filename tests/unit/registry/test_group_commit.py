@@ -14,7 +14,7 @@ from registry.adapters.memory_event_store import MemoryEventStore
 from registry.application import group_commit as module
 from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
-from registry.ports import Append, Outcome, Status
+from registry.ports.event_store import Append, Outcome, Status
 
 from tests.support.registry import append_of
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
-from registry.domain import sealing
-from registry.ports import StoredEvent
+from registry.ports.event_store import StoredEvent
+from sealedlog import sealing
 
 EVENT = StoredEvent(
     position=7,

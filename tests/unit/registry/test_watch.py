@@ -14,7 +14,7 @@ from registry.application import watch as module
 from registry.application.log_head import LogHead
 from registry.application.metrics import RegistryMetrics
 from registry.application.watch import Page, watch
-from registry.ports import BATCH_BYTES_MAX, StoredEvent
+from registry.ports.event_store import BATCH_BYTES_MAX, StoredEvent
 
 from tests.support.registry import append_of
 

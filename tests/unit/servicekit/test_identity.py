@@ -48,15 +48,25 @@ def test_only_the_router_reads_credentials() -> None:
     assert ALLOWED[f"{REGISTRY}ReadCredential"] == {"router"}
 
 
-def test_the_operator_changes_nothing_but_accounts_and_keys() -> None:
+def test_the_operator_changes_accounts_keys_and_what_an_audit_finds() -> None:
     may = {name.removeprefix(REGISTRY) for name, roles in ALLOWED.items() if "operator" in roles}
     assert {name for name in may if "/" not in name} == {
         "CreateAccount",
         "CreateApiKey",
         "RevokeApiKey",
+        "Revert",
+        "ShredSecrets",
+        "GetAggregate",
+        "ListAggregates",
+        "ReadCatalog",
+        "ReadLog",
+        "Diff",
         "Watch",
         "GetHead",
+        "GetLogStatistics",
         "VerifyLog",
+        "ExportLog",
+        "ImportLog",
     }
 
 

@@ -162,6 +162,10 @@ class Catalog:
                 self._connections.created(recorded, event)
             case events.ConnectionDeleted() as event:
                 self._connection_deleted(event)
+            case events.ConnectionUpdated() as event:
+                self._connections.updated(recorded, event)
+            case events.ConnectionCredentialsShredded() as event:
+                self._connections.credentials_shredded(recorded, event)
             case events.TopicAccessSet() as event:
                 self._topic_access_set(recorded, event)
             case events.FlowCreated() as event:
@@ -172,6 +176,8 @@ class Catalog:
                 self._flows.disabled(recorded, event)
             case events.FlowDeleted() as event:
                 self._flow_deleted(recorded, event)
+            case events.FlowCredentialsShredded() as event:
+                self._flows.credentials_shredded(recorded, event)
             case _:
                 assert_never(recorded.event)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from sys import intern
 
 from catalog import events
@@ -39,6 +40,38 @@ class ConnectionTable:
             ca_certificate=event.ca_certificate,
             credentials=event.credentials,
             created_time=recorded.time,
+            position=recorded.position,
+            stream_version=recorded.version,
+        )
+
+    def updated(self, recorded: RecordedEvent, event: events.ConnectionUpdated) -> None:
+        """The connection keeps its id and its age; everything else is as the event says."""
+        connection = self._connections.get(event.connection_id)
+        if connection is None:
+            return
+        self._connections[event.connection_id] = Connection(
+            connection_id=connection.connection_id,
+            name=event.name,
+            bootstrap_servers=event.bootstrap_servers,
+            security_protocol=event.security_protocol,
+            sasl_mechanism=event.sasl_mechanism,
+            ca_certificate=event.ca_certificate,
+            credentials=event.credentials,
+            created_time=connection.created_time,
+            position=recorded.position,
+            stream_version=recorded.version,
+        )
+
+    def credentials_shredded(
+        self, recorded: RecordedEvent, event: events.ConnectionCredentialsShredded
+    ) -> None:
+        """The connection has no credentials any more."""
+        connection = self._connections.get(event.connection_id)
+        if connection is None:
+            return
+        self._connections[event.connection_id] = replace(
+            connection,
+            credentials=None,
             position=recorded.position,
             stream_version=recorded.version,
         )

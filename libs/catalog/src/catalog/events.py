@@ -208,6 +208,26 @@ class ConnectionDeleted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionUpdated:
+    """Everything of the connection but its id, in place of what stood before."""
+
+    connection_id: str
+    name: str
+    bootstrap_servers: tuple[str, ...]
+    security_protocol: SecurityProtocol
+    sasl_mechanism: str = ""
+    ca_certificate: str = ""
+    credentials: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionCredentialsShredded:
+    """Its secrets were destroyed; new ones come with ConnectionUpdated."""
+
+    connection_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicAccessSet:
     """All grants of one topic, in place of what stood before."""
 
@@ -255,6 +275,13 @@ class FlowDeleted:
     flow_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowCredentialsShredded:
+    """The secrets of its channel were destroyed."""
+
+    flow_id: str
+
+
 Event: TypeAlias = (
     AccountCreated
     | ApiKeyCreated
@@ -264,11 +291,14 @@ Event: TypeAlias = (
     | VersionPublished
     | ConnectionCreated
     | ConnectionDeleted
+    | ConnectionUpdated
+    | ConnectionCredentialsShredded
     | TopicAccessSet
     | FlowCreated
     | FlowEnabled
     | FlowDisabled
     | FlowDeleted
+    | FlowCredentialsShredded
 )
 
 
@@ -280,6 +310,7 @@ class Metadata:
     command_id: str
     correlation_id: str = ""
     traceparent: str = ""
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,22 @@ class FlowTable:
             )
         )
 
+    def credentials_shredded(
+        self, recorded: RecordedEvent, event: events.FlowCredentialsShredded
+    ) -> None:
+        """The flow's channel has no credentials any more."""
+        flow = self.index.get(event.flow_id)
+        if flow is None or flow.channel is None:
+            return
+        self.index.put(
+            replace(
+                flow,
+                channel=replace(flow.channel, credentials=None),
+                position=recorded.position,
+                stream_version=recorded.version,
+            )
+        )
+
     def deleted(self, recorded: RecordedEvent, event: events.FlowDeleted, *, granted: bool) -> None:
         """The flow is gone; one whose grant still stands is there again as if never created."""
         flow = self.index.get(event.flow_id)

@@ -40,6 +40,7 @@ def _roles(*roles: Role) -> frozenset[Role]:
 
 _ACCOUNTS = _roles("gateway", "operator")
 _COMMANDS = _roles("gateway")
+_AUDIT = _roles("gateway", "operator")
 _READERS = _roles("gateway", "router", "runner", "operator")
 _LIVE_QUESTIONS = _roles("gateway", "router", "operator")
 _REGISTRY = "/eventflows.registry.v1.Registry/"
@@ -55,15 +56,27 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = MappingProxyType(
         f"{_REGISTRY}FinishBuild": _COMMANDS,
         f"{_REGISTRY}PublishVersion": _COMMANDS,
         f"{_REGISTRY}CreateConnection": _COMMANDS,
+        f"{_REGISTRY}UpdateConnection": _COMMANDS,
         f"{_REGISTRY}DeleteConnection": _COMMANDS,
         f"{_REGISTRY}SetTopicAccess": _COMMANDS,
         f"{_REGISTRY}EnableFlow": _COMMANDS,
         f"{_REGISTRY}DisableFlow": _COMMANDS,
         f"{_REGISTRY}CreateListener": _COMMANDS,
         f"{_REGISTRY}DeleteListener": _COMMANDS,
+        f"{_REGISTRY}Revert": _AUDIT,
+        f"{_REGISTRY}ShredSecrets": _AUDIT,
+        f"{_REGISTRY}GetAggregate": _AUDIT,
+        f"{_REGISTRY}ListAggregates": _AUDIT,
+        f"{_REGISTRY}ReadCatalog": _READERS,
+        f"{_REGISTRY}ReadLog": _AUDIT,
+        f"{_REGISTRY}Diff": _AUDIT,
         f"{_REGISTRY}Watch": _READERS,
         f"{_REGISTRY}GetHead": _READERS,
-        f"{_REGISTRY}VerifyLog": _roles("gateway", "operator"),
+        f"{_REGISTRY}GetLogStatistics": _AUDIT,
+        f"{_REGISTRY}VerifyLog": _AUDIT,
+        # The whole log at once, and with a key its secrets too: operators only.
+        f"{_REGISTRY}ExportLog": _roles("operator"),
+        f"{_REGISTRY}ImportLog": _roles("operator"),
         # Broker passwords in clear: only the service that connects to brokers.
         f"{_REGISTRY}ReadCredential": _roles("router"),
         # Router workers ask each other.

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
+from eventflows.registry.v1 import registry_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 from servicekit.identity import Identities
 from servicekit.logs import configure_logs
@@ -31,8 +31,13 @@ from registry.application.metrics import RegistryMetrics
 from registry.application.projection import Projection
 from registry.application.streams import Streams
 from registry.application.upkeep import PENDING_MAX_S, Upkeep
-from registry.entrypoints.rpc import RegistryService
-from registry.ports import EventStore, Vault
+from registry.entrypoints.commands_rpc import CommandsRpc
+from registry.entrypoints.credentials_rpc import CredentialsRpc
+from registry.entrypoints.log_rpc import LogRpc
+from registry.entrypoints.rpc import DESCRIPTOR, RegistryService
+from registry.entrypoints.watch_rpc import WatchRpc
+from registry.ports.event_store import EventStore
+from registry.ports.vault import Vault
 from registry.settings import RegistrySettings, read_dsn
 
 SERVICE = "registry"
@@ -131,7 +136,11 @@ async def serve(
         await registry.projection.reach_head()
         await stack.enter_async_context(serve_metrics(settings.metrics_listen, registry=collector))
         loops = await stack.enter_async_context(registry.running())
-        server = _server(settings, identities, registry, vault, envelope)
+        server = rpc_server(
+            listen=settings.listen,
+            identities=identities,
+            services=[rpc_service(registry, vault, envelope)],
+        )
         await stack.enter_async_context(server)
         stack.callback(
             registry.head.close
@@ -196,30 +205,15 @@ async def migrate(settings: RegistrySettings) -> int:
     return applied
 
 
-def _server(
-    settings: RegistrySettings,
-    identities: Identities,
-    registry: Registry,
-    vault: Vault,
-    envelope: Envelope,
-) -> RpcServer:
-    service = RegistryService(
-        commands=registry.commands,
-        credentials=registry.credentials,
-        store=registry.store,
-        vault=vault,
-        head=registry.head,
-        metrics=registry.metrics,
-        keyed=envelope.request_digest,
-    )
-    return rpc_server(
-        listen=settings.listen,
-        identities=identities,
-        services=[
-            RpcService(
-                registry_pb2.DESCRIPTOR.services_by_name["Registry"],
-                registry_pb2_grpc.add_RegistryServicer_to_server,
-                service,
-            )
-        ],
+def rpc_service(registry: Registry, vault: Vault, envelope: Envelope) -> RpcService:
+    """The gRPC service over the application. Put together from parts: one a group of RPCs."""
+    return RpcService(
+        DESCRIPTOR,
+        registry_pb2_grpc.add_RegistryServicer_to_server,
+        RegistryService(
+            CommandsRpc(commands=registry.commands, vault=vault, keyed=envelope.request_digest),
+            WatchRpc(store=registry.store, head=registry.head, metrics=registry.metrics),
+            LogRpc(store=registry.store),
+            CredentialsRpc(credentials=registry.credentials),
+        ),
     )

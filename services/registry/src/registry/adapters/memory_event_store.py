@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from kernel.errors import InvalidInput
+from sealedlog import sealing
 
-from registry.domain import sealing
-from registry.ports import (
+from registry.ports.event_store import (
     BATCH_BYTES_MAX,
     READ_EVENTS_MAX,
     Append,

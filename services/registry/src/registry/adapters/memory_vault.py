@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kernel.errors import InvalidInput, NotFound
 
 from registry.adapters.envelope import Envelope
-from registry.ports import VaultEntry
+from registry.ports.vault import VaultEntry
 
 
 @dataclass(slots=True, kw_only=True)

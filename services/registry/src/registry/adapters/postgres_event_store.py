@@ -18,7 +18,7 @@ from kernel.errors import Unavailable
 
 from registry.adapters.postgres_errors import translated
 from registry.adapters.statements import statements
-from registry.ports import (
+from registry.ports.event_store import (
     BATCH_BYTES_MAX,
     READ_EVENTS_MAX,
     Append,

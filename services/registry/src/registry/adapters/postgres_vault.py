@@ -13,7 +13,7 @@ from kernel.errors import NotFound, Unavailable
 from registry.adapters.envelope import Envelope
 from registry.adapters.postgres_errors import translated
 from registry.adapters.statements import statements
-from registry.ports import VaultEntry
+from registry.ports.vault import VaultEntry
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 10.0

@@ -31,7 +31,8 @@ from registry.application.projection import Projection
 from registry.application.streams import Loaded, Streams
 from registry.domain import claim
 from registry.domain.aggregates import Aggregate
-from registry.ports import Append, EventStore, NewEvent, Outcome, Status, Vault
+from registry.ports.event_store import Append, EventStore, NewEvent, Outcome, Status
+from registry.ports.vault import Vault
 
 DECIDE_ATTEMPTS_MAX = 10
 COMMAND_REUSED = 9011
@@ -46,6 +47,7 @@ class CommandContext:
     command_id: str
     request_hash: bytes
     actor: str
+    key_id: str = ""
     correlation_id: str = ""
     traceparent: str = ""
     expected_version: int | None = None
@@ -172,6 +174,7 @@ class Commands:
             command_id=context.command_id,
             correlation_id=context.correlation_id,
             traceparent=context.traceparent,
+            key_id=context.key_id,
         )
         item = Append(
             command_id=context.command_id,

@@ -7,7 +7,7 @@ from catalog.events import SecretRef
 from kernel.errors import NotFound
 
 from registry.application.projection import Projection
-from registry.ports import Vault
+from registry.ports.vault import Vault
 
 CREDENTIALS_FIELD = "credentials"
 

@@ -16,7 +16,7 @@ from kernel.errors import StateForbids
 from registry.application.commands import CommandContext, Commands, Request
 from registry.domain.account import CreateAccount, CreateApiKey
 from registry.domain.aggregates import ACCOUNT
-from registry.ports import REQUEST_HASH_BYTES
+from registry.ports.event_store import REQUEST_HASH_BYTES
 
 ACTOR = "service:registry"
 KEY_LABEL = "first admin key"

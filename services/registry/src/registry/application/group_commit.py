@@ -18,7 +18,7 @@ from kernel.backoff import delay_s
 from kernel.errors import EventflowsError, Overloaded, TooLarge, Unavailable
 
 from registry.application.metrics import RegistryMetrics
-from registry.ports import (
+from registry.ports.event_store import (
     BATCH_BYTES_MAX,
     COMMAND_BYTES_MAX,
     COMMANDS_PER_BATCH_MAX,

@@ -18,7 +18,7 @@ from kernel.backoff import delay_s
 from kernel.errors import Unavailable
 
 from registry.application.metrics import RegistryMetrics
-from registry.ports import EventStore
+from registry.ports.event_store import EventStore
 
 POLL_S = 1.0
 CONFIRMED_MAX_S = 3.0

@@ -15,7 +15,7 @@ from kernel.backoff import delay_s
 from kernel.errors import Unavailable
 
 from registry.application.log_head import LogHead
-from registry.ports import EventStore, StoredEvent
+from registry.ports.event_store import EventStore, StoredEvent
 
 PAGE_EVENTS_MAX = 1_000
 IDLE_S = 60.0
@@ -92,6 +92,7 @@ def recorded(stored: StoredEvent) -> RecordedEvent:
             command_id=about.command_id,
             correlation_id=about.correlation_id,
             traceparent=about.traceparent,
+            key_id=about.key_id,
         ),
         event=event,
     )

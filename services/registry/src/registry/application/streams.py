@@ -12,7 +12,7 @@ from kernel.errors import AlreadyExists
 
 from registry.application.projection import recorded
 from registry.domain.aggregates import Aggregate
-from registry.ports import EventStore
+from registry.ports.event_store import EventStore
 
 KEPT_MAX = 10_000
 PAGE_EVENTS_MAX = 1_000

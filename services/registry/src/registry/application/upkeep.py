@@ -16,7 +16,8 @@ from kernel.errors import Unavailable
 from registry.application.credentials import credentials_of
 from registry.application.metrics import RegistryMetrics
 from registry.application.projection import Projection, recorded
-from registry.ports import EventStore, Vault, VaultEntry
+from registry.ports.event_store import EventStore
+from registry.ports.vault import Vault, VaultEntry
 
 EVERY_S = 600.0
 PENDING_MAX_S = 3600.0

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from registry.domain import sealing
-from registry.ports import EventStore, Head, Seal, StoredEvent
+from sealedlog import sealing
+
+from registry.ports.event_store import EventStore, Head, Seal, StoredEvent
 
 SEALS_PER_PAGE_MAX = 1_000
 EVENTS_PER_PAGE_MAX = 1_000

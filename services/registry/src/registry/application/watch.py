@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kernel.errors import EventflowsError, StateForbids, Unavailable
 
 from registry.application.log_head import LogHead
-from registry.ports import EventStore, StoredEvent
+from registry.ports.event_store import EventStore, StoredEvent
 
 PAGE_EVENTS_MAX = 1_000
 PAGE_BYTES_MAX = 256 * 1024

@@ -40,7 +40,12 @@ CONNECTION = Aggregate(
     category="connection",
     decider=connection.decider,
     claims=connection.claims,
-    kinds=(events.ConnectionCreated, events.ConnectionDeleted),
+    kinds=(
+        events.ConnectionCreated,
+        events.ConnectionUpdated,
+        events.ConnectionCredentialsShredded,
+        events.ConnectionDeleted,
+    ),
 )
 TOPIC_ACCESS = Aggregate(
     category="topic_access",
@@ -52,6 +57,12 @@ FLOW = Aggregate(
     category="flow",
     decider=flow.decider,
     claims=flow.claims,
-    kinds=(events.FlowCreated, events.FlowEnabled, events.FlowDisabled, events.FlowDeleted),
+    kinds=(
+        events.FlowCreated,
+        events.FlowEnabled,
+        events.FlowDisabled,
+        events.FlowDeleted,
+        events.FlowCredentialsShredded,
+    ),
 )
 ALL = (ACCOUNT, ALGORITHM, CONNECTION, TOPIC_ACCESS, FLOW)

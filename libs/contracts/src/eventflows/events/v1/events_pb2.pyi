@@ -196,11 +196,14 @@ class Event(_message.Message):
     VERSION_PUBLISHED_FIELD_NUMBER: _builtins.int
     CONNECTION_CREATED_FIELD_NUMBER: _builtins.int
     CONNECTION_DELETED_FIELD_NUMBER: _builtins.int
+    CONNECTION_UPDATED_FIELD_NUMBER: _builtins.int
+    CONNECTION_CREDENTIALS_SHREDDED_FIELD_NUMBER: _builtins.int
     TOPIC_ACCESS_SET_FIELD_NUMBER: _builtins.int
     FLOW_CREATED_FIELD_NUMBER: _builtins.int
     FLOW_ENABLED_FIELD_NUMBER: _builtins.int
     FLOW_DISABLED_FIELD_NUMBER: _builtins.int
     FLOW_DELETED_FIELD_NUMBER: _builtins.int
+    FLOW_CREDENTIALS_SHREDDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account_created(self) -> Global___AccountCreated: ...
     @_builtins.property
@@ -218,6 +221,10 @@ class Event(_message.Message):
     @_builtins.property
     def connection_deleted(self) -> Global___ConnectionDeleted: ...
     @_builtins.property
+    def connection_updated(self) -> Global___ConnectionUpdated: ...
+    @_builtins.property
+    def connection_credentials_shredded(self) -> Global___ConnectionCredentialsShredded: ...
+    @_builtins.property
     def topic_access_set(self) -> Global___TopicAccessSet: ...
     @_builtins.property
     def flow_created(self) -> Global___FlowCreated: ...
@@ -227,6 +234,8 @@ class Event(_message.Message):
     def flow_disabled(self) -> Global___FlowDisabled: ...
     @_builtins.property
     def flow_deleted(self) -> Global___FlowDeleted: ...
+    @_builtins.property
+    def flow_credentials_shredded(self) -> Global___FlowCredentialsShredded: ...
     def __init__(
         self,
         *,
@@ -238,17 +247,20 @@ class Event(_message.Message):
         version_published: Global___VersionPublished | None = ...,
         connection_created: Global___ConnectionCreated | None = ...,
         connection_deleted: Global___ConnectionDeleted | None = ...,
+        connection_updated: Global___ConnectionUpdated | None = ...,
+        connection_credentials_shredded: Global___ConnectionCredentialsShredded | None = ...,
         topic_access_set: Global___TopicAccessSet | None = ...,
         flow_created: Global___FlowCreated | None = ...,
         flow_enabled: Global___FlowEnabled | None = ...,
         flow_disabled: Global___FlowDisabled | None = ...,
         flow_deleted: Global___FlowDeleted | None = ...,
+        flow_credentials_shredded: Global___FlowCredentialsShredded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_deleted", b"connection_deleted", "flow_created", b"flow_created", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "kind", b"kind", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_credentials_shredded", b"connection_credentials_shredded", "connection_deleted", b"connection_deleted", "connection_updated", b"connection_updated", "flow_created", b"flow_created", "flow_credentials_shredded", b"flow_credentials_shredded", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "kind", b"kind", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_deleted", b"connection_deleted", "flow_created", b"flow_created", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "kind", b"kind", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_credentials_shredded", b"connection_credentials_shredded", "connection_deleted", b"connection_deleted", "connection_updated", b"connection_updated", "flow_created", b"flow_created", "flow_credentials_shredded", b"flow_credentials_shredded", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "kind", b"kind", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["account_created", "api_key_created", "api_key_revoked", "algorithm_created", "build_finished", "version_published", "connection_created", "connection_deleted", "topic_access_set", "flow_created", "flow_enabled", "flow_disabled", "flow_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["account_created", "api_key_created", "api_key_revoked", "algorithm_created", "build_finished", "version_published", "connection_created", "connection_deleted", "connection_updated", "connection_credentials_shredded", "topic_access_set", "flow_created", "flow_enabled", "flow_disabled", "flow_deleted", "flow_credentials_shredded"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -264,6 +276,7 @@ class Metadata(_message.Message):
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     """account id, or `service:<role>`"""
     command_id: _builtins.str
@@ -272,6 +285,8 @@ class Metadata(_message.Message):
     """request id of the outermost call"""
     traceparent: _builtins.str
     """W3C trace context"""
+    key_id: _builtins.str
+    """of the API key that the actor used; empty for services"""
     def __init__(
         self,
         *,
@@ -279,10 +294,11 @@ class Metadata(_message.Message):
         command_id: _builtins.str = ...,
         correlation_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "command_id", b"command_id", "correlation_id", b"correlation_id", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "command_id", b"command_id", "correlation_id", b"correlation_id", "key_id", b"key_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,6 +676,68 @@ class ConnectionDeleted(_message.Message):
 Global___ConnectionDeleted: _TypeAlias = ConnectionDeleted  # noqa: Y015
 
 @_typing.final
+class ConnectionUpdated(_message.Message):
+    """Everything of the connection but its id, in place of what stood before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BOOTSTRAP_SERVERS_FIELD_NUMBER: _builtins.int
+    SECURITY_PROTOCOL_FIELD_NUMBER: _builtins.int
+    SASL_MECHANISM_FIELD_NUMBER: _builtins.int
+    CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.str
+    name: _builtins.str
+    security_protocol: Global___SecurityProtocol.ValueType
+    sasl_mechanism: _builtins.str
+    ca_certificate: _builtins.str
+    @_builtins.property
+    def bootstrap_servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def credentials(self) -> Global___SecretRef: ...
+    def __init__(
+        self,
+        *,
+        connection_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        bootstrap_servers: _abc.Iterable[_builtins.str] | None = ...,
+        security_protocol: Global___SecurityProtocol.ValueType = ...,
+        sasl_mechanism: _builtins.str = ...,
+        ca_certificate: _builtins.str = ...,
+        credentials: Global___SecretRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "connection_id", b"connection_id", "credentials", b"credentials", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectionUpdated: _TypeAlias = ConnectionUpdated  # noqa: Y015
+
+@_typing.final
+class ConnectionCredentialsShredded(_message.Message):
+    """Its secrets were destroyed; new ones come with ConnectionUpdated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        connection_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_id", b"connection_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectionCredentialsShredded: _TypeAlias = ConnectionCredentialsShredded  # noqa: Y015
+
+@_typing.final
 class Grant(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -868,6 +946,27 @@ class FlowDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlowDeleted: _TypeAlias = FlowDeleted  # noqa: Y015
+
+@_typing.final
+class FlowCredentialsShredded(_message.Message):
+    """The secrets of its channel were destroyed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        flow_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowCredentialsShredded: _TypeAlias = FlowCredentialsShredded  # noqa: Y015
 
 STORED_NAME_FIELD_NUMBER: _builtins.int
 stored_name: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]

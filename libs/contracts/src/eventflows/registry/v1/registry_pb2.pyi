@@ -10,6 +10,7 @@ ABORTED (expected version), UNAVAILABLE and RESOURCE_EXHAUSTED (try again later,
 """
 
 from collections import abc as _abc
+from eventflows.catalog.v1 import catalog_pb2 as _catalog_pb2
 from eventflows.events.v1 import events_pb2 as _events_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -61,6 +62,7 @@ class CommandContext(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """uuid"""
     actor: _builtins.str
@@ -69,6 +71,8 @@ class CommandContext(_message.Message):
     traceparent: _builtins.str
     expected_version: _builtins.int
     """of the aggregate's stream; absent: any"""
+    key_id: _builtins.str
+    """of the API key that the actor used; empty for services"""
     def __init__(
         self,
         *,
@@ -77,10 +81,11 @@ class CommandContext(_message.Message):
         correlation_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         expected_version: _builtins.int | None = ...,
+        key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "actor", b"actor", "command_id", b"command_id", "correlation_id", b"correlation_id", "expected_version", b"expected_version", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "actor", b"actor", "command_id", b"command_id", "correlation_id", b"correlation_id", "expected_version", b"expected_version", "key_id", b"key_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -416,6 +421,51 @@ class CreateConnectionRequest(_message.Message):
 Global___CreateConnectionRequest: _TypeAlias = CreateConnectionRequest  # noqa: Y015
 
 @_typing.final
+class UpdateConnectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BOOTSTRAP_SERVERS_FIELD_NUMBER: _builtins.int
+    SECURITY_PROTOCOL_FIELD_NUMBER: _builtins.int
+    SASL_MECHANISM_FIELD_NUMBER: _builtins.int
+    CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.str
+    name: _builtins.str
+    security_protocol: _events_pb2.SecurityProtocol.ValueType
+    sasl_mechanism: _builtins.str
+    ca_certificate: _builtins.str
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    @_builtins.property
+    def bootstrap_servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def credentials(self) -> Global___Credential:
+        """absent: those that stand are kept"""
+
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        connection_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        bootstrap_servers: _abc.Iterable[_builtins.str] | None = ...,
+        security_protocol: _events_pb2.SecurityProtocol.ValueType = ...,
+        sasl_mechanism: _builtins.str = ...,
+        ca_certificate: _builtins.str = ...,
+        credentials: Global___Credential | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "credentials", b"credentials"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "connection_id", b"connection_id", "context", b"context", "credentials", b"credentials", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateConnectionRequest: _TypeAlias = UpdateConnectionRequest  # noqa: Y015
+
+@_typing.final
 class DeleteConnectionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -607,20 +657,479 @@ class DeleteListenerRequest(_message.Message):
 Global___DeleteListenerRequest: _TypeAlias = DeleteListenerRequest  # noqa: Y015
 
 @_typing.final
-class WatchRequest(_message.Message):
+class RevertRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    kind: _catalog_pb2.AggregateKind.ValueType
+    stream_id: _builtins.str
+    to_version: _builtins.int
+    """of its stream"""
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        kind: _catalog_pb2.AggregateKind.ValueType = ...,
+        stream_id: _builtins.str = ...,
+        to_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "kind", b"kind", "stream_id", b"stream_id", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevertRequest: _TypeAlias = RevertRequest  # noqa: Y015
+
+@_typing.final
+class ShredSecretsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    stream_id: _builtins.str
+    """a connection or a listener"""
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        stream_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "stream_id", b"stream_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShredSecretsRequest: _TypeAlias = ShredSecretsRequest  # noqa: Y015
+
+@_typing.final
+class AsOf(_message.Message):
+    """A moment of the log; absent: now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment", "position", b"position", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment", "position", b"position", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_moment: _TypeAlias = _typing.Literal["position", "time"]  # noqa: Y015
+    _WhichOneofArgType_moment: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_moment) -> _WhichOneofReturnType_moment | None: ...
+
+Global___AsOf: _TypeAlias = AsOf  # noqa: Y015
+
+@_typing.final
+class Moment(_message.Message):
+    """What an `AsOf` was resolved to. The same question has one answer for ever."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """of the seal that holds `position`; 1970 for position 0"""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Moment: _TypeAlias = Moment  # noqa: Y015
+
+@_typing.final
+class GetAggregateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    kind: _catalog_pb2.AggregateKind.ValueType
+    id: _builtins.str
+    """of its stream"""
+    @_builtins.property
+    def as_of(self) -> Global___AsOf: ...
+    def __init__(
+        self,
+        *,
+        kind: _catalog_pb2.AggregateKind.ValueType = ...,
+        id: _builtins.str = ...,
+        as_of: Global___AsOf | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "id", b"id", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAggregateRequest: _TypeAlias = GetAggregateRequest  # noqa: Y015
+
+@_typing.final
+class GetAggregateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOMENT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    @_builtins.property
+    def aggregate(self) -> _catalog_pb2.Aggregate:
+        """absent: it did not exist at that moment"""
+
+    def __init__(
+        self,
+        *,
+        moment: Global___Moment | None = ...,
+        aggregate: _catalog_pb2.Aggregate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate", b"aggregate", "moment", b"moment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAggregateResponse: _TypeAlias = GetAggregateResponse  # noqa: Y015
+
+@_typing.final
+class ListAggregatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    kind: _catalog_pb2.AggregateKind.ValueType
+    page_size: _builtins.int
+    """0: 100; at most 1,000"""
+    page_token: _builtins.str
+    """of the page before; it holds the moment"""
+    @_builtins.property
+    def as_of(self) -> Global___AsOf: ...
+    def __init__(
+        self,
+        *,
+        kind: _catalog_pb2.AggregateKind.ValueType = ...,
+        as_of: Global___AsOf | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAggregatesRequest: _TypeAlias = ListAggregatesRequest  # noqa: Y015
+
+@_typing.final
+class ListAggregatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOMENT_FIELD_NUMBER: _builtins.int
+    AGGREGATES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """empty: the last page"""
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    @_builtins.property
+    def aggregates(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.Aggregate]: ...
+    def __init__(
+        self,
+        *,
+        moment: Global___Moment | None = ...,
+        aggregates: _abc.Iterable[_catalog_pb2.Aggregate] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "moment", b"moment", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAggregatesResponse: _TypeAlias = ListAggregatesResponse  # noqa: Y015
+
+@_typing.final
+class ReadCatalogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
+    fold: _builtins.str
+    """catalog.snapshot.FOLD of the caller; another one is refused: FAILED_PRECONDITION, replay the log"""
+    @_builtins.property
+    def as_of(self) -> Global___AsOf:
+        """absent: the newest kept snapshot, cheap to give; go on with Watch after its position"""
+
+    def __init__(
+        self,
+        *,
+        as_of: Global___AsOf | None = ...,
+        fold: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "fold", b"fold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadCatalogRequest: _TypeAlias = ReadCatalogRequest  # noqa: Y015
+
+@_typing.final
+class CatalogPart(_message.Message):
+    """Snapshot bytes in order; only catalog.snapshot reads them. The first part has the moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOMENT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    @_builtins.property
+    def moment(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        moment: Global___Moment | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "moment", b"moment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogPart: _TypeAlias = CatalogPart  # noqa: Y015
+
+@_typing.final
+class ReadLogRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    TO_POSITION_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    STREAM_IDS_FIELD_NUMBER: _builtins.int
     after_position: _builtins.int
-    """0: from the beginning"""
+    to_position: _builtins.int
+    """0: the head"""
+    limit: _builtins.int
+    """events in the answer; 0: 100; at most 1,000"""
+    newest_first: _builtins.bool
+    """from `to_position` backwards"""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_catalog_pb2.AggregateKind.ValueType]: ...
+    @_builtins.property
+    def stream_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         after_position: _builtins.int = ...,
+        to_position: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        newest_first: _builtins.bool = ...,
+        kinds: _abc.Iterable[_catalog_pb2.AggregateKind.ValueType] | None = ...,
+        stream_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "kinds", b"kinds", "limit", b"limit", "newest_first", b"newest_first", "stream_ids", b"stream_ids", "to_position", b"to_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLogRequest: _TypeAlias = ReadLogRequest  # noqa: Y015
+
+@_typing.final
+class ReadLogResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    HEAD_POSITION_FIELD_NUMBER: _builtins.int
+    COVERED_POSITION_FIELD_NUMBER: _builtins.int
+    head_position: _builtins.int
+    covered_position: _builtins.int
+    """everything that matches up to here (newest_first: down to here) is in the answer"""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.RecordedEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_events_pb2.RecordedEvent] | None = ...,
+        head_position: _builtins.int = ...,
+        covered_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covered_position", b"covered_position", "events", b"events", "head_position", b"head_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLogResponse: _TypeAlias = ReadLogResponse  # noqa: Y015
+
+@_typing.final
+class DiffRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def to(self) -> Global___AsOf: ...
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_catalog_pb2.AggregateKind.ValueType]: ...
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        to: Global___AsOf | None = ...,
+        kinds: _abc.Iterable[_catalog_pb2.AggregateKind.ValueType] | None = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "ids", b"ids", "kinds", b"kinds", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffRequest: _TypeAlias = DiffRequest  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    """One field of one aggregate that is not as it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EVENT_NAME_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ACTOR_NAME_FIELD_NUMBER: _builtins.int
+    KEY_LABEL_FIELD_NUMBER: _builtins.int
+    kind: _catalog_pb2.AggregateKind.ValueType
+    id: _builtins.str
+    name: _builtins.str
+    """as people know it"""
+    field: _builtins.str
+    """empty: the aggregate came or went"""
+    to: _builtins.str
+    position: _builtins.int
+    """of the last event that touched the field"""
+    event_name: _builtins.str
+    actor_name: _builtins.str
+    """user name, or the service"""
+    key_label: _builtins.str
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def metadata(self) -> _events_pb2.Metadata: ...
+    def __init__(
+        self,
+        *,
+        kind: _catalog_pb2.AggregateKind.ValueType = ...,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        field: _builtins.str = ...,
+        to: _builtins.str = ...,
+        position: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        event_name: _builtins.str = ...,
+        metadata: _events_pb2.Metadata | None = ...,
+        actor_name: _builtins.str = ...,
+        key_label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_name", b"actor_name", "event_name", b"event_name", "field", b"field", "from", b"from", "id", b"id", "key_label", b"key_label", "kind", b"kind", "metadata", b"metadata", "name", b"name", "position", b"position", "time", b"time", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class DiffResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def to(self) -> Global___Moment: ...
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
+    def __init__(
+        self,
+        *,
+        to: Global___Moment | None = ...,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "from", b"from", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffResponse: _TypeAlias = DiffResponse  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    STREAM_IDS_FIELD_NUMBER: _builtins.int
+    after_position: _builtins.int
+    """0: from the beginning"""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_catalog_pb2.AggregateKind.ValueType]:
+        """Both empty: everything. Else events of these kinds or these streams only; the ranges still cover all positions."""
+
+    @_builtins.property
+    def stream_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        after_position: _builtins.int = ...,
+        kinds: _abc.Iterable[_catalog_pb2.AggregateKind.ValueType] | None = ...,
+        stream_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "kinds", b"kinds", "stream_ids", b"stream_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -700,7 +1209,7 @@ class Head(_message.Message):
 Global___Head: _TypeAlias = Head  # noqa: Y015
 
 @_typing.final
-class VerifyLogRequest(_message.Message):
+class GetLogStatisticsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -712,39 +1221,459 @@ class VerifyLogRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___VerifyLogRequest: _TypeAlias = VerifyLogRequest  # noqa: Y015
+Global___GetLogStatisticsRequest: _TypeAlias = GetLogStatisticsRequest  # noqa: Y015
 
 @_typing.final
-class VerifyLogResponse(_message.Message):
+class LogStatistics(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    INTACT_FIELD_NUMBER: _builtins.int
-    EVENTS_FIELD_NUMBER: _builtins.int
+    @_typing.final
+    class EventsOfKindEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class StreamsOfCategoryEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class BytesOfTableEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    FIRST_POSITION_FIELD_NUMBER: _builtins.int
     SEALS_FIELD_NUMBER: _builtins.int
-    HEAD_HASH_FIELD_NUMBER: _builtins.int
-    PROBLEM_FIELD_NUMBER: _builtins.int
-    intact: _builtins.bool
-    events: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    EVENTS_OF_KIND_FIELD_NUMBER: _builtins.int
+    STREAMS_OF_CATEGORY_FIELD_NUMBER: _builtins.int
+    BYTES_OF_TABLE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_POSITIONS_FIELD_NUMBER: _builtins.int
+    COVERED_TO_POSITION_FIELD_NUMBER: _builtins.int
+    first_position: _builtins.int
+    """of the oldest event that is not archived"""
     seals: _builtins.int
-    head_hash: _builtins.bytes
-    problem: _builtins.str
-    """where the chain breaks; empty when intact"""
+    commands: _builtins.int
+    covered_to_position: _builtins.int
+    """last position that a partition exists for"""
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    @_builtins.property
+    def events_of_kind(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """stored name → events"""
+
+    @_builtins.property
+    def streams_of_category(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def bytes_of_table(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """with indexes"""
+
+    @_builtins.property
+    def snapshot_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
+        head: Global___Head | None = ...,
+        first_position: _builtins.int = ...,
+        seals: _builtins.int = ...,
+        commands: _builtins.int = ...,
+        events_of_kind: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        streams_of_category: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        bytes_of_table: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        snapshot_positions: _abc.Iterable[_builtins.int] | None = ...,
+        covered_to_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_of_table", b"bytes_of_table", "commands", b"commands", "covered_to_position", b"covered_to_position", "events_of_kind", b"events_of_kind", "first_position", b"first_position", "head", b"head", "seals", b"seals", "snapshot_positions", b"snapshot_positions", "streams_of_category", b"streams_of_category"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogStatistics: _TypeAlias = LogStatistics  # noqa: Y015
+
+@_typing.final
+class VerifyLogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    AFTER_HASH_FIELD_NUMBER: _builtins.int
+    EXPECTED_POSITION_FIELD_NUMBER: _builtins.int
+    EXPECTED_HASH_FIELD_NUMBER: _builtins.int
+    after_position: _builtins.int
+    """a position that a seal ends at; 0: from the beginning"""
+    after_hash: _builtins.bytes
+    """the chain's hash there; empty with position 0"""
+    expected_position: _builtins.int
+    """A head that was kept elsewhere: the log must still hold it. Absent: not asked."""
+    expected_hash: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        after_position: _builtins.int = ...,
+        after_hash: _builtins.bytes = ...,
+        expected_position: _builtins.int = ...,
+        expected_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_hash", b"after_hash", "after_position", b"after_position", "expected_hash", b"expected_hash", "expected_position", b"expected_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyLogRequest: _TypeAlias = VerifyLogRequest  # noqa: Y015
+
+@_typing.final
+class VerifyLogProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    INTACT_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    SEALS_FIELD_NUMBER: _builtins.int
+    HEAD_POSITION_FIELD_NUMBER: _builtins.int
+    HEAD_HASH_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    done: _builtins.bool
+    """the last message; `intact` and `problem` count only then"""
+    intact: _builtins.bool
+    events: _builtins.int
+    """recomputed so far"""
+    seals: _builtins.int
+    head_position: _builtins.int
+    head_hash: _builtins.bytes
+    """of the last good seal"""
+    problem: _builtins.str
+    """where the chain breaks, with its batch; empty when intact"""
+    def __init__(
+        self,
+        *,
+        done: _builtins.bool = ...,
         intact: _builtins.bool = ...,
         events: _builtins.int = ...,
         seals: _builtins.int = ...,
+        head_position: _builtins.int = ...,
         head_hash: _builtins.bytes = ...,
         problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "head_hash", b"head_hash", "intact", b"intact", "problem", b"problem", "seals", b"seals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "events", b"events", "head_hash", b"head_hash", "head_position", b"head_position", "intact", b"intact", "problem", b"problem", "seals", b"seals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___VerifyLogResponse: _TypeAlias = VerifyLogResponse  # noqa: Y015
+Global___VerifyLogProgress: _TypeAlias = VerifyLogProgress  # noqa: Y015
+
+@_typing.final
+class ExportRecord(_message.Message):
+    """---- export file: length-delimited records: header, batches, secrets, trailer ----------------------"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    TRAILER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___ExportHeader: ...
+    @_builtins.property
+    def batch(self) -> Global___SealedBatch: ...
+    @_builtins.property
+    def secret(self) -> Global___ExportedSecret: ...
+    @_builtins.property
+    def trailer(self) -> Global___ExportTrailer: ...
+    def __init__(
+        self,
+        *,
+        header: Global___ExportHeader | None = ...,
+        batch: Global___SealedBatch | None = ...,
+        secret: Global___ExportedSecret | None = ...,
+        trailer: Global___ExportTrailer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "header", b"header", "record", b"record", "secret", b"secret", "trailer", b"trailer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "header", b"header", "record", b"record", "secret", b"secret", "trailer", b"trailer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["header", "batch", "secret", "trailer"]  # noqa: Y015
+    _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
+
+Global___ExportRecord: _TypeAlias = ExportRecord  # noqa: Y015
+
+@_typing.final
+class ExportHeader(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    AFTER_HASH_FIELD_NUMBER: _builtins.int
+    EXPORTED_AT_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    format: _builtins.str
+    """eventflows.log.v1"""
+    after_position: _builtins.int
+    """the export begins after this position"""
+    after_hash: _builtins.bytes
+    """the chain's hash there; 32 zero bytes at 0"""
+    recipient: _builtins.str
+    """name of the key that opens the secrets; empty: none are in the file"""
+    @_builtins.property
+    def exported_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        format: _builtins.str = ...,
+        after_position: _builtins.int = ...,
+        after_hash: _builtins.bytes = ...,
+        exported_at: _timestamp_pb2.Timestamp | None = ...,
+        recipient: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exported_at", b"exported_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_hash", b"after_hash", "after_position", b"after_position", "exported_at", b"exported_at", "format", b"format", "recipient", b"recipient"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportHeader: _TypeAlias = ExportHeader  # noqa: Y015
+
+@_typing.final
+class SealedBatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_POSITION_FIELD_NUMBER: _builtins.int
+    LAST_POSITION_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    TIME_US_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    first_position: _builtins.int
+    last_position: _builtins.int
+    hash: _builtins.bytes
+    time_us: _builtins.int
+    """since 1970"""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEvent]: ...
+    def __init__(
+        self,
+        *,
+        first_position: _builtins.int = ...,
+        last_position: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        time_us: _builtins.int = ...,
+        events: _abc.Iterable[Global___StoredEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_position", b"first_position", "hash", b"hash", "last_position", b"last_position", "time_us", b"time_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedBatch: _TypeAlias = SealedBatch  # noqa: Y015
+
+@_typing.final
+class StoredEvent(_message.Message):
+    """A row of the log, byte for byte."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    stream_id: _builtins.str
+    version: _builtins.int
+    name: _builtins.str
+    data: _builtins.bytes
+    metadata: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        stream_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        name: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        metadata: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "metadata", b"metadata", "name", b"name", "stream_id", b"stream_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredEvent: _TypeAlias = StoredEvent  # noqa: Y015
+
+@_typing.final
+class ExportedSecret(_message.Message):
+    """A secret of the vault, sealed for the recipient (HPKE, RFC 9180)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_ID_FIELD_NUMBER: _builtins.int
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    secret_id: _builtins.str
+    stream_id: _builtins.str
+    field: _builtins.str
+    sealed: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        secret_id: _builtins.str = ...,
+        stream_id: _builtins.str = ...,
+        field: _builtins.str = ...,
+        sealed: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "sealed", b"sealed", "secret_id", b"secret_id", "stream_id", b"stream_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedSecret: _TypeAlias = ExportedSecret  # noqa: Y015
+
+@_typing.final
+class ExportTrailer(_message.Message):
+    """The manifest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_POSITION_FIELD_NUMBER: _builtins.int
+    LAST_HASH_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    last_position: _builtins.int
+    last_hash: _builtins.bytes
+    events: _builtins.int
+    batches: _builtins.int
+    secrets: _builtins.int
+    sha256: _builtins.bytes
+    """of every byte of the file before this record"""
+    def __init__(
+        self,
+        *,
+        last_position: _builtins.int = ...,
+        last_hash: _builtins.bytes = ...,
+        events: _builtins.int = ...,
+        batches: _builtins.int = ...,
+        secrets: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "events", b"events", "last_hash", b"last_hash", "last_position", b"last_position", "secrets", b"secrets", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportTrailer: _TypeAlias = ExportTrailer  # noqa: Y015
+
+@_typing.final
+class ExportLogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    TO_POSITION_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    RECIPIENT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    after_position: _builtins.int
+    """a position that a seal ends at; 0: from the beginning"""
+    to_position: _builtins.int
+    """0: the head"""
+    recipient: _builtins.str
+    """with a key: secrets go along, sealed for it"""
+    recipient_public_key: _builtins.bytes
+    """X25519, 32 bytes"""
+    def __init__(
+        self,
+        *,
+        after_position: _builtins.int = ...,
+        to_position: _builtins.int = ...,
+        recipient: _builtins.str = ...,
+        recipient_public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "recipient", b"recipient", "recipient_public_key", b"recipient_public_key", "to_position", b"to_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLogRequest: _TypeAlias = ExportLogRequest  # noqa: Y015
+
+@_typing.final
+class ImportLogResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    STREAMS_WITHOUT_CREDENTIALS_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    batches: _builtins.int
+    streams_without_credentials: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    def __init__(
+        self,
+        *,
+        events: _builtins.int = ...,
+        batches: _builtins.int = ...,
+        head: Global___Head | None = ...,
+        streams_without_credentials: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "events", b"events", "head", b"head", "streams_without_credentials", b"streams_without_credentials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportLogResponse: _TypeAlias = ImportLogResponse  # noqa: Y015
 
 @_typing.final
 class Credential(_message.Message):

@@ -69,6 +69,11 @@ class RegistryStub:
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CreateConnectionRequest.SerializeToString,
                 response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
                 _registered_method=True)
+        self.UpdateConnection = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/UpdateConnection',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.UpdateConnectionRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
         self.DeleteConnection = channel.unary_unary(
                 '/eventflows.registry.v1.Registry/DeleteConnection',
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DeleteConnectionRequest.SerializeToString,
@@ -99,6 +104,41 @@ class RegistryStub:
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DeleteListenerRequest.SerializeToString,
                 response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
                 _registered_method=True)
+        self.Revert = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/Revert',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.RevertRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
+        self.ShredSecrets = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/ShredSecrets',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ShredSecretsRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
+        self.GetAggregate = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/GetAggregate',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetAggregateRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetAggregateResponse.FromString,
+                _registered_method=True)
+        self.ListAggregates = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/ListAggregates',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ListAggregatesRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ListAggregatesResponse.FromString,
+                _registered_method=True)
+        self.ReadCatalog = channel.unary_stream(
+                '/eventflows.registry.v1.Registry/ReadCatalog',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadCatalogRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CatalogPart.FromString,
+                _registered_method=True)
+        self.ReadLog = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/ReadLog',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadLogRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadLogResponse.FromString,
+                _registered_method=True)
+        self.Diff = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/Diff',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DiffRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DiffResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/eventflows.registry.v1.Registry/Watch',
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.WatchRequest.SerializeToString,
@@ -109,10 +149,25 @@ class RegistryStub:
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetHeadRequest.SerializeToString,
                 response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.Head.FromString,
                 _registered_method=True)
-        self.VerifyLog = channel.unary_unary(
+        self.GetLogStatistics = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/GetLogStatistics',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetLogStatisticsRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.LogStatistics.FromString,
+                _registered_method=True)
+        self.VerifyLog = channel.unary_stream(
                 '/eventflows.registry.v1.Registry/VerifyLog',
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogRequest.SerializeToString,
-                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogResponse.FromString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogProgress.FromString,
+                _registered_method=True)
+        self.ExportLog = channel.unary_stream(
+                '/eventflows.registry.v1.Registry/ExportLog',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportLogRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.FromString,
+                _registered_method=True)
+        self.ImportLog = channel.stream_unary(
+                '/eventflows.registry.v1.Registry/ImportLog',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ImportLogResponse.FromString,
                 _registered_method=True)
         self.ReadCredential = channel.unary_unary(
                 '/eventflows.registry.v1.Registry/ReadCredential',
@@ -166,6 +221,13 @@ class RegistryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateConnection(self, request, context):
+        """Replaces everything of a connection but its id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteConnection(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -204,6 +266,54 @@ class RegistryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Revert(self, request, context):
+        """Brings one aggregate back to an earlier version by appending events, under the rules of any command.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShredSecrets(self, request, context):
+        """Destroys every secret of one connection or listener, for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAggregate(self, request, context):
+        """Reads, now or as of a moment. Every answer names the moment that it was resolved to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAggregates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadCatalog(self, request, context):
+        """The whole catalog, for followers that start and for lists as of a moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadLog(self, request, context):
+        """One page of events.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diff(self, request, context):
+        """What differs between two moments, and who changed it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """The log after a position, first as pages, then live. Never ends by itself.
         """
@@ -217,8 +327,29 @@ class RegistryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLogStatistics(self, request, context):
+        """What the log holds and how large it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyLog(self, request, context):
-        """Recomputes the hash chain from the rows.
+        """Recomputes the hash chain from the rows; reports its progress, the last message has `done`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportLog(self, request, context):
+        """The log as records of an export file (docs/events.md), whole batches.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportLog(self, request_iterator, context):
+        """Restores an export into an empty log, or goes on with one; the chain must continue exactly.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,6 +400,11 @@ def add_RegistryServicer_to_server(servicer, server):
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CreateConnectionRequest.FromString,
                     response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
             ),
+            'UpdateConnection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConnection,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.UpdateConnectionRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
             'DeleteConnection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteConnection,
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DeleteConnectionRequest.FromString,
@@ -299,6 +435,41 @@ def add_RegistryServicer_to_server(servicer, server):
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DeleteListenerRequest.FromString,
                     response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
             ),
+            'Revert': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revert,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.RevertRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'ShredSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShredSecrets,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ShredSecretsRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'GetAggregate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAggregate,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetAggregateRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetAggregateResponse.SerializeToString,
+            ),
+            'ListAggregates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAggregates,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ListAggregatesRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ListAggregatesResponse.SerializeToString,
+            ),
+            'ReadCatalog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadCatalog,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadCatalogRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CatalogPart.SerializeToString,
+            ),
+            'ReadLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadLog,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadLogRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadLogResponse.SerializeToString,
+            ),
+            'Diff': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diff,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DiffRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DiffResponse.SerializeToString,
+            ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.WatchRequest.FromString,
@@ -309,10 +480,25 @@ def add_RegistryServicer_to_server(servicer, server):
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetHeadRequest.FromString,
                     response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.Head.SerializeToString,
             ),
-            'VerifyLog': grpc.unary_unary_rpc_method_handler(
+            'GetLogStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogStatistics,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.GetLogStatisticsRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.LogStatistics.SerializeToString,
+            ),
+            'VerifyLog': grpc.unary_stream_rpc_method_handler(
                     servicer.VerifyLog,
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogRequest.FromString,
-                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogResponse.SerializeToString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogProgress.SerializeToString,
+            ),
+            'ExportLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLog,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportLogRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.SerializeToString,
+            ),
+            'ImportLog': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportLog,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ImportLogResponse.SerializeToString,
             ),
             'ReadCredential': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadCredential,
@@ -520,6 +706,33 @@ class Registry:
             _registered_method=True)
 
     @staticmethod
+    def UpdateConnection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/UpdateConnection',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.UpdateConnectionRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteConnection(request,
             target,
             options=(),
@@ -682,6 +895,195 @@ class Registry:
             _registered_method=True)
 
     @staticmethod
+    def Revert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/Revert',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.RevertRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShredSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/ShredSecrets',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ShredSecretsRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAggregate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/GetAggregate',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.GetAggregateRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.GetAggregateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAggregates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/ListAggregates',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ListAggregatesRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ListAggregatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/ReadCatalog',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadCatalogRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CatalogPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/ReadLog',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadLogRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ReadLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/Diff',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.DiffRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.DiffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Watch(request,
             target,
             options=(),
@@ -736,7 +1138,7 @@ class Registry:
             _registered_method=True)
 
     @staticmethod
-    def VerifyLog(request,
+    def GetLogStatistics(request,
             target,
             options=(),
             channel_credentials=None,
@@ -749,9 +1151,90 @@ class Registry:
         return grpc.experimental.unary_unary(
             request,
             target,
+            '/eventflows.registry.v1.Registry/GetLogStatistics',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.GetLogStatisticsRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.LogStatistics.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
             '/eventflows.registry.v1.Registry/VerifyLog',
             eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogRequest.SerializeToString,
-            eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogResponse.FromString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.VerifyLogProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/ExportLog',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportLogRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportLog(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/eventflows.registry.v1.Registry/ImportLog',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ImportLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class RegistryStub:
     FinishBuild: _grpc.UnaryUnaryMultiCallable[_registry_pb2.FinishBuildRequest, _registry_pb2.CommandResult]
     PublishVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.PublishVersionRequest, _registry_pb2.CommandResult]
     CreateConnection: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateConnectionRequest, _registry_pb2.CommandResult]
+    UpdateConnection: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdateConnectionRequest, _registry_pb2.CommandResult]
+    """Replaces everything of a connection but its id."""
     DeleteConnection: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DeleteConnectionRequest, _registry_pb2.CommandResult]
     SetTopicAccess: _grpc.UnaryUnaryMultiCallable[_registry_pb2.SetTopicAccessRequest, _registry_pb2.CommandResult]
     EnableFlow: _grpc.UnaryUnaryMultiCallable[_registry_pb2.EnableFlowRequest, _registry_pb2.CommandResult]
@@ -52,11 +54,30 @@ class RegistryStub:
     CreateListener: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateListenerRequest, _registry_pb2.CommandResult]
     """An event listener: a flow from a queue to an algorithm, enabled at once."""
     DeleteListener: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DeleteListenerRequest, _registry_pb2.CommandResult]
+    Revert: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RevertRequest, _registry_pb2.CommandResult]
+    """Brings one aggregate back to an earlier version by appending events, under the rules of any command."""
+    ShredSecrets: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ShredSecretsRequest, _registry_pb2.CommandResult]
+    """Destroys every secret of one connection or listener, for good."""
+    GetAggregate: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetAggregateRequest, _registry_pb2.GetAggregateResponse]
+    """Reads, now or as of a moment. Every answer names the moment that it was resolved to."""
+    ListAggregates: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListAggregatesRequest, _registry_pb2.ListAggregatesResponse]
+    ReadCatalog: _grpc.UnaryStreamMultiCallable[_registry_pb2.ReadCatalogRequest, _registry_pb2.CatalogPart]
+    """The whole catalog, for followers that start and for lists as of a moment."""
+    ReadLog: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReadLogRequest, _registry_pb2.ReadLogResponse]
+    """One page of events."""
+    Diff: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DiffRequest, _registry_pb2.DiffResponse]
+    """What differs between two moments, and who changed it."""
     Watch: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchBatch]
     """The log after a position, first as pages, then live. Never ends by itself."""
     GetHead: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetHeadRequest, _registry_pb2.Head]
-    VerifyLog: _grpc.UnaryUnaryMultiCallable[_registry_pb2.VerifyLogRequest, _registry_pb2.VerifyLogResponse]
-    """Recomputes the hash chain from the rows."""
+    GetLogStatistics: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetLogStatisticsRequest, _registry_pb2.LogStatistics]
+    """What the log holds and how large it is."""
+    VerifyLog: _grpc.UnaryStreamMultiCallable[_registry_pb2.VerifyLogRequest, _registry_pb2.VerifyLogProgress]
+    """Recomputes the hash chain from the rows; reports its progress, the last message has `done`."""
+    ExportLog: _grpc.UnaryStreamMultiCallable[_registry_pb2.ExportLogRequest, _registry_pb2.ExportRecord]
+    """The log as records of an export file (docs/events.md), whole batches."""
+    ImportLog: _grpc.StreamUnaryMultiCallable[_registry_pb2.ExportRecord, _registry_pb2.ImportLogResponse]
+    """Restores an export into an empty log, or goes on with one; the chain must continue exactly."""
     ReadCredential: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReadCredentialRequest, _registry_pb2.Credential]
     """The secret behind a reference, in clear. For the router only."""
 
@@ -70,6 +91,8 @@ class RegistryAsyncStub(RegistryStub):
     FinishBuild: _aio.UnaryUnaryMultiCallable[_registry_pb2.FinishBuildRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     PublishVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.PublishVersionRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     CreateConnection: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateConnectionRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    UpdateConnection: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdateConnectionRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    """Replaces everything of a connection but its id."""
     DeleteConnection: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeleteConnectionRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     SetTopicAccess: _aio.UnaryUnaryMultiCallable[_registry_pb2.SetTopicAccessRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     EnableFlow: _aio.UnaryUnaryMultiCallable[_registry_pb2.EnableFlowRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
@@ -78,11 +101,30 @@ class RegistryAsyncStub(RegistryStub):
     CreateListener: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateListenerRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     """An event listener: a flow from a queue to an algorithm, enabled at once."""
     DeleteListener: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeleteListenerRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    Revert: _aio.UnaryUnaryMultiCallable[_registry_pb2.RevertRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    """Brings one aggregate back to an earlier version by appending events, under the rules of any command."""
+    ShredSecrets: _aio.UnaryUnaryMultiCallable[_registry_pb2.ShredSecretsRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    """Destroys every secret of one connection or listener, for good."""
+    GetAggregate: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetAggregateRequest, _registry_pb2.GetAggregateResponse]  # type: ignore[assignment]
+    """Reads, now or as of a moment. Every answer names the moment that it was resolved to."""
+    ListAggregates: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListAggregatesRequest, _registry_pb2.ListAggregatesResponse]  # type: ignore[assignment]
+    ReadCatalog: _aio.UnaryStreamMultiCallable[_registry_pb2.ReadCatalogRequest, _registry_pb2.CatalogPart]  # type: ignore[assignment]
+    """The whole catalog, for followers that start and for lists as of a moment."""
+    ReadLog: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReadLogRequest, _registry_pb2.ReadLogResponse]  # type: ignore[assignment]
+    """One page of events."""
+    Diff: _aio.UnaryUnaryMultiCallable[_registry_pb2.DiffRequest, _registry_pb2.DiffResponse]  # type: ignore[assignment]
+    """What differs between two moments, and who changed it."""
     Watch: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRequest, _registry_pb2.WatchBatch]  # type: ignore[assignment]
     """The log after a position, first as pages, then live. Never ends by itself."""
     GetHead: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetHeadRequest, _registry_pb2.Head]  # type: ignore[assignment]
-    VerifyLog: _aio.UnaryUnaryMultiCallable[_registry_pb2.VerifyLogRequest, _registry_pb2.VerifyLogResponse]  # type: ignore[assignment]
-    """Recomputes the hash chain from the rows."""
+    GetLogStatistics: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetLogStatisticsRequest, _registry_pb2.LogStatistics]  # type: ignore[assignment]
+    """What the log holds and how large it is."""
+    VerifyLog: _aio.UnaryStreamMultiCallable[_registry_pb2.VerifyLogRequest, _registry_pb2.VerifyLogProgress]  # type: ignore[assignment]
+    """Recomputes the hash chain from the rows; reports its progress, the last message has `done`."""
+    ExportLog: _aio.UnaryStreamMultiCallable[_registry_pb2.ExportLogRequest, _registry_pb2.ExportRecord]  # type: ignore[assignment]
+    """The log as records of an export file (docs/events.md), whole batches."""
+    ImportLog: _aio.StreamUnaryMultiCallable[_registry_pb2.ExportRecord, _registry_pb2.ImportLogResponse]  # type: ignore[assignment]
+    """Restores an export into an empty log, or goes on with one; the chain must continue exactly."""
     ReadCredential: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReadCredentialRequest, _registry_pb2.Credential]  # type: ignore[assignment]
     """The secret behind a reference, in clear. For the router only."""
 
@@ -137,6 +179,14 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]: ...
 
     @_abc_1.abstractmethod
+    def UpdateConnection(
+        self,
+        request: _registry_pb2.UpdateConnectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]:
+        """Replaces everything of a connection but its id."""
+
+    @_abc_1.abstractmethod
     def DeleteConnection(
         self,
         request: _registry_pb2.DeleteConnectionRequest,
@@ -181,6 +231,61 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]: ...
 
     @_abc_1.abstractmethod
+    def Revert(
+        self,
+        request: _registry_pb2.RevertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]:
+        """Brings one aggregate back to an earlier version by appending events, under the rules of any command."""
+
+    @_abc_1.abstractmethod
+    def ShredSecrets(
+        self,
+        request: _registry_pb2.ShredSecretsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]:
+        """Destroys every secret of one connection or listener, for good."""
+
+    @_abc_1.abstractmethod
+    def GetAggregate(
+        self,
+        request: _registry_pb2.GetAggregateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.GetAggregateResponse, _abc.Awaitable[_registry_pb2.GetAggregateResponse]]:
+        """Reads, now or as of a moment. Every answer names the moment that it was resolved to."""
+
+    @_abc_1.abstractmethod
+    def ListAggregates(
+        self,
+        request: _registry_pb2.ListAggregatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListAggregatesResponse, _abc.Awaitable[_registry_pb2.ListAggregatesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReadCatalog(
+        self,
+        request: _registry_pb2.ReadCatalogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.CatalogPart], _abc.AsyncIterator[_registry_pb2.CatalogPart]]:
+        """The whole catalog, for followers that start and for lists as of a moment."""
+
+    @_abc_1.abstractmethod
+    def ReadLog(
+        self,
+        request: _registry_pb2.ReadLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ReadLogResponse, _abc.Awaitable[_registry_pb2.ReadLogResponse]]:
+        """One page of events."""
+
+    @_abc_1.abstractmethod
+    def Diff(
+        self,
+        request: _registry_pb2.DiffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.DiffResponse, _abc.Awaitable[_registry_pb2.DiffResponse]]:
+        """What differs between two moments, and who changed it."""
+
+    @_abc_1.abstractmethod
     def Watch(
         self,
         request: _registry_pb2.WatchRequest,
@@ -196,12 +301,36 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_registry_pb2.Head, _abc.Awaitable[_registry_pb2.Head]]: ...
 
     @_abc_1.abstractmethod
+    def GetLogStatistics(
+        self,
+        request: _registry_pb2.GetLogStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.LogStatistics, _abc.Awaitable[_registry_pb2.LogStatistics]]:
+        """What the log holds and how large it is."""
+
+    @_abc_1.abstractmethod
     def VerifyLog(
         self,
         request: _registry_pb2.VerifyLogRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_registry_pb2.VerifyLogResponse, _abc.Awaitable[_registry_pb2.VerifyLogResponse]]:
-        """Recomputes the hash chain from the rows."""
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.VerifyLogProgress], _abc.AsyncIterator[_registry_pb2.VerifyLogProgress]]:
+        """Recomputes the hash chain from the rows; reports its progress, the last message has `done`."""
+
+    @_abc_1.abstractmethod
+    def ExportLog(
+        self,
+        request: _registry_pb2.ExportLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.ExportRecord], _abc.AsyncIterator[_registry_pb2.ExportRecord]]:
+        """The log as records of an export file (docs/events.md), whole batches."""
+
+    @_abc_1.abstractmethod
+    def ImportLog(
+        self,
+        request_iterator: _MaybeAsyncIterator[_registry_pb2.ExportRecord],
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ImportLogResponse, _abc.Awaitable[_registry_pb2.ImportLogResponse]]:
+        """Restores an export into an empty log, or goes on with one; the chain must continue exactly."""
 
     @_abc_1.abstractmethod
     def ReadCredential(
