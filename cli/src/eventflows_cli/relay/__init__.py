@@ -1,0 +1,1 @@
+"""The log as CloudEvents on Kafka, so that other systems follow it."""

@@ -1,0 +1,104 @@
+"""Events and states as CloudEvents in Kafka's binary mode. Pure.
+
+One event of the log becomes one record of the full topic, and one record of the state topic for
+each aggregate that it touched (a tombstone for one that is gone). Secrets are references there, as
+they are in the log. The format is written down in docs/relay.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+
+from catalog import codec
+from cloudevents.core.bindings.kafka import to_binary
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from eventflows.catalog.v1 import catalog_pb2
+from eventflows.events.v1 import events_pb2
+from google.protobuf.json_format import MessageToDict
+
+POSITION_HEADER = "ce_position"
+TYPE_PREFIX = "eventflows."
+STATE_TYPE_SUFFIX = ".state.v1"
+_JSON = JSONFormat()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is sent. A value of None is a tombstone."""
+
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+def of_event(recorded: events_pb2.RecordedEvent, *, source: str) -> Record:
+    """The record of the full topic; its key is the stream's id."""
+    which = recorded.event.WhichOneof("kind")
+    if which is None:
+        raise ValueError(f"event {recorded.position} is of a newer build: upgrade this command")
+    attributes = _attributes(recorded, source=source) | {
+        "id": str(recorded.position),
+        "type": TYPE_PREFIX + codec.stored_name(codec.from_message(recorded.event)),
+    }
+    return _record(attributes, _json(getattr(recorded.event, which)))
+
+
+def of_state(
+    recorded: events_pb2.RecordedEvent,
+    aggregate_id: str,
+    aggregate: catalog_pb2.Aggregate | None,
+    *,
+    source: str,
+) -> Record:
+    """The record of the state topic for one aggregate, as it is after `recorded`."""
+    if aggregate is None:
+        position = str(recorded.position).encode()
+        return Record(key=aggregate_id.encode(), value=None, headers=((POSITION_HEADER, position),))
+    which = aggregate.WhichOneof("state")
+    assert which is not None  # made by catalog.aggregates from a record
+    attributes = _attributes(recorded, source=source) | {
+        "id": f"{recorded.position}/{aggregate_id}",
+        "type": f"{TYPE_PREFIX}{which}{STATE_TYPE_SUFFIX}",
+        "subject": aggregate_id,
+        "partitionkey": aggregate_id,
+    }
+    return _record(attributes, _json(getattr(aggregate, which)))
+
+
+def _attributes(recorded: events_pb2.RecordedEvent, *, source: str) -> dict[str, object]:
+    about = recorded.metadata
+    given = {
+        "actor": about.actor,
+        "commandid": about.command_id,
+        "correlationid": about.correlation_id,
+        "keyid": about.key_id,
+        "traceparent": about.traceparent,
+    }
+    return {
+        "specversion": "1.0",
+        "source": source,
+        "subject": recorded.stream_id,
+        "time": recorded.time.ToDatetime(tzinfo=UTC),
+        "datacontenttype": "application/json",
+        "partitionkey": recorded.stream_id,
+        "position": str(recorded.position),
+        "streamversion": str(recorded.version),
+    } | {name: value for name, value in given.items() if value}
+
+
+def _record(attributes: dict[str, object], data: dict[str, object]) -> Record:
+    message = to_binary(CloudEvent(attributes, data), _JSON)
+    key = message.key if isinstance(message.key, bytes) else str(message.key).encode()
+    return Record(key=key, value=message.value, headers=tuple(message.headers.items()))
+
+
+def _json(message: object) -> dict[str, object]:
+    """Protobuf's own JSON, with our field names: enumerations by name, bytes in base64."""
+    as_json: dict[str, object] = MessageToDict(
+        message,  # type: ignore[arg-type]
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+    return as_json
