@@ -1,4 +1,4 @@
-"""Which things an event changes: its own aggregate, and the flows that its grants make or unmake."""
+"""What an event changes: its own aggregate, and the flows that its grants make or unmake."""
 
 from __future__ import annotations
 

@@ -1,0 +1,184 @@
+"""What the relay has written, and how it goes on: one transaction a batch, under one name.
+
+The transaction makes the event records and the state records of a batch visible together, and its
+name (`transactional.id`) fences a second relay: whoever starts later goes on, the earlier one stops.
+So for readers with `isolation.level=read_committed` nothing is repeated, skipped or reordered; others
+may see records of a batch twice after a crash, with the same position in `ce_position`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+from kernel.errors import EventflowsError, StateForbids, Unavailable
+
+from eventflows_cli.relay import topics
+from eventflows_cli.relay.records import POSITION_HEADER, Record
+
+REQUEST_TIMEOUT_S: Final = 15.0
+START_TIMEOUT_S: Final = 30.0
+WRITE_TIMEOUT_S: Final = 30.0
+READ_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 5.0
+TRANSACTION_TIMEOUT_S: Final = 60.0
+LOOK_BACK_FIRST: Final = 100
+"""Offsets that are read from the end for the last record; ten times more each time."""
+
+
+class KafkaLog:
+    """The relay's topics. Enter it to take the name over, leave it to close.
+
+    `settings` are those of any aiokafka client.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        full_topic: str,
+        state_topic: str,
+        replication: int = -1,
+    ) -> None:
+        self._settings = {**settings, "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000)}
+        self._full_topic = full_topic
+        self._state_topic = state_topic
+        self._replication = replication
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> Self:
+        """Raises Unavailable, StateForbids (the topics do not fit)."""
+        with _kafka_errors("starting the relay"):
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await topics.ensure(
+                    self._settings,
+                    full=self._full_topic,
+                    state=self._state_topic,
+                    replication=self._replication,
+                )
+                self._producer = AIOKafkaProducer(
+                    **self._settings,
+                    transactional_id=f"eventflows-relay-{self._full_topic}",
+                    transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
+                    max_request_size=topics.RECORD_BYTES_MAX,
+                )
+                await self._producer.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """A producer whose broker is gone would wait for it for ever: it is given up in time."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(TimeoutError, KafkaError, OSError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await producer.stop()
+
+    async def last(self) -> ConsumerRecord[bytes, bytes] | None:
+        """The last committed record of the full topic; None before the first one.
+
+        Raises Unavailable; StateForbids when the topic was emptied.
+        """
+        with _kafka_errors("reading the relay's last record"):
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                consumer = AIOKafkaConsumer(
+                    **self._settings,
+                    enable_auto_commit=False,
+                    isolation_level="read_committed",
+                    auto_offset_reset="none",
+                    max_partition_fetch_bytes=2 * topics.RECORD_BYTES_MAX,
+                )
+                await consumer.start()
+                try:
+                    return await self._last(consumer)
+                finally:
+                    await consumer.stop()
+
+    async def write(self, full: Sequence[Record], states: Sequence[Record]) -> None:
+        """Write a batch, wholly or not at all as far as committed readers see.
+
+        Raises Unavailable (it may or may not have been written: enter anew and look at `last`);
+        StateForbids when another relay has taken over.
+        """
+        producer = self._producer
+        if producer is None:
+            raise Unavailable("the relay is closed")
+        with _kafka_errors("writing to the relay's topics"):
+            async with asyncio.timeout(WRITE_TIMEOUT_S), producer.transaction():
+                sent = [
+                    await producer.send(
+                        topic,
+                        value=record.value,
+                        key=record.key,
+                        headers=list(record.headers),
+                        partition=0,
+                    )
+                    for topic, records in ((self._state_topic, states), (self._full_topic, full))
+                    for record in records
+                ]
+                await asyncio.gather(*sent)
+
+    async def _last(
+        self, consumer: AIOKafkaConsumer[bytes, bytes]
+    ) -> ConsumerRecord[bytes, bytes] | None:
+        partition = TopicPartition(self._full_topic, 0)
+        consumer.assign([partition])
+        begin = (await consumer.beginning_offsets([partition]))[partition]
+        end = (await consumer.end_offsets([partition]))[partition]
+        look_back = LOOK_BACK_FIRST
+        while end > begin:
+            start = max(begin, end - look_back)
+            consumer.seek(partition, start)
+            last: ConsumerRecord[bytes, bytes] | None = None
+            while await consumer.position(partition) < end:
+                for record in (await consumer.getmany(partition, timeout_ms=500)).get(
+                    partition, ()
+                ):
+                    last = record
+            if last is not None:
+                return last
+            if start == begin:  # markers of given-up transactions only
+                break
+            look_back *= 10
+        if begin > 0:
+            raise StateForbids(
+                f"the topic {self._full_topic} was emptied, so nothing tells where the relay was: "
+                "delete both topics to begin anew, or choose other ones"
+            )
+        return None
+
+
+def position_of(record: ConsumerRecord[bytes, bytes]) -> int:
+    """The log's position in a record of the full topic. Raises StateForbids for one of others."""
+    given = dict(record.headers).get(POSITION_HEADER, b"")
+    if not given.isdigit():
+        raise StateForbids(
+            f"the last record of {record.topic} is not the relay's (no header {POSITION_HEADER}): "
+            "choose a topic that nobody else writes to"
+        )
+    return int(given)
+
+
+@contextmanager
+def _kafka_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except EventflowsError:
+        raise
+    except ProducerFenced as error:
+        raise StateForbids("another relay writes to these topics now: this one stops") from error
+    except KafkaError as error:
+        raise Unavailable(f"{doing}: {error or type(error).__name__}") from error
+    except TimeoutError as error:
+        raise Unavailable(f"{doing}: no answer in time") from error
+    except OSError as error:
+        raise Unavailable(f"{doing}: {error.strerror or type(error).__name__}") from error
