@@ -1,9 +1,9 @@
 """What the relay has written, and how it goes on: one transaction a batch, under one name.
 
 The transaction makes the event records and the state records of a batch visible together, and its
-name (`transactional.id`) fences a second relay: whoever starts later goes on, the earlier one stops.
-So for readers with `isolation.level=read_committed` nothing is repeated, skipped or reordered; others
-may see records of a batch twice after a crash, with the same position in `ce_position`.
+name (`transactional.id`) fences a second relay: who starts later goes on, the earlier one stops. So
+for readers with `isolation.level=read_committed` nothing is repeated, skipped or reordered; others
+may see the records of a batch twice after a crash, with the same position in `ce_position`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,10 @@ class KafkaLog:
         *,
         full_topic: str,
         state_topic: str,
-        replication: int = -1,
     ) -> None:
         self._settings = {**settings, "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000)}
         self._full_topic = full_topic
         self._state_topic = state_topic
-        self._replication = replication
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,7 +57,6 @@ class KafkaLog:
                     self._settings,
                     full=self._full_topic,
                     state=self._state_topic,
-                    replication=self._replication,
                 )
                 self._producer = AIOKafkaProducer(
                     **self._settings,

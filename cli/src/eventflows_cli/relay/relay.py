@@ -4,7 +4,7 @@
          ▲                                                                          │
          └──────────────────────────────────────────────────────────────────────────┘
 
-The place in the log is kept in Kafka alone: it is the position of the last record of the full topic.
+The place in the log is kept in Kafka alone: the position of the last record of the full topic.
 """
 
 from __future__ import annotations

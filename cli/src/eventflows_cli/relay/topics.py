@@ -12,6 +12,7 @@ from kernel.errors import StateForbids
 
 RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
 """An algorithm's state has up to ten build logs of 16 kB, a command's events up to 512 kB."""
+REPLICAS_MAX: Final = 3
 
 FULL: Final[Mapping[str, str]] = {
     "cleanup.policy": "delete",
@@ -25,8 +26,8 @@ STATE: Final[Mapping[str, str]] = {
 }
 
 
-async def ensure(settings: Mapping[str, Any], *, full: str, state: str, replication: int) -> None:
-    """Make the topics that are missing, one partition each; -1 replicas: the broker's default.
+async def ensure(settings: Mapping[str, Any], *, full: str, state: str) -> None:
+    """Make the topics that are missing, one partition each, on up to REPLICAS_MAX brokers.
 
     Raises StateForbids when a topic that is there would lose or reorder records, KafkaError,
     OSError.
@@ -34,8 +35,9 @@ async def ensure(settings: Mapping[str, Any], *, full: str, state: str, replicat
     admin = AIOKafkaAdminClient(**settings)
     await admin.start()
     try:
+        brokers = (await admin.describe_cluster())["brokers"]
         for name, config in ((full, FULL), (state, STATE)):
-            await _create(admin, name, config, replication)
+            await _create(admin, name, config, min(REPLICAS_MAX, len(brokers)))
         await _check(admin, full, state)
     finally:
         await admin.close()
@@ -70,9 +72,7 @@ async def _check(admin: AIOKafkaAdminClient, full: str, state: str) -> None:
 
 
 async def _cleanup(admin: AIOKafkaAdminClient, name: str) -> str:
-    resource = ConfigResource(
-        ConfigResourceType.TOPIC, name, configs={"cleanup.policy": ""}
-    )
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, configs={"cleanup.policy": ""})
     (answer,) = await admin.describe_configs([resource])
     (row,) = answer.resources
     return next((str(entry[1]) for entry in row[4] if entry[0] == "cleanup.policy"), "")

@@ -1,0 +1,139 @@
+"""The relay's topics on a real Kafka: one transaction a batch, one writer, resumed from its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from devstack import Kafka
+from eventflows_cli.relay import topics
+from eventflows_cli.relay.kafka_log import KafkaLog, position_of
+from eventflows_cli.relay.records import POSITION_HEADER, Record
+from kernel.errors import StateForbids, Unavailable
+
+
+def names() -> tuple[str, str]:
+    """A full topic and a state topic that nobody else has."""
+    name = uuid4().hex[:8]
+    return f"log-{name}", f"state-{name}"
+
+
+def log_of(kafka: Kafka, full: str, state: str) -> KafkaLog:
+    return KafkaLog(kafka.client_settings(), full_topic=full, state_topic=state)
+
+
+def record(position: int, *, key: str = "k", value: bytes | None = b"{}") -> Record:
+    return Record(
+        key=key.encode(), value=value, headers=((POSITION_HEADER, str(position).encode()),)
+    )
+
+
+async def positions(
+    kafka: Kafka, topic: str, *, isolation: str = "read_committed"
+) -> Sequence[int]:
+    """The positions in a topic's records, in their order."""
+    consumer = AIOKafkaConsumer(**kafka.client_settings(), isolation_level=isolation)
+    partition = TopicPartition(topic, 0)
+    async with consumer:
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
+        end = (await consumer.end_offsets([partition]))[partition]
+        found = []
+        while await consumer.position(partition) < end:
+            batch = await consumer.getmany(partition, timeout_ms=500)
+            found += [position_of(one) for one in batch.get(partition, ())]
+    return found
+
+
+async def test_a_new_topic_has_no_last_record(kafka: Kafka) -> None:
+    async with log_of(kafka, *names()) as log:
+        assert await log.last() is None
+
+
+async def test_the_last_record_tells_where_to_go_on(kafka: Kafka) -> None:
+    full, state = names()
+    async with log_of(kafka, full, state) as log:
+        await log.write([record(1), record(2)], [record(1), record(2)])
+        await log.write([record(3)], [])
+    async with log_of(kafka, full, state) as log:
+        last = await log.last()
+    assert last is not None
+    assert position_of(last) == 3
+    assert await positions(kafka, full) == [1, 2, 3]
+    assert await positions(kafka, state) == [1, 2]
+
+
+async def test_a_second_relay_takes_over_and_the_first_is_stopped(kafka: Kafka) -> None:
+    full, state = names()
+    async with log_of(kafka, full, state) as first:
+        await first.write([record(1)], [])
+        async with log_of(kafka, full, state) as second:
+            with pytest.raises(StateForbids, match="another relay"):
+                await first.write([record(2)], [])
+            await second.write([record(2)], [])
+    assert await positions(kafka, full) == [1, 2]
+
+
+async def test_what_was_begun_and_not_committed_is_not_the_last_record(kafka: Kafka) -> None:
+    full, state = names()
+    async with log_of(kafka, full, state) as log:
+        await log.write([record(1)], [])
+    killed = AIOKafkaProducer(
+        **kafka.client_settings(), transactional_id=f"eventflows-relay-{full}"
+    )
+    await killed.start()
+    await killed.begin_transaction()
+    for position in range(2, 400):
+        one = record(position)
+        await killed.send(full, value=one.value, key=one.key, headers=list(one.headers))
+    await killed.flush()
+    async with log_of(kafka, full, state) as log:
+        last = await log.last()
+        assert last is not None
+        assert position_of(last) == 1
+        await log.write([record(2)], [])
+    await killed.stop()
+    assert await positions(kafka, full) == [1, 2]
+    assert len(await positions(kafka, full, isolation="read_uncommitted")) == 400
+
+
+async def test_a_record_of_somebody_else_is_noticed(kafka: Kafka) -> None:
+    full, state = names()
+    async with log_of(kafka, full, state) as log:
+        async with AIOKafkaProducer(**kafka.client_settings()) as stranger:
+            await stranger.send_and_wait(full, b"hello")
+        last = await log.last()
+    assert last is not None
+    with pytest.raises(StateForbids, match="not the relay's"):
+        position_of(last)
+
+
+async def test_topics_that_would_lose_or_reorder_are_refused(kafka: Kafka) -> None:
+    full, state = names()
+    await kafka.create_topic(full, partitions=2)
+    with pytest.raises(StateForbids, match="2 partitions"):
+        await log_of(kafka, full, state).__aenter__()
+    other, plain = names()
+    await kafka.create_topic(plain, partitions=1)
+    with pytest.raises(StateForbids, match="not compacted"):
+        await log_of(kafka, other, plain).__aenter__()
+    compacted, _ = names()
+    await topics.ensure(kafka.client_settings(), full=other, state=compacted)
+    with pytest.raises(StateForbids, match="loses events"):
+        await log_of(kafka, compacted, compacted).__aenter__()
+
+
+async def test_a_broker_that_is_away_is_said_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventflows_cli.relay.kafka_log.START_TIMEOUT_S", 2.0)
+    nobody = KafkaLog({"bootstrap_servers": "127.0.0.1:1"}, full_topic="log", state_topic="state")
+    with pytest.raises(Unavailable, match="starting the relay"):
+        await nobody.__aenter__()
+
+
+async def test_it_works_with_sasl_over_tls(customer_kafka: Kafka) -> None:
+    full, state = names()
+    async with log_of(customer_kafka, full, state) as log:
+        await log.write([record(1)], [record(1, value=None)])
+    assert await positions(customer_kafka, full) == [1]
