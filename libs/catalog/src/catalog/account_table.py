@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 from catalog import events
 from catalog.events import RecordedEvent
 from catalog.records import Account, ApiKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountImage:
+    """All that the table holds."""
+
+    accounts: dict[str, Account]
+    id_of_name: dict[str, str]
+    keys: dict[bytes, tuple[str, ApiKey]]
 
 
 class AccountTable:
@@ -16,6 +26,23 @@ class AccountTable:
         self._accounts: dict[str, Account] = {}
         self._id_of_name: dict[str, str] = {}
         self._keys: dict[bytes, tuple[str, ApiKey]] = {}
+
+    @classmethod
+    def of(cls, image: AccountImage) -> Self:
+        """The table that had this image. The image must not be used any more."""
+        table = cls()
+        table._accounts = image.accounts
+        table._id_of_name = image.id_of_name
+        table._keys = image.keys
+        return table
+
+    def image(self) -> AccountImage:
+        """A copy that later events do not change."""
+        return AccountImage(
+            accounts=self._accounts.copy(),
+            id_of_name=self._id_of_name.copy(),
+            keys=self._keys.copy(),
+        )
 
     def get(self, account_id: str) -> Account | None:
         """By id."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 from catalog import events
 from catalog.events import RecordedEvent
@@ -12,6 +13,15 @@ BUILD_LOGS_KEPT_MAX = 10
 """Builds of one algorithm whose log tail (up to 16 kB each) stays in memory."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmImage:
+    """All that the table holds."""
+
+    algorithms: dict[str, Algorithm]
+    id_of_name: dict[tuple[str, str], str]
+    ids_of_owner: dict[str, tuple[str, ...]]
+
+
 class AlgorithmTable:
     """What the log says of an unknown algorithm changes nothing."""
 
@@ -19,6 +29,23 @@ class AlgorithmTable:
         self._algorithms: dict[str, Algorithm] = {}
         self._id_of_name: dict[tuple[str, str], str] = {}
         self._ids_of_owner: dict[str, list[str]] = {}
+
+    @classmethod
+    def of(cls, image: AlgorithmImage) -> Self:
+        """The table that had this image. The image must not be used any more."""
+        table = cls()
+        table._algorithms = image.algorithms
+        table._id_of_name = image.id_of_name
+        table._ids_of_owner = {owner: list(ids) for owner, ids in image.ids_of_owner.items()}
+        return table
+
+    def image(self) -> AlgorithmImage:
+        """A copy that later events do not change."""
+        return AlgorithmImage(
+            algorithms=self._algorithms.copy(),
+            id_of_name=self._id_of_name.copy(),
+            ids_of_owner={owner: tuple(ids) for owner, ids in self._ids_of_owner.items()},
+        )
 
     def get(self, algorithm_id: str) -> Algorithm | None:
         """By id."""

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from sys import intern
+from typing import Self
 
 from catalog import events
 from catalog.events import ApiType, Grant, RecordedEvent
 from catalog.records import Connection, TopicAccess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionImage:
+    """All that the table of connections holds."""
+
+    connections: dict[str, Connection]
+    deleted: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessImage:
+    """All that the table of grants holds: by connection, in the order of each topic's first save.
+
+    The grants that stand are those of what was saved last.
+    """
+
+    of_connection: dict[str, tuple[TopicAccess, ...]]
 
 
 class ConnectionTable:
@@ -16,6 +35,18 @@ class ConnectionTable:
     def __init__(self) -> None:
         self._connections: dict[str, Connection] = {}
         self._deleted: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, image: ConnectionImage) -> Self:
+        """The table that had this image. The image must not be used any more."""
+        table = cls()
+        table._connections = image.connections
+        table._deleted = image.deleted
+        return table
+
+    def image(self) -> ConnectionImage:
+        """A copy that later events do not change."""
+        return ConnectionImage(connections=self._connections.copy(), deleted=self._deleted.copy())
 
     def get(self, connection_id: str) -> Connection | None:
         """By id; None for a deleted one."""
@@ -88,6 +119,31 @@ class AccessTable:
     def __init__(self) -> None:
         self._of_connection: dict[str, dict[str, TopicAccess]] = {}
         self._grants: set[tuple[str, str, str, ApiType]] = set()
+
+    @classmethod
+    def of(cls, image: AccessImage) -> Self:
+        """The table that had this image."""
+        table = cls()
+        table._of_connection = {
+            connection_id: {access.topic: access for access in saved}
+            for connection_id, saved in image.of_connection.items()
+        }
+        table._grants = {
+            (access.connection_id, access.topic, grant.algorithm_id, grant.api_type)
+            for saved in image.of_connection.values()
+            for access in saved
+            for grant in access.grants
+        }
+        return table
+
+    def image(self) -> AccessImage:
+        """A copy that later events do not change."""
+        return AccessImage(
+            of_connection={
+                connection_id: tuple(saved.values())
+                for connection_id, saved in self._of_connection.items()
+            }
+        )
 
     def get(self, connection_id: str, topic: str) -> TopicAccess | None:
         """What was saved last, also when it grants nothing."""

@@ -3,7 +3,8 @@
 EventflowsError (kernel)
 ├── PositionGap    the next event is not the next position; nothing was applied
 ├── UnknownEvent   an event that only a newer build knows; upgrade this service
-└── LogReplaced    the registry's log is shorter than what was applied; restart this service
+├── LogReplaced    the registry's log is shorter than what was applied; restart this service
+└── SnapshotUnusable  a snapshot that is damaged, or of another fold; replay the log
 """
 
 from __future__ import annotations
@@ -25,3 +26,7 @@ class LogReplaced(EventflowsError):
     Somebody put another log (an old backup, another database) in its place. What this process knows
     is no longer true, so it must stop; started again it reads the log that stands now.
     """
+
+
+class SnapshotUnusable(EventflowsError):
+    """A snapshot is damaged, cut off, or was made by another fold: replay the log in its place."""

@@ -7,12 +7,25 @@ memory: each flow stands in up to five dicts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
 
 from catalog.events import BrokerKind, FlowKind
 from catalog.records import Flow
 
 K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowImage:
+    """All that the index holds. The groups have ids of flows, each in the order of joining."""
+
+    flows: dict[str, Flow]
+    enabled: tuple[str, ...]
+    of_algorithm: dict[str, tuple[str, ...]]
+    listeners: dict[str, tuple[str, ...]]
+    readers: dict[tuple[str, str], tuple[str, ...]]
+    followers: dict[str, tuple[str, ...]]
 
 
 class FlowGroups(Generic[K]):
@@ -23,6 +36,22 @@ class FlowGroups(Generic[K]):
 
     def __init__(self) -> None:
         self._groups: dict[K, str | dict[str, None]] = {}
+
+    @classmethod
+    def of(cls, image: dict[K, tuple[str, ...]]) -> Self:
+        """The groups with these members."""
+        groups = cls()
+        groups._groups = {
+            key: ids[0] if len(ids) == 1 else dict.fromkeys(ids) for key, ids in image.items()
+        }
+        return groups
+
+    def image(self) -> dict[K, tuple[str, ...]]:
+        """The members of each group, in their order."""
+        return {
+            key: (found,) if isinstance(found, str) else tuple(found)
+            for key, found in self._groups.items()
+        }
 
     def __contains__(self, key: K) -> bool:
         return key in self._groups
@@ -65,6 +94,29 @@ class FlowIndex:
         self._listeners: FlowGroups[str] = FlowGroups()
         self._readers: FlowGroups[tuple[str, str]] = FlowGroups()
         self._followers: FlowGroups[str] = FlowGroups()
+
+    @classmethod
+    def of(cls, image: FlowImage) -> Self:
+        """The index that had this image. The image must not be used any more."""
+        index = cls()
+        index._flows = image.flows
+        index._enabled = dict.fromkeys(image.enabled)
+        index._of_algorithm = FlowGroups.of(image.of_algorithm)
+        index._listeners = FlowGroups.of(image.listeners)
+        index._readers = FlowGroups.of(image.readers)
+        index._followers = FlowGroups.of(image.followers)
+        return index
+
+    def image(self) -> FlowImage:
+        """A copy that later events do not change."""
+        return FlowImage(
+            flows=self._flows.copy(),
+            enabled=tuple(self._enabled),
+            of_algorithm=self._of_algorithm.image(),
+            listeners=self._listeners.image(),
+            readers=self._readers.image(),
+            followers=self._followers.image(),
+        )
 
     def get(self, flow_id: str) -> Flow | None:
         """The flow, or None."""

@@ -28,8 +28,8 @@ _KIND_OF_GRANT = {
 class FlowTable:
     """Writes the flow index. What the log says of an unknown flow changes nothing."""
 
-    def __init__(self) -> None:
-        self.index = FlowIndex()
+    def __init__(self, index: FlowIndex | None = None) -> None:
+        self.index = FlowIndex() if index is None else index
 
     def granted(
         self, access: TopicAccess, grant: Grant, *, owner_id: str, channel: Channel
