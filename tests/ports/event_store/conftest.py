@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from devstack import Postgres
+from registry.adapters import log_reads
 from registry.adapters.memory_event_store import MemoryEventStore
 from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.ports.event_store import EventStore
@@ -13,12 +14,16 @@ from registry.ports.event_store import EventStore
 from tests.support.registry import fresh_database
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest, postgres: Postgres) -> AsyncIterator[EventStore]:
+@pytest.fixture(params=["memory", "postgres", "postgres, selections by stream"])
+async def store(
+    request: pytest.FixtureRequest, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[EventStore]:
     """An empty log."""
     if request.param == "memory":
         yield MemoryEventStore()
         return
+    if request.param != "postgres":  # as if every stretch of the log were long
+        monkeypatch.setattr(log_reads, "NEAR_POSITIONS_MAX", 0)
     database = await fresh_database(postgres)
     async with PostgresEventStore(database.log_dsn) as store:
         yield store

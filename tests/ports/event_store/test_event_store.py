@@ -13,7 +13,15 @@ from prometheus_client import CollectorRegistry
 from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
 from registry.application.verify import verify
-from registry.ports.event_store import EventStore, Outcome, Status
+from registry.ports.event_store import (
+    Append,
+    EventStore,
+    NewEvent,
+    Outcome,
+    Selection,
+    Status,
+    StoredEvent,
+)
 
 from tests.support.registry import append_of
 
@@ -159,6 +167,66 @@ async def test_pages_have_no_gaps_and_keep_their_limits(store: EventStore) -> No
     assert len(await store.read(0, limit=100, bytes_max=1)) == 1, "the first always comes"
 
 
+async def test_large_events_come_whole_and_count_for_the_page(store: EventStore) -> None:
+    sizes_bytes = [100, 5_000, 2_048, 300_000, 10, 2_049]
+    for number, size_bytes in enumerate(sizes_bytes):
+        await store.append([append_of(1, data=bytes([number]) * size_bytes, metadata=b"")])
+    seen: list[bytes] = []
+    while page := await store.read(len(seen), limit=10, bytes_max=8_000):
+        assert len(page) == 1 or sum(len(event.data) for event in page) <= 8_000
+        seen += [event.data for event in page]
+    assert seen == [bytes([number]) * size for number, size in enumerate(sizes_bytes)]
+
+
+async def test_a_selection_gives_its_events_and_covers_all_positions(store: EventStore) -> None:
+    await _append_of_all_categories(store)
+    selection = Selection(categories=frozenset({"connection", "flow"}))
+    everything = await store.read(0, limit=100)
+    expected = [event for event in everything if event.category in ("connection", "flow")]
+    covered, seen = 0, list[StoredEvent]()
+    while covered < 40:
+        page = await store.read_selected(covered, to=40, selection=selection, limit=3)
+        assert covered < page.covered_position <= 40
+        assert len(page.events) <= 3
+        assert all(covered < one.position <= page.covered_position for one in page.events)
+        covered = page.covered_position
+        seen += page.events
+    assert seen == expected
+    assert len(expected) == 16
+
+
+async def test_a_selection_names_streams_and_categories_together(store: EventStore) -> None:
+    batch = await _append_of_all_categories(store)
+    account, flow = batch[0].stream_id, batch[4].stream_id
+    selection = Selection(categories=frozenset({"algorithm"}), stream_ids=frozenset({account}))
+    page = await store.read_selected(0, to=40, selection=selection, limit=100)
+    assert {event.category for event in page.events} == {"algorithm", "account"}
+    assert sum(event.stream_id == account for event in page.events) == 1
+    assert page.covered_position == 40
+    only = Selection(stream_ids=frozenset({flow, str(uuid4())}))
+    (event,) = (await store.read_selected(0, to=40, selection=only, limit=100)).events
+    assert event.stream_id == flow
+
+
+async def test_a_selection_without_events_covers_everything(store: EventStore) -> None:
+    await store.append([append_of(10)])
+    selection = Selection(categories=frozenset({"flow"}), stream_ids=frozenset({str(uuid4())}))
+    page = await store.read_selected(2, to=9, selection=selection, limit=1)
+    assert (page.covered_position, list(page.events)) == (9, [])
+
+
+async def test_a_selection_is_cut_by_bytes_and_ends_where_asked(store: EventStore) -> None:
+    item = append_of(6, data=b"x" * 3_000, metadata=b"")
+    await store.append([item])
+    selection = Selection(stream_ids=frozenset({item.stream_id}))
+    page = await store.read_selected(1, to=5, selection=selection, limit=9, bytes_max=7_000)
+    assert ([event.position for event in page.events], page.covered_position) == ([2, 3], 3)
+    rest = await store.read_selected(3, to=5, selection=selection, limit=9, bytes_max=7_000)
+    assert ([event.position for event in rest.events], rest.covered_position) == ([4, 5], 5)
+    first = await store.read_selected(5, to=6, selection=selection, limit=9, bytes_max=1)
+    assert [event.position for event in first.events] == [6], "the first always comes"
+
+
 async def test_the_chain_can_be_recomputed_from_the_rows(store: EventStore) -> None:
     for _ in range(3):
         await store.append([append_of(2), append_of(1, expected_version=9), append_of(0)])
@@ -231,3 +299,21 @@ async def test_a_cancelled_caller_does_not_cancel_the_append(store: EventStore) 
 
 async def test_a_stream_that_is_not_there_is_empty(store: EventStore) -> None:
     assert await store.read_stream(str(uuid4())) == []
+
+
+async def _append_of_all_categories(store: EventStore) -> list[Append]:
+    """40 commands of an event each, the five categories in turn."""
+    names = (
+        ("account", "account.created.v1"),
+        ("algorithm", "algorithm.created.v1"),
+        ("connection", "connection.created.v1"),
+        ("topic_access", "topic_access.set.v1"),
+        ("flow", "flow.created.v1"),
+    )
+    batch = [
+        replace(append_of(1, category=category), events=(NewEvent(name=name, data=b"data"),))
+        for _ in range(8)
+        for category, name in names
+    ]
+    await store.append(batch)
+    return batch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -47,13 +46,13 @@ def test_a_link_is_as_docs_events_says() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(EVENT, position=8),
-        replace(EVENT, stream_id="6f1c2b0e-52a5-5d0c-9d57-3f3b8a3c6e12"),
-        replace(EVENT, version=3),
-        replace(EVENT, name="flow.enabled.v2"),
-        replace(EVENT, time=EVENT.time + timedelta(microseconds=1)),
-        replace(EVENT, data=b"dat", metadata=b"awho"),
-        replace(EVENT, name="flow.enabled.v1d", data=b"ata"),
+        EVENT._replace(position=8),
+        EVENT._replace(stream_id="6f1c2b0e-52a5-5d0c-9d57-3f3b8a3c6e12"),
+        EVENT._replace(version=3),
+        EVENT._replace(name="flow.enabled.v2"),
+        EVENT._replace(time=EVENT.time + timedelta(microseconds=1)),
+        EVENT._replace(data=b"dat", metadata=b"awho"),
+        EVENT._replace(name="flow.enabled.v1d", data=b"ata"),
     ],
 )
 def test_every_part_of_an_event_is_sealed(other: StoredEvent) -> None:

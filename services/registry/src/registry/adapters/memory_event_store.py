@@ -18,6 +18,8 @@ from registry.ports.event_store import (
     Head,
     Outcome,
     Seal,
+    SelectedPage,
+    Selection,
     Status,
     StoredCommand,
     StoredEvent,
@@ -73,6 +75,24 @@ class MemoryEventStore:
                 break
             page.append(event)
         return page
+
+    async def read_selected(
+        self,
+        after: int,
+        *,
+        to: int,
+        selection: Selection,
+        limit: int,
+        bytes_max: int = BATCH_BYTES_MAX,
+    ) -> SelectedPage:
+        page: list[StoredEvent] = []
+        size_bytes = 0
+        for event in filter(selection.holds, self._events[after:to]):
+            size_bytes += len(event.data) + len(event.metadata)
+            if page and (size_bytes > bytes_max or len(page) == limit):
+                return SelectedPage(covered_position=page[-1].position, events=page)
+            page.append(event)
+        return SelectedPage(covered_position=to, events=page)
 
     async def read_stream(
         self, stream_id: str, *, after_version: int = 0, limit: int = READ_EVENTS_MAX

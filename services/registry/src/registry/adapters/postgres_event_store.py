@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 from kernel.errors import Unavailable
 
+from registry.adapters.log_reads import LogReads
 from registry.adapters.postgres_errors import translated
 from registry.adapters.statements import statements
 from registry.ports.event_store import (
@@ -25,6 +26,8 @@ from registry.ports.event_store import (
     Head,
     Outcome,
     Seal,
+    SelectedPage,
+    Selection,
     Status,
     StoredCommand,
     StoredEvent,
@@ -53,6 +56,7 @@ class PostgresEventStore:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._sql = statements("log.sql")
+        self._reads = LogReads(self._fetch)
         self._writer: asyncpg.Connection[Any] | None = None
         self._readers: asyncpg.Pool[Any] | None = None
 
@@ -111,16 +115,25 @@ class PostgresEventStore:
     async def read(
         self, after: int, *, limit: int, bytes_max: int = BATCH_BYTES_MAX
     ) -> Sequence[StoredEvent]:
-        rows = await self._fetch("read", after, min(limit, READ_EVENTS_MAX), bytes_max)
-        return [_stored(row) for row in rows]
+        return await self._reads.read(after, limit=limit, bytes_max=bytes_max)
+
+    async def read_selected(
+        self,
+        after: int,
+        *,
+        to: int,
+        selection: Selection,
+        limit: int,
+        bytes_max: int = BATCH_BYTES_MAX,
+    ) -> SelectedPage:
+        return await self._reads.read_selected(
+            after, to=to, selection=selection, limit=limit, bytes_max=bytes_max
+        )
 
     async def read_stream(
         self, stream_id: str, *, after_version: int = 0, limit: int = READ_EVENTS_MAX
     ) -> Sequence[StoredEvent]:
-        rows = await self._fetch(
-            "read_stream", UUID(stream_id), after_version, min(limit, READ_EVENTS_MAX)
-        )
-        return [_stored(row) for row in rows]
+        return await self._reads.read_stream(stream_id, after_version=after_version, limit=limit)
 
     async def head(self) -> Head:
         (row,) = await self._fetch("head")
@@ -216,19 +229,6 @@ def _arguments(batch: Sequence[Append]) -> tuple[list[Any], ...]:
         [name for _, name in claims],
         [number for number, _ in releases],
         [name for _, name in releases],
-    )
-
-
-def _stored(row: Any) -> StoredEvent:
-    position, stream_id, version, name, time, data, metadata = row
-    return StoredEvent(
-        position=position,
-        stream_id=stream_id,
-        version=version,
-        name=name,
-        time=time,
-        data=data,
-        metadata=metadata,
     )
 
 

@@ -4,30 +4,84 @@
 SELECT status, version, position, event_count, detail
 FROM log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
--- Keyset page, cut after $3 bytes; the first event always comes. Positions are dense, so no event is
--- skipped; the statement holds no transaction open.
+-- Reads give `size`, and of an event of more than 2,048 bytes no bytes: a page of such would be too much to
+-- fetch before it is cut. What of them stays in the page comes by `bodies`. Reads hold no transaction open.
+
+-- Keyset page. Positions are dense, so no event is skipped.
 -- name: read
-SELECT page.position, page.stream_id::text, page.version, t.name, page.time, page.data, page.metadata
+SELECT e.position, e.stream_id::text, e.version, e.type, e.time,
+       CASE WHEN octet_length(e.data) + octet_length(e.metadata) <= 2048 THEN e.data END AS data,
+       CASE WHEN octet_length(e.data) + octet_length(e.metadata) <= 2048 THEN e.metadata END AS metadata,
+       octet_length(e.data) + octet_length(e.metadata) AS size
+FROM log.events e
+WHERE e.position > $1
+ORDER BY e.position
+LIMIT $2;
+
+-- name: bodies
+SELECT e.position, e.data, e.metadata FROM log.events e WHERE e.position = ANY($1::bigint[]);
+
+-- How many events, at most, streams of categories $1 and streams $2 have between $3 and $4.
+-- name: count_selected
+SELECT coalesce(sum(s.version), 0)::bigint
+FROM log.streams s
+WHERE s.last_position > $3 AND s.first_position <= $4 AND s.stream_id IN (
+    SELECT c.stream_id FROM log.streams c WHERE cardinality($1::text[]) > 0 AND c.category = ANY($1::text[])
+    UNION ALL
+    SELECT unnest($2::uuid[])
+);
+
+-- The selected events by their streams: for few events in a long stretch of the log.
+-- OFFSET 0 keeps each stream a look-up in the partitions' indexes over (stream_id, version).
+-- name: read_selected_by_stream
+SELECT e.position, e.stream_id::text, e.version, e.type, e.time,
+       CASE WHEN octet_length(e.data) + octet_length(e.metadata) <= 2048 THEN e.data END AS data,
+       CASE WHEN octet_length(e.data) + octet_length(e.metadata) <= 2048 THEN e.metadata END AS metadata,
+       octet_length(e.data) + octet_length(e.metadata) AS size
 FROM (
-    SELECT e.*, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY e.position) AS bytes
-    FROM log.events e
-    WHERE e.position > $1
-    ORDER BY e.position
-    LIMIT $2
-) page
-JOIN log.event_types t ON t.id = page.type
-WHERE page.bytes <= $3 OR page.position = $1 + 1
-ORDER BY page.position;
+    SELECT c.stream_id, c.first_position, c.last_position FROM log.streams c
+    WHERE cardinality($1::text[]) > 0 AND c.category = ANY($1::text[])
+        AND c.last_position > $3 AND c.first_position <= $4
+    UNION
+    SELECT c.stream_id, c.first_position, c.last_position FROM log.streams c
+    WHERE c.stream_id = ANY($2::uuid[]) AND c.last_position > $3 AND c.first_position <= $4
+) s
+CROSS JOIN LATERAL (
+    SELECT e.* FROM log.events e
+    WHERE e.stream_id = s.stream_id
+        AND e.position >= greatest($3::bigint + 1, s.first_position)
+        AND e.position <= least($4::bigint, s.last_position)
+    OFFSET 0
+) e
+ORDER BY e.position
+LIMIT $5;
+
+-- The selected events by their kinds: for many events, or a short stretch of the log.
+-- name: read_selected_by_kind
+SELECT e.position, e.stream_id::text, e.version, e.type, e.time,
+       CASE WHEN octet_length(e.data) + octet_length(e.metadata) <= 2048 THEN e.data END AS data,
+       CASE WHEN octet_length(e.data) + octet_length(e.metadata) <= 2048 THEN e.metadata END AS metadata,
+       octet_length(e.data) + octet_length(e.metadata) AS size
+FROM log.events e
+WHERE e.position > $3 AND e.position <= $4 AND (
+    e.type = ANY (ARRAY(SELECT t.id FROM log.event_types t WHERE split_part(t.name, '.', 1) = ANY($1::text[])))
+    OR e.stream_id = ANY($2::uuid[])
+)
+ORDER BY e.position
+LIMIT $5;
 
 -- name: read_stream
-SELECT e.position, e.stream_id::text, e.version, t.name, e.time, e.data, e.metadata
+SELECT e.position, e.stream_id::text, e.version, e.type, e.time, e.data, e.metadata,
+       octet_length(e.data) + octet_length(e.metadata) AS size
 FROM log.streams s
 JOIN log.events e
     ON e.stream_id = s.stream_id AND e.position BETWEEN s.first_position AND s.last_position
-JOIN log.event_types t ON t.id = e.type
 WHERE s.stream_id = $1 AND e.version > $2
 ORDER BY e.version
 LIMIT $3;
+
+-- name: event_types
+SELECT id, name FROM log.event_types;
 
 -- name: head
 SELECT position, hash, time FROM log.head WHERE id = 1;
