@@ -51,20 +51,22 @@ class KafkaLog:
 
     async def __aenter__(self) -> Self:
         """Raises Unavailable, StateForbids (the topics do not fit)."""
-        with _kafka_errors("starting the relay"):
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await topics.ensure(
-                    self._settings,
-                    full=self._full_topic,
-                    state=self._state_topic,
-                )
-                self._producer = AIOKafkaProducer(
-                    **self._settings,
-                    transactional_id=f"eventflows-relay-{self._full_topic}",
-                    transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
-                    max_request_size=topics.RECORD_BYTES_MAX,
-                )
-                await self._producer.start()
+        try:
+            with _kafka_errors("starting the relay"):
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    await topics.ensure(
+                        self._settings, full=self._full_topic, state=self._state_topic
+                    )
+                    self._producer = AIOKafkaProducer(
+                        **self._settings,
+                        transactional_id=f"eventflows-relay-{self._full_topic}",
+                        transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
+                        max_request_size=topics.RECORD_BYTES_MAX,
+                    )
+                    await self._producer.start()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -73,7 +75,10 @@ class KafkaLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """A producer whose broker is gone would wait for it for ever: it is given up in time."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the producer; one whose broker is gone would wait for it for ever."""
         producer, self._producer = self._producer, None
         if producer is not None:
             with suppress(TimeoutError, KafkaError, OSError):
@@ -111,17 +116,18 @@ class KafkaLog:
             raise Unavailable("the relay is closed")
         with _kafka_errors("writing to the relay's topics"):
             async with asyncio.timeout(WRITE_TIMEOUT_S), producer.transaction():
-                sent = [
-                    await producer.send(
-                        topic,
-                        value=record.value,
-                        key=record.key,
-                        headers=list(record.headers),
-                        partition=0,
-                    )
-                    for topic, records in ((self._state_topic, states), (self._full_topic, full))
-                    for record in records
-                ]
+                sent: list[asyncio.Future[Any]] = []
+                for topic, batch in ((self._state_topic, states), (self._full_topic, full)):
+                    for record in batch:
+                        one = await producer.send(
+                            topic,
+                            value=record.value,
+                            key=record.key,
+                            headers=list(record.headers),
+                            partition=0,
+                        )
+                        one.add_done_callback(_seen)
+                        sent.append(one)
                 await asyncio.gather(*sent)
 
     async def _last(
@@ -163,6 +169,12 @@ def position_of(record: ConsumerRecord[bytes, bytes]) -> int:
             "choose a topic that nobody else writes to"
         )
     return int(given)
+
+
+def _seen(sent: asyncio.Future[Any]) -> None:
+    """The transaction tells what went wrong: its records need not each say it again."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from kernel.errors import StateForbids
 RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
 """An algorithm's state has up to ten build logs of 16 kB, a command's events up to 512 kB."""
 REPLICAS_MAX: Final = 3
+KNOWN_ATTEMPTS_MAX: Final = 100
+KNOWN_PAUSE_S: Final = 0.1
 
 FULL: Final[Mapping[str, str]] = {
     "cleanup.policy": "delete",
@@ -55,9 +58,8 @@ async def _create(
 
 
 async def _check(admin: AIOKafkaAdminClient, full: str, state: str) -> None:
-    described = {topic["topic"]: topic for topic in await admin.describe_topics([full, state])}
     for name in (full, state):
-        if (count := len(described[name]["partitions"])) != 1:
+        if (count := await _partitions(admin, name)) != 1:
             raise StateForbids(
                 f"the topic {name} has {count} partitions: the relay needs one, so that the order "
                 "is that of the log; choose another topic"
@@ -69,6 +71,16 @@ async def _check(admin: AIOKafkaAdminClient, full: str, state: str) -> None:
             f"the topic {state} is not compacted, so old states would go: choose another one, "
             "or set its cleanup.policy to compact"
         )
+
+
+async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
+    """Number of partitions. A topic made a moment ago is not known to every broker at once."""
+    for _ in range(KNOWN_ATTEMPTS_MAX):
+        (topic,) = await admin.describe_topics([name])
+        if not topic["error_code"]:
+            return len(topic["partitions"])
+        await asyncio.sleep(KNOWN_PAUSE_S)
+    raise for_code(topic["error_code"])(name)
 
 
 async def _cleanup(admin: AIOKafkaAdminClient, name: str) -> str:
