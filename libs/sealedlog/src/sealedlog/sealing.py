@@ -61,10 +61,20 @@ def link(
     previous: bytes, *, first: int, last: int, time: datetime, digests: Iterable[bytes]
 ) -> bytes:
     """The chain's hash after the batch of events `first`..`last`, sealed at `time`."""
-    head = previous + struct.pack(">qqq", first, last, microseconds(time))
+    head = link_head(previous, first=first, last=last, time=time)
     return hashlib.sha256(head + b"".join(digests)).digest()
+
+
+def link_head(previous: bytes, *, first: int, last: int, time: datetime) -> bytes:
+    """What a link hashes before the digests of its events."""
+    return previous + struct.pack(">qqq", first, last, microseconds(time))
 
 
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970, exact."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(microseconds_: int) -> datetime:
+    """The aware UTC time of these microseconds since 1970. Raises OverflowError beyond a date."""
+    return _EPOCH + microseconds_ * _MICROSECOND

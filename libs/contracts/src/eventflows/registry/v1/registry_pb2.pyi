@@ -1379,6 +1379,7 @@ class VerifyLogProgress(_message.Message):
     HEAD_POSITION_FIELD_NUMBER: _builtins.int
     HEAD_HASH_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
     """the last message; `intact` and `problem` count only then"""
     intact: _builtins.bool
@@ -1390,6 +1391,8 @@ class VerifyLogProgress(_message.Message):
     """of the last good seal"""
     problem: _builtins.str
     """where the chain breaks, with its batch; empty when intact"""
+    after_position: _builtins.int
+    """where it began: the request's, or the end of what is archived"""
     def __init__(
         self,
         *,
@@ -1400,10 +1403,11 @@ class VerifyLogProgress(_message.Message):
         head_position: _builtins.int = ...,
         head_hash: _builtins.bytes = ...,
         problem: _builtins.str = ...,
+        after_position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "events", b"events", "head_hash", b"head_hash", "head_position", b"head_position", "intact", b"intact", "problem", b"problem", "seals", b"seals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "done", b"done", "events", b"events", "head_hash", b"head_hash", "head_position", b"head_position", "intact", b"intact", "problem", b"problem", "seals", b"seals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1483,6 +1487,8 @@ Global___ExportHeader: _TypeAlias = ExportHeader  # noqa: Y015
 
 @_typing.final
 class SealedBatch(_message.Message):
+    """A batch, or a part of one: large batches go on in further records with the same seal."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FIRST_POSITION_FIELD_NUMBER: _builtins.int
@@ -1490,11 +1496,14 @@ class SealedBatch(_message.Message):
     HASH_FIELD_NUMBER: _builtins.int
     TIME_US_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    FIRST_EVENT_FIELD_NUMBER: _builtins.int
     first_position: _builtins.int
     last_position: _builtins.int
     hash: _builtins.bytes
     time_us: _builtins.int
     """since 1970"""
+    first_event: _builtins.int
+    """position of the first event in this record"""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEvent]: ...
     def __init__(
@@ -1505,10 +1514,11 @@ class SealedBatch(_message.Message):
         hash: _builtins.bytes = ...,
         time_us: _builtins.int = ...,
         events: _abc.Iterable[Global___StoredEvent] | None = ...,
+        first_event: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_position", b"first_position", "hash", b"hash", "last_position", b"last_position", "time_us", b"time_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_event", b"first_event", "first_position", b"first_position", "hash", b"hash", "last_position", b"last_position", "time_us", b"time_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
