@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from devstack import Kafka
 from eventflows_cli.relay import topics
-from eventflows_cli.relay.kafka_log import KafkaLog, position_of
+from eventflows_cli.relay.kafka_log import KafkaLog, position_of, stop
 from eventflows_cli.relay.records import POSITION_HEADER, Record
 from kernel.errors import StateForbids, Unavailable
 
@@ -94,7 +94,7 @@ async def test_what_was_begun_and_not_committed_is_not_the_last_record(kafka: Ka
         assert last is not None
         assert position_of(last) == 1
         await log.write([record(2)], [])
-    await killed.stop()
+    await stop(killed)
     assert await positions(kafka, full) == [1, 2]
     assert len(await positions(kafka, full, isolation="read_uncommitted")) == 400
 

@@ -81,9 +81,7 @@ class KafkaLog:
         """Close the producer; one whose broker is gone would wait for it for ever."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(TimeoutError, KafkaError, OSError):
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await producer.stop()
+            await stop(producer)
 
     async def last(self) -> ConsumerRecord[bytes, bytes] | None:
         """The last committed record of the full topic; None before the first one.
@@ -116,6 +114,8 @@ class KafkaLog:
             raise Unavailable("the relay is closed")
         with _kafka_errors("writing to the relay's topics"):
             async with asyncio.timeout(WRITE_TIMEOUT_S), producer.transaction():
+                # aiokafka 0.14 keeps a transaction's error in a future that nobody asks.
+                producer._txn_manager.wait_for_transaction_end().add_done_callback(_seen)
                 sent: list[asyncio.Future[Any]] = []
                 for topic, batch in ((self._state_topic, states), (self._full_topic, full)):
                     for record in batch:
@@ -158,6 +158,20 @@ class KafkaLog:
                 "delete both topics to begin anew, or choose other ones"
             )
         return None
+
+
+async def stop(producer: AIOKafkaProducer) -> None:
+    """Stop a transactional producer, also one that was fenced. Returns within STOP_TIMEOUT_S.
+
+    aiokafka 0.14 keeps the error of a fenced producer in a future that nobody asks; it would be
+    reported as forgotten when it is collected.
+    """
+    with suppress(TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await producer.stop()
+    transactions = producer._txn_manager
+    if transactions is not None and transactions.is_fatal_error():
+        transactions.wait_for_transaction_end().exception()
 
 
 def position_of(record: ConsumerRecord[bytes, bytes]) -> int:
