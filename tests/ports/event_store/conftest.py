@@ -23,7 +23,7 @@ async def store(
         yield MemoryEventStore()
         return
     if request.param != "postgres":  # as if every stretch of the log were long
-        monkeypatch.setattr(log_reads, "NEAR_POSITIONS_MAX", 0)
+        monkeypatch.setattr(log_reads, "NEAR_POSITIONS", 0)
     database = await fresh_database(postgres)
     async with PostgresEventStore(database.log_dsn) as store:
         yield store

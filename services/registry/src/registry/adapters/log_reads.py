@@ -7,21 +7,20 @@ never costs more memory than its limit in bytes and 2 kB an event.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
-from kernel.errors import EventflowsError
-
 from registry.ports.event_store import READ_EVENTS_MAX, SelectedPage, Selection, StoredEvent
 
-BY_STREAM_EVENTS_MAX = 20_000
-"""Above it the streams' look-ups and their sort for each page cost more than a scan (measured)."""
-NEAR_POSITIONS_MAX = 5_000
-"""A stretch this short is scanned without asking how many events of it are selected."""
+NEAR_POSITIONS = 20_000
+"""A stretch this short is scanned before anything is asked about it: a few milliseconds."""
 SCAN_POSITIONS_MAX = 500_000
-"""In one statement: under a second, far below the statement timeout."""
+"""In one statement: a fifth of a second, far below the statement timeout."""
+BY_STREAM_EVENTS_MAX = 5_000
+"""So many are looked up by their streams, for every page; more are found by scanning (measured)."""
 SPARE_SHARE = 0.1
 """A page is fetched this much longer than the average says, so that it is seldom cut too early."""
 
@@ -40,26 +39,27 @@ class LogReads:
     async def read(self, after: int, *, limit: int, bytes_max: int) -> Sequence[StoredEvent]:
         """`EventStore.read`."""
         rows = await self._fetch("read", after, self._rows(limit, bytes_max))
+        sizes = [row[-1] for row in rows]
         if rows:
-            self._average_bytes = sum(row[-1] for row in rows) / len(rows)
-        return await self._events(_cut(rows, bytes_max))
+            self._average_bytes = sum(sizes) / len(sizes)
+        return await self._events(rows[: _kept(sizes, bytes_max)])
 
     async def read_selected(
         self, after: int, *, to: int, selection: Selection, limit: int, bytes_max: int
     ) -> SelectedPage:
         """`EventStore.read_selected`."""
         chosen = sorted(selection.categories), [UUID(one) for one in sorted(selection.stream_ids)]
-        limit = min(limit, READ_EVENTS_MAX)
-        if await self._are_few(after, to, chosen):
-            statement = "read_selected_by_stream"
+        near = min(to, after + NEAR_POSITIONS)
+        page, is_full = await self._selected("by_kind", chosen, after, near, limit, bytes_max)
+        if is_full or near == to:
+            return page
+        (row,) = await self._fetch("count_selected", *chosen, after, to)
+        if row[0] <= BY_STREAM_EVENTS_MAX:
+            page, _ = await self._selected("by_stream", chosen, after, to, limit, bytes_max)
         else:
-            statement, to = "read_selected_by_kind", min(to, after + SCAN_POSITIONS_MAX)
-        rows = await self._fetch(statement, *chosen, after, to, limit)
-        kept = _cut(rows, bytes_max)
-        whole = len(kept) == len(rows) < limit
-        return SelectedPage(
-            covered_position=to if whole else kept[-1][0], events=await self._events(kept)
-        )
+            far = min(to, after + SCAN_POSITIONS_MAX)
+            page, _ = await self._selected("by_kind", chosen, after, far, limit, bytes_max)
+        return page
 
     async def read_stream(
         self, stream_id: str, *, after_version: int, limit: int
@@ -75,41 +75,38 @@ class LogReads:
         likely = int(bytes_max / self._average_bytes * (1 + SPARE_SHARE)) + 1
         return min(limit, READ_EVENTS_MAX, likely)
 
-    async def _are_few(self, after: int, to: int, chosen: tuple[list[str], list[UUID]]) -> bool:
-        if to - after <= NEAR_POSITIONS_MAX:
-            return False
-        (row,) = await self._fetch("count_selected", *chosen, after, to)
-        return int(row[0]) <= BY_STREAM_EVENTS_MAX
+    async def _selected(
+        self,
+        way: str,
+        chosen: tuple[list[str], list[UUID]],
+        after: int,
+        to: int,
+        limit: int,
+        bytes_max: int,
+    ) -> tuple[SelectedPage, bool]:
+        """The page, and whether its limits ended it."""
+        limit = min(limit, READ_EVENTS_MAX)
+        rows = await self._fetch(f"read_selected_{way}", *chosen, after, to, limit)
+        kept = rows[: _kept([row[-1] for row in rows], bytes_max)]
+        is_full = len(kept) == limit or len(kept) < len(rows)
+        covered = kept[-1][0] if is_full else to
+        return SelectedPage(covered_position=covered, events=await self._events(kept)), is_full
 
     async def _events(self, rows: Sequence[Any]) -> list[StoredEvent]:
-        bodies = await self._bodies([row[0] for row in rows if row[5] is None])
-        for _ in range(2):  # an unknown kind is looked up, once
-            names = self._names
-            try:
-                return [
-                    StoredEvent(
-                        position,
-                        stream_id,
-                        version,
-                        names[kind],
-                        time,
-                        *((data, metadata) if data is not None else bodies[position]),
-                    )
-                    for position, stream_id, version, kind, time, data, metadata, _ in rows
-                ]
-            except KeyError:
-                self._names = {row[0]: row[1] for row in await self._fetch("event_types")}
-        raise EventflowsError("the log holds events of a kind that log.event_types lacks")
-
-    async def _bodies(self, positions: list[int]) -> dict[int, tuple[bytes, bytes]]:
-        """Data and metadata of the large events."""
-        if not positions:
-            return {}
-        return {row[0]: (row[1], row[2]) for row in await self._fetch("bodies", positions)}
+        if large := [row[0] for row in rows if row[5] is None]:
+            bodies = {row[0]: (row[1], row[2]) for row in await self._fetch("bodies", large)}
+            rows = [(*row[:5], *bodies.get(row[0], row[5:7]), row[7]) for row in rows]
+        if not self._names.keys() >= {row[3] for row in rows}:
+            self._names = {row[0]: row[1] for row in await self._fetch("event_types")}
+        names = self._names
+        return [
+            StoredEvent(position, stream_id, version, names[kind], time, data, metadata)
+            for position, stream_id, version, kind, time, data, metadata, _ in rows
+        ]
 
 
-def _cut(rows: Sequence[Any], bytes_max: int) -> Sequence[Any]:
-    """As many rows as `bytes_max` allows, at least the first."""
-    sizes = accumulate(row[-1] for row in rows)
-    kept = next((number for number, size in enumerate(sizes) if size > bytes_max), len(rows))
-    return rows if kept == len(rows) else rows[: max(1, kept)]
+def _kept(sizes: Sequence[int], bytes_max: int) -> int:
+    """How many events of these sizes a page of `bytes_max` holds: at least one, if there is one."""
+    if sum(sizes) <= bytes_max:
+        return len(sizes)
+    return max(1, bisect_right(list(accumulate(sizes)), bytes_max))

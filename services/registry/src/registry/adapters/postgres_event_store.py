@@ -47,6 +47,8 @@ _SERVER_SETTINGS = {
     # Never lower: a subscriber could see events that a crash takes back.
     "synchronous_commit": "on",
     "jit": "off",
+    # It would gather millions of index entries for a stretch of positions that it takes for small.
+    "enable_bitmapscan": "off",
 }
 
 

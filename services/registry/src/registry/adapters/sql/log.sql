@@ -24,15 +24,17 @@ SELECT e.position, e.data, e.metadata FROM log.events e WHERE e.position = ANY($
 -- How many events, at most, streams of categories $1 and streams $2 have between $3 and $4.
 -- name: count_selected
 SELECT coalesce(sum(s.version), 0)::bigint
-FROM log.streams s
-WHERE s.last_position > $3 AND s.first_position <= $4 AND s.stream_id IN (
-    SELECT c.stream_id FROM log.streams c WHERE cardinality($1::text[]) > 0 AND c.category = ANY($1::text[])
-    UNION ALL
-    SELECT unnest($2::uuid[])
-);
+FROM (
+    SELECT c.stream_id, c.version FROM log.streams c
+    WHERE cardinality($1::text[]) > 0 AND c.category = ANY($1::text[])
+        AND c.last_position > $3 AND c.first_position <= $4
+    UNION
+    SELECT c.stream_id, c.version FROM log.streams c
+    WHERE c.stream_id = ANY($2::uuid[]) AND c.last_position > $3 AND c.first_position <= $4
+) s;
 
 -- The selected events by their streams: for few events in a long stretch of the log.
--- OFFSET 0 keeps each stream a look-up in the partitions' indexes over (stream_id, version).
+-- OFFSET 0 keeps it a look-up for each stream, in the partitions that can hold it.
 -- name: read_selected_by_stream
 SELECT e.position, e.stream_id::text, e.version, e.type, e.time,
        CASE WHEN octet_length(e.data) + octet_length(e.metadata) <= 2048 THEN e.data END AS data,
@@ -70,15 +72,20 @@ WHERE e.position > $3 AND e.position <= $4 AND (
 ORDER BY e.position
 LIMIT $5;
 
+-- LIMIT inside keeps it a look-up in the partitions that the stream's positions lie in.
 -- name: read_stream
 SELECT e.position, e.stream_id::text, e.version, e.type, e.time, e.data, e.metadata,
        octet_length(e.data) + octet_length(e.metadata) AS size
 FROM log.streams s
-JOIN log.events e
-    ON e.stream_id = s.stream_id AND e.position BETWEEN s.first_position AND s.last_position
-WHERE s.stream_id = $1 AND e.version > $2
-ORDER BY e.version
-LIMIT $3;
+CROSS JOIN LATERAL (
+    SELECT e.* FROM log.events e
+    WHERE e.stream_id = s.stream_id AND e.version > $2
+        AND e.position BETWEEN s.first_position AND s.last_position
+    ORDER BY e.version
+    LIMIT $3
+) e
+WHERE s.stream_id = $1
+ORDER BY e.version;
 
 -- name: event_types
 SELECT id, name FROM log.event_types;
