@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -47,6 +49,14 @@ async def positions(
     return found
 
 
+def forget_fenced() -> None:
+    """aiokafka 0.14 leaves a fenced batch's error in a future that nobody can ask for it."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    gc.collect()
+    loop.set_exception_handler(None)
+
+
 async def test_a_new_topic_has_no_last_record(kafka: Kafka) -> None:
     async with log_of(kafka, *names()) as log:
         assert await log.last() is None
@@ -74,6 +84,7 @@ async def test_a_second_relay_takes_over_and_the_first_is_stopped(kafka: Kafka) 
                 await first.write([record(2)], [])
             await second.write([record(2)], [])
     assert await positions(kafka, full) == [1, 2]
+    forget_fenced()
 
 
 async def test_what_was_begun_and_not_committed_is_not_the_last_record(kafka: Kafka) -> None:
