@@ -19,8 +19,13 @@ from servicekit.settings import SettingsError
 
 from registry.adapters import migrations
 from registry.adapters.envelope import Envelope
+from registry.adapters.memory_snapshots import MemorySnapshots
+from registry.adapters.memory_timeline import MemoryTimeline
 from registry.adapters.migrations import Login
 from registry.adapters.postgres_event_store import PostgresEventStore
+from registry.adapters.postgres_pool import PostgresPool
+from registry.adapters.postgres_snapshots import PostgresSnapshots
+from registry.adapters.postgres_timeline import PostgresTimeline
 from registry.adapters.postgres_vault import PostgresVault
 from registry.application.commands import Commands
 from registry.application.credentials import Credentials
@@ -28,15 +33,20 @@ from registry.application.first_admin import create_first_admin
 from registry.application.group_commit import GroupCommit
 from registry.application.log_head import LogHead
 from registry.application.metrics import RegistryMetrics
+from registry.application.moments import Moments
 from registry.application.projection import Projection
+from registry.application.snapshotter import EVERY_EVENTS, Snapshotter
 from registry.application.streams import Streams
 from registry.application.upkeep import PENDING_MAX_S, Upkeep
+from registry.entrypoints.catalog_rpc import CatalogRpc
 from registry.entrypoints.commands_rpc import CommandsRpc
 from registry.entrypoints.credentials_rpc import CredentialsRpc
 from registry.entrypoints.log_rpc import LogRpc
 from registry.entrypoints.rpc import DESCRIPTOR, RegistryService
 from registry.entrypoints.watch_rpc import WatchRpc
 from registry.ports.event_store import EventStore
+from registry.ports.snapshots import Snapshots
+from registry.ports.timeline import Timeline
 from registry.ports.vault import Vault
 from registry.settings import RegistrySettings, read_dsn
 
@@ -56,6 +66,9 @@ class Registry:
     commands: Commands
     credentials: Credentials
     upkeep: Upkeep
+    snapshots: Snapshots
+    snapshotter: Snapshotter
+    moments: Moments
     metrics: RegistryMetrics
 
     @classmethod
@@ -65,12 +78,17 @@ class Registry:
         vault: Vault,
         *,
         collector: CollectorRegistry,
+        snapshots: Snapshots | None = None,
+        timeline: Timeline | None = None,
         pending_max_s: float = PENDING_MAX_S,
+        snapshot_every_events: int = EVERY_EVENTS,
     ) -> Self:
-        """Put together; nothing runs yet."""
+        """Put together; nothing runs yet. Without snapshots and timeline: those in memory."""
+        snapshots = snapshots or MemorySnapshots(store)
+        timeline = timeline or MemoryTimeline(store)
         metrics = RegistryMetrics(collector)
         head = LogHead(metrics=metrics)
-        projection = Projection(store, head)
+        projection = Projection(store, head, snapshots)
         group_commit = GroupCommit(store, metrics=metrics, stored=head.advance)
         return cls(
             store=store,
@@ -92,6 +110,17 @@ class Registry:
                 metrics=metrics,
                 pending_max_s=pending_max_s,
             ),
+            snapshots=snapshots,
+            snapshotter=Snapshotter(
+                store=store,
+                snapshots=snapshots,
+                projection=projection,
+                head=head,
+                every_events=snapshot_every_events,
+            ),
+            moments=Moments(
+                store=store, timeline=timeline, snapshots=snapshots, projection=projection
+            ),
             metrics=metrics,
         )
 
@@ -103,6 +132,7 @@ class Registry:
             asyncio.create_task(self.head.follow(self.store), name="log head"),
             asyncio.create_task(self.projection.run(), name="projection"),
             asyncio.create_task(self.upkeep.run(), name="upkeep"),
+            asyncio.create_task(self.snapshotter.run(), name="snapshots"),
         ]
         try:
             yield loops
@@ -111,6 +141,7 @@ class Registry:
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
+            await self.moments.close()
 
 
 async def serve(
@@ -132,8 +163,16 @@ async def serve(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresEventStore(log_dsn))
         vault = await stack.enter_async_context(PostgresVault(vault_dsn, envelope))
-        registry = Registry.over(store, vault, collector=collector)
-        await registry.projection.reach_head()
+        pool = await stack.enter_async_context(PostgresPool(log_dsn))
+        registry = Registry.over(
+            store,
+            vault,
+            collector=collector,
+            snapshots=PostgresSnapshots(pool),
+            timeline=PostgresTimeline(pool),
+        )
+        await registry.projection.begin()
+        stack.push_async_callback(registry.snapshotter.at_stop)  # when nothing changes any more
         await stack.enter_async_context(serve_metrics(settings.metrics_listen, registry=collector))
         loops = await stack.enter_async_context(registry.running())
         server = rpc_server(
@@ -176,8 +215,15 @@ async def first_admin(settings: RegistrySettings, *, name: str, email: str) -> s
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresEventStore(log_dsn))
         vault = await stack.enter_async_context(PostgresVault(vault_dsn, envelope))
-        registry = Registry.over(store, vault, collector=CollectorRegistry())
-        await registry.projection.reach_head()
+        pool = await stack.enter_async_context(PostgresPool(log_dsn))
+        registry = Registry.over(
+            store,
+            vault,
+            collector=CollectorRegistry(),
+            snapshots=PostgresSnapshots(pool),
+            timeline=PostgresTimeline(pool),
+        )
+        await registry.projection.begin()
         await stack.enter_async_context(registry.running())
         return await create_first_admin(
             registry.commands, registry.projection.catalog, name=name, email=email
@@ -215,5 +261,6 @@ def rpc_service(registry: Registry, vault: Vault, envelope: Envelope) -> RpcServ
             WatchRpc(store=registry.store, head=registry.head, metrics=registry.metrics),
             LogRpc(store=registry.store),
             CredentialsRpc(credentials=registry.credentials),
+            CatalogRpc(moments=registry.moments, snapshots=registry.snapshots),
         ),
     )

@@ -15,7 +15,9 @@ from kernel.backoff import delay_s
 from kernel.errors import Unavailable
 
 from registry.application.log_head import LogHead
+from registry.application.snapshots import newest_image
 from registry.ports.event_store import EventStore, StoredEvent
+from registry.ports.snapshots import Snapshots
 
 PAGE_EVENTS_MAX = 1_000
 IDLE_S = 60.0
@@ -28,11 +30,23 @@ _log = logging.getLogger(__name__)
 class Projection:
     """A `Catalog` fed from the store. One task at a time feeds it."""
 
-    def __init__(self, store: EventStore, head: LogHead) -> None:
+    def __init__(self, store: EventStore, head: LogHead, snapshots: Snapshots) -> None:
         self.catalog = Catalog()
         self._store = store
+        self._snapshots = snapshots
         self._head = head
         self._feeding = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Read the newest snapshot that fits, if there is one, then the log up to its end.
+
+        Called once, before anything else. Raises Unavailable.
+        """
+        image = await newest_image(self._snapshots)
+        if image is not None:
+            self.catalog.begin_with(image)
+            _log.info("began with a snapshot", extra={"position": self.catalog.position})
+        await self.reach_head()
 
     async def reach(self, position: int) -> None:
         """Return when the catalog holds everything up to `position`. Raises Unavailable."""
