@@ -18,8 +18,11 @@ from uuid import uuid4
 from catalog.follow import CatalogFollower
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
+from gateway.adapters.grpc_log import GrpcLog
+from gateway.adapters.grpc_past import GrpcPast
 from gateway.adapters.grpc_registry import GrpcRegistry
 from gateway.application.gateway import Gateway
+from gateway.application.moments import Moments
 from gateway.entrypoints.rest.app import rest_app
 from kernel.api_keys import NewKey, new_key
 from prometheus_client import CollectorRegistry
@@ -160,7 +163,9 @@ async def opened_stage() -> AsyncIterator[Stage]:
         router, runner = MemoryRouter(), MemoryRunner()
         gateway = Gateway(
             view=follower,
+            moments=Moments(GrpcPast(channel)),
             registry=GrpcRegistry(channel),
+            log=GrpcLog(channel),
             router=router,
             runner=runner,
             public_url=PUBLIC_URL,

@@ -46,7 +46,11 @@ def test_a_bearer_token_is_told_that_it_comes_too_early() -> None:
 
 def wish(*, account: str = "a", operation: str = "POST /x", key: str | None = "k") -> UUID:
     return intent(
-        account_id=account, operation=operation, idempotency_key=key, random_uuid=lambda: FIXED
+        account_id=account,
+        operation=operation,
+        idempotency_key=key,
+        random_uuid=lambda: FIXED,
+        request_id="req-1",
     ).command_id
 
 
@@ -58,8 +62,13 @@ def test_a_command_id_follows_from_account_operation_and_key() -> None:
 
 
 def test_ids_of_new_things_follow_from_the_command_id() -> None:
-    one = intent(account_id="a", operation="o", idempotency_key="k", random_uuid=lambda: FIXED)
-    two = intent(account_id="a", operation="o", idempotency_key="k", random_uuid=lambda: FIXED)
+    one, two = (
+        intent(
+            account_id="a", operation="o", idempotency_key="k", random_uuid=lambda: FIXED,
+            request_id=request_id,
+        )
+        for request_id in ("req-1", "req-2")
+    )  # fmt: skip
     assert one.new_id("flow") == two.new_id("flow") != one.new_id("key")
     assert UUID(one.new_id("flow"))
 

@@ -2,9 +2,9 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
-from gateway.application.gateway import Gateway
 from gateway.entrypoints.rest.app import OPERATIONS, rest_app
 from starlette.routing import Route
 
@@ -69,19 +69,7 @@ class StaleView:
 
 
 def with_age(stage: Stage, age_s: float) -> AsgiClient:
-    whole = stage.gateway
-    return AsgiClient(
-        rest_app(
-            Gateway(
-                view=StaleView(stage, age_s=age_s),
-                registry=whole.registry,
-                router=whole.router,
-                runner=whole.runner,
-                public_url=whole.public_url,
-                choose=whole.choose,
-            )
-        )
-    )
+    return AsgiClient(rest_app(replace(stage.gateway, view=StaleView(stage, age_s=age_s))))
 
 
 @pytest.mark.parametrize(("age_s", "shown"), [(0.9, None), (2.0, None), (12.34, "12.3")])

@@ -21,7 +21,7 @@ UNKNOWN = str(uuid4())
 PLACES = {
     "user": UNKNOWN, "key": UNKNOWN, "listener": UNKNOWN, "owner": "nobody", "name": "Nothing",
     "algorithm_id": UNKNOWN, "git_hash": "0" * 40, "build": UNKNOWN, "flow": UNKNOWN,
-    "connection": UNKNOWN, "topic": "images", "target": "nobody/Nothing",
+    "connection": UNKNOWN, "topic": "images", "target": "nobody/Nothing", "position": "999999999",
 }  # fmt: skip
 BODIES: dict[str, dict[str, object]] = {
     "UserCreate": {"username": "someone", "email": "a@b"},
@@ -34,6 +34,10 @@ BODIES: dict[str, dict[str, object]] = {
     "BrokerConnectionCreate": {
         "name": "b", "broker_url": "k:1", "connection_type": "kafka_unauthenticated_plaintext",
     },
+    "BrokerConnectionPut": {
+        "name": "b", "broker_url": "k:1", "connection_type": "kafka_unauthenticated_plaintext",
+    },
+    "Revert": {"kind": "flow", "id": UNKNOWN, "to_version": 1},
     "TopicAccessPut": {"algorithms": []},
     "EventFlowPut": {"enabled": True},
     "Compile": {}, "Publish": {}, "Empty": {},
@@ -186,7 +190,7 @@ async def test_fields_of_the_wrong_type_are_named(
 ) -> None:
     assert operation.body is not None
     for field in BODIES[operation.body.__name__]:
-        given = {**BODIES[operation.body.__name__], field: 17}
+        given = {**BODIES[operation.body.__name__], field: 17.5}
         key = right_key(stage, owner, operation)
         answer = await stage.client.call(operation.method, path(operation), given, key=key)
         check_envelope(answer, 400, 6001)
@@ -194,7 +198,10 @@ async def test_fields_of_the_wrong_type_are_named(
 
 
 # Paths that make something, or list everything, name nothing that could be unknown.
-NAMES_NOTHING = ("/v1/users", "/v1/admin/broker-connections", "/v1/admin/event-flows")
+NAMES_NOTHING = (
+    "/v1/users", "/v1/admin/broker-connections", "/v1/admin/event-flows", "/v1/admin/log",
+    "/v1/admin/log/head", "/v1/admin/log/diff",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

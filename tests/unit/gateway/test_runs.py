@@ -52,6 +52,7 @@ async def test_the_body_and_the_query_pass_unparsed(stage: Stage, owner: Owner) 
     assert run.timeout_s == 630
     headers = {key.lower(): value for key, value in run.headers.items()}
     assert headers.pop("traceparent").startswith("00-0af7651916cd43dd8448eb211c80319c-")
+    assert headers.pop("x-eventflows-request-id") == answer.headers["x-eventflows-request-id"]
     assert headers == {
         "content-type": "application/octet-stream",
         "x-eventflows-account": owner.id,

@@ -16,10 +16,13 @@ from servicekit.identity import ServiceToken
 from servicekit.metrics import serve_metrics
 from servicekit.rpc import RpcServer, rpc_channel
 
+from gateway.adapters.grpc_log import GrpcLog
+from gateway.adapters.grpc_past import GrpcPast
 from gateway.adapters.grpc_registry import GrpcRegistry
 from gateway.adapters.grpc_router import GrpcRouter
 from gateway.adapters.http_runner import CONNECTIONS_MAX, HttpRunner
 from gateway.application.gateway import Gateway
+from gateway.application.moments import Moments
 from gateway.entrypoints.rest.app import rest_app
 from gateway.entrypoints.rest.server import RestServer
 from gateway.entrypoints.rpc.server import gateway_server
@@ -87,7 +90,9 @@ async def _gateway(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, Ca
         follower = CatalogFollower(registry)
         gateway = Gateway(
             view=follower,
+            moments=Moments(GrpcPast(registry)),
             registry=GrpcRegistry(registry),
+            log=GrpcLog(registry),
             router=GrpcRouter(routers),
             runner=HttpRunner(
                 session=session, url=settings.runner_url, token=token, channel=runner

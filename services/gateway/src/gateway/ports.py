@@ -13,6 +13,8 @@ from eventflows.registry.v1 import registry_pb2
 from eventflows.router.v1 import router_pb2
 from eventflows.runner.v1 import runner_pb2
 
+from gateway.domain.moment import AsOf, Moment
+
 Command: TypeAlias = (
     registry_pb2.CreateAccountRequest
     | registry_pb2.CreateApiKeyRequest
@@ -21,12 +23,15 @@ Command: TypeAlias = (
     | registry_pb2.FinishBuildRequest
     | registry_pb2.PublishVersionRequest
     | registry_pb2.CreateConnectionRequest
+    | registry_pb2.UpdateConnectionRequest
     | registry_pb2.DeleteConnectionRequest
     | registry_pb2.SetTopicAccessRequest
     | registry_pb2.EnableFlowRequest
     | registry_pb2.DisableFlowRequest
     | registry_pb2.CreateListenerRequest
     | registry_pb2.DeleteListenerRequest
+    | registry_pb2.RevertRequest
+    | registry_pb2.ShredSecretsRequest
 )
 
 
@@ -61,6 +66,59 @@ class Registry(Protocol):
         Raises the registry's own refusals (InvalidInput, NotFound, AlreadyExists, StateForbids,
         VersionConflict, TooLarge), and Unavailable, TimedOut or Overloaded: it may or may not have
         happened then. Cancelling does not undo it.
+        """
+        ...
+
+
+class Log(Protocol):
+    """The registry's log, read by people. All are reads, safe to repeat, any number at once.
+
+    Each raises InvalidInput with the registry's sentence (a moment that it does not have, an
+    unknown id), NotFound, Overloaded, Unavailable, TimedOut.
+    """
+
+    async def head(self) -> registry_pb2.Head:
+        """Where the log ends now."""
+        ...
+
+    async def read(self, request: registry_pb2.ReadLogRequest) -> registry_pb2.ReadLogResponse:
+        """One page of events, and how far it covers the log."""
+        ...
+
+    async def diff(self, request: registry_pb2.DiffRequest) -> registry_pb2.DiffResponse:
+        """What differs between two moments, and who changed it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Then:
+    """The catalog as of a moment. Nobody changes it."""
+
+    moment: Moment
+    catalog: Catalog
+
+
+class PastRead(Protocol):
+    """A question for a past moment that is resolved and not read yet."""
+
+    @property
+    def moment(self) -> Moment:
+        """What it was resolved to: the same for ever."""
+        ...
+
+    async def restored(self) -> Catalog:
+        """The whole catalog of that moment. Once only. Raises Unavailable, TimedOut, TooLarge."""
+        ...
+
+
+class Past(Protocol):
+    """The configuration as of any moment, as the registry resolves and folds it."""
+
+    def at(self, as_of: AsOf) -> AbstractAsyncContextManager[PastRead]:
+        """Ask; leaving the context without reading costs next to nothing. Safe to repeat.
+
+        Raises InvalidInput with the registry's sentence for a moment that it does not have (yet,
+        or any more), Overloaded when the registry reads enough of them, Unavailable, TimedOut.
         """
         ...
 

@@ -41,7 +41,10 @@ class NewAlgorithm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRecord:
-    """A build that has ended. `semantic_version` when it was published."""
+    """A build that has ended. `semantic_version` when it was published.
+
+    `stream_version` is that of its algorithm.
+    """
 
     build_id: str
     succeeded: bool
@@ -50,6 +53,7 @@ class BuildRecord:
     finished_at: datetime
     semantic_version: str | None
     log_tail: str
+    stream_version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,7 @@ class AlgorithmRecord:
     version: Version | None
     build: BuildRecord | None
     self_link: str
+    stream_version: int
 
     @property
     def callability(self) -> Callability:
@@ -84,7 +89,7 @@ async def create_algorithm(
 ) -> AlgorithmRecord:
     """Create an algorithm of the caller's account, without a build.
 
-    Raises NotAllowed (2001), InvalidInput, AlreadyExists (1002).
+    Raises NotAllowed (2001), InvalidInput, AlreadyExists (1002), VersionConflict.
     """
     account = own_account(caller, owner)
     if bool(new.git_url) == bool(new.endpoint_url):
@@ -108,7 +113,7 @@ async def create_algorithm(
         pipeline_enabled=new.pipeline_enabled,
         algorithm_environment=new.algorithm_environment,
     )
-    await gateway.send(command, caller, intent)
+    result = await gateway.send(command, caller, intent)
     return AlgorithmRecord(
         id=command.algorithm_id,
         owner=account.username,
@@ -126,6 +131,7 @@ async def create_algorithm(
         version=None,
         build=None,
         self_link=f"{gateway.public_url}/v1/algorithms/{account.username}/{new.name}",
+        stream_version=result.version,
     )
 
 
@@ -215,6 +221,7 @@ def record(
         version=version,
         build=build_record(algorithm, build) if build is not None else None,
         self_link=f"{link}/versions/{build.commit_sha}" if build is not None else link,
+        stream_version=algorithm.stream_version,
     )
 
 
@@ -229,4 +236,5 @@ def build_record(algorithm: Algorithm, build: Build) -> BuildRecord:
         finished_at=build.finished_at,
         semantic_version=published.version if published is not None else None,
         log_tail=build.log_tail,
+        stream_version=algorithm.stream_version,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC
 
 from catalog.records import Algorithm, Build
 from eventflows.registry.v1 import registry_pb2
 from eventflows.runner.v1 import runner_pb2
-from kernel.errors import NotFound
+from kernel.errors import NotFound, VersionConflict
 
 from gateway.application.algorithms import (
     AlgorithmRecord,
@@ -35,13 +36,15 @@ async def compile_algorithm(
     """Build a commit, or the head of the default branch; returns when the build has ended.
 
     A failed build is an answer. A repeated intent answers with the first build. Raises NotFound,
-    NotAllowed, InvalidInput, Unavailable, TimedOut.
+    NotAllowed, InvalidInput, VersionConflict, StateForbids (9011), Unavailable, TimedOut.
     """
     algorithm = own_algorithm(gateway.catalog, caller, ref)
     fields.commit_sha(commit_sha)
-    build_id = intent.new_id("build")
+    # The commit is in the id, so that the same wish for another one is found out by the registry.
+    build_id = intent.new_id(f"build {commit_sha}" if commit_sha else "build")
     if (known := _find(algorithm, build_id)) is not None:
         return record(gateway, algorithm, build=known)
+    _refuse_stale(algorithm, intent)
     request = runner_pb2.BuildRequest(
         algorithm_id=algorithm.algorithm_id, build_id=build_id, commit_sha=commit_sha
     )
@@ -55,8 +58,9 @@ async def compile_algorithm(
         started_at=ended.started_at,
         finished_at=ended.finished_at,
     )
-    await gateway.send(command, caller, intent)
-    return record(gateway, algorithm, build=_from_command(command))
+    result = await gateway.send(command, caller, intent)
+    built = record(gateway, algorithm, build=_from_command(command))
+    return replace(built, stream_version=result.version)
 
 
 def list_builds(
@@ -98,6 +102,16 @@ async def _build(gateway: Gateway, request: runner_pb2.BuildRequest) -> runner_p
             if asyncio.get_running_loop().time() > deadline_s:
                 raise
         await asyncio.sleep(RUNNER_LAG_PAUSE_S)
+
+
+def _refuse_stale(algorithm: Algorithm, intent: Intent) -> None:
+    """Before minutes of work. Versions only grow: a catalog that lags refuses nothing wrongly."""
+    versions = intent.expected_versions
+    if versions is not None and max(versions, default=-1) < algorithm.stream_version:
+        raise VersionConflict(
+            f"{algorithm.full_name} is at version {algorithm.stream_version} and If-Match names an "
+            "older one: read it again, then decide again"
+        )
 
 
 def _from_command(command: registry_pb2.FinishBuildRequest) -> Build:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from catalog.catalog import Catalog
-from catalog.events import SecretRef
+from catalog.events import SecretRef, SecurityProtocol
 from catalog.records import Connection
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
@@ -25,6 +26,7 @@ from gateway.domain.brokers import (
     security_protocol,
 )
 from gateway.domain.caller import Admin
+from gateway.domain.fields import is_uuid
 from gateway.domain.intent import Intent
 from gateway.domain.paging import Page, PageRequest, paginate
 
@@ -42,6 +44,7 @@ class ConnectionRecord:
     has_credentials: bool
     fingerprint: str | None
     created_at: datetime | None
+    stream_version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,36 +61,40 @@ class ConnectionTest:
 async def create_connection(
     gateway: Gateway, caller: Admin, asked: BrokerConnection, intent: Intent
 ) -> ConnectionRecord:
-    """Create a connection; its broker is not asked yet. Raises InvalidInput, AlreadyExists."""
+    """Create a connection; its broker is not asked yet.
+
+    Raises InvalidInput, AlreadyExists, VersionConflict.
+    """
     hide(asked.broker_password)
-    protocol = security_protocol(asked)
-    command = registry_pb2.CreateConnectionRequest(
-        connection_id=intent.new_id("connection"),
-        name=asked.name,
-        bootstrap_servers=bootstrap_servers(asked.broker_url),
-        security_protocol=events_pb2.SecurityProtocol.Value(f"SECURITY_PROTOCOL_{protocol.name}"),
-        ca_certificate=asked.ca_certificate,
-    )
-    secured = bool(asked.broker_username)
-    if secured:
-        command.sasl_mechanism = asked.sasl_mechanism or SASL_MECHANISM_DEFAULT
-        command.credentials.username = asked.broker_username
-        command.credentials.password = asked.broker_password
-    await gateway.send(command, caller, intent)
-    known = gateway.catalog.connection(command.connection_id)
-    if known is not None:
-        return _record(known)
-    return ConnectionRecord(
-        id=command.connection_id,
-        name=command.name,
-        broker_url=",".join(command.bootstrap_servers),
-        connection_type=asked.connection_type,
-        sasl_mechanism=command.sasl_mechanism or None,
-        ca_certificate=command.ca_certificate or None,
-        has_credentials=secured,
-        fingerprint=None,
-        created_at=None,
-    )
+    command = registry_pb2.CreateConnectionRequest(connection_id=intent.new_id("connection"))
+    _describe(command, asked, security_protocol(asked))
+    return _answered(gateway, command, await gateway.send(command, caller, intent))
+
+
+async def update_connection(
+    gateway: Gateway, caller: Admin, connection_id: str, asked: BrokerConnection, intent: Intent
+) -> ConnectionRecord:
+    """Replace everything of a connection but its id; without credentials the old ones are kept.
+
+    Raises NotFound, InvalidInput, AlreadyExists (its name), StateForbids, VersionConflict.
+    """
+    hide(asked.broker_password)
+    known = connection_of(gateway.catalog, connection_id)
+    command = registry_pb2.UpdateConnectionRequest(connection_id=known.connection_id)
+    _describe(command, asked, security_protocol(asked, credentials_stay=True))
+    return _answered(gateway, command, await gateway.send(command, caller, intent))
+
+
+async def shred_credentials(
+    gateway: Gateway, caller: Admin, connection_id: str, intent: Intent
+) -> int:
+    """Destroy a connection's credentials for good; its flows are blocked from here on.
+
+    Returns the version of its stream. Raises NotFound, StateForbids, VersionConflict.
+    """
+    known = connection_of(gateway.catalog, connection_id)
+    command = registry_pb2.ShredSecretsRequest(stream_id=known.connection_id)
+    return (await gateway.send(command, caller, intent)).version
 
 
 def get_connection(gateway: Gateway, _caller: Admin, connection_id: str) -> ConnectionRecord:
@@ -106,9 +113,12 @@ def list_connections(gateway: Gateway, _caller: Admin, page: PageRequest) -> Pag
 async def delete_connection(
     gateway: Gateway, caller: Admin, connection_id: str, intent: Intent
 ) -> None:
-    """Delete a connection: its flows are blocked from here on. Raises NotFound."""
-    known = connection_of(gateway.catalog, connection_id)
-    command = registry_pb2.DeleteConnectionRequest(connection_id=known.connection_id)
+    """Delete a connection: its flows are blocked from here on. Raises NotFound, VersionConflict."""
+    command = registry_pb2.DeleteConnectionRequest(connection_id=connection_id.lower())
+    if gateway.catalog.connection(command.connection_id) is None:
+        if is_uuid(connection_id) and await gateway.did_before(command, caller, intent):
+            return
+        raise _no_such_connection()
     await gateway.send(command, caller, intent)
 
 
@@ -129,10 +139,52 @@ def connection_of(catalog: Catalog, connection_id: str) -> Connection:
     """The connection of this id. Raises NotFound."""
     known = catalog.connection(connection_id.lower())
     if known is None:
-        raise NotFound(
-            "there is no broker connection of this id: GET /v1/admin/broker-connections lists them"
-        )
+        raise _no_such_connection()
     return known
+
+
+def _no_such_connection() -> NotFound:
+    return NotFound(
+        "there is no broker connection of this id: GET /v1/admin/broker-connections lists them"
+    )
+
+
+Description: TypeAlias = registry_pb2.CreateConnectionRequest | registry_pb2.UpdateConnectionRequest
+
+
+def _describe(command: Description, asked: BrokerConnection, protocol: SecurityProtocol) -> None:
+    command.name = asked.name
+    command.bootstrap_servers.extend(bootstrap_servers(asked.broker_url))
+    command.security_protocol = events_pb2.SecurityProtocol.Value(
+        f"SECURITY_PROTOCOL_{protocol.name}"
+    )
+    command.ca_certificate = asked.ca_certificate
+    if protocol is SecurityProtocol.SASL_SSL:
+        command.sasl_mechanism = asked.sasl_mechanism or SASL_MECHANISM_DEFAULT
+    if asked.broker_username:
+        command.credentials.username = asked.broker_username
+        command.credentials.password = asked.broker_password
+
+
+def _answered(
+    gateway: Gateway, command: Description, result: registry_pb2.CommandResult
+) -> ConnectionRecord:
+    """As the catalog has it, or as it will once it has caught up."""
+    known = gateway.catalog.connection(command.connection_id)
+    if known is not None and known.stream_version >= result.version:
+        return _record(known)
+    return ConnectionRecord(
+        id=command.connection_id,
+        name=command.name,
+        broker_url=",".join(command.bootstrap_servers),
+        connection_type=CONNECTION_TYPE_NAMES[SecurityProtocol(command.security_protocol)],
+        sasl_mechanism=command.sasl_mechanism or None,
+        ca_certificate=command.ca_certificate or None,
+        has_credentials=bool(command.sasl_mechanism),
+        fingerprint=None,
+        created_at=known.created_time if known is not None else None,
+        stream_version=result.version,
+    )
 
 
 def _record(connection: Connection) -> ConnectionRecord:
@@ -146,6 +198,7 @@ def _record(connection: Connection) -> ConnectionRecord:
         has_credentials=connection.credentials is not None,
         fingerprint=_fingerprint(connection.credentials),
         created_at=connection.created_time,
+        stream_version=connection.stream_version,
     )
 
 

@@ -13,7 +13,7 @@ from eventflows.registry.v1 import registry_pb2
 from kernel.errors import InvalidInput, NotAllowed, NotFound, Unavailable
 
 from gateway.application.algorithms import AlgorithmRef, own_algorithm
-from gateway.application.flow_records import STATES, FlowRecord, Statuses, flow_record
+from gateway.application.flow_records import PAST_STATES, STATES, FlowRecord, Statuses, flow_record
 from gateway.application.gateway import Gateway
 from gateway.application.versions import CODE_VERSION_NOT_FOUND
 from gateway.domain import fields
@@ -112,14 +112,19 @@ async def list_all_flows(
     if not wanted.state:  # the router is asked for the flows of this page only
         found = paginate(flows, page, key=place)
         return Page(items=await _records(gateway, found.items), marker=found.marker)
-    fields.one_of(wanted.state, STATES, field="state")
+    fields.one_of(wanted.state, STATES if gateway.moment is None else PAST_STATES, field="state")
     records = await _records(gateway, flows)
     return paginate((r for r in records if r.state == wanted.state), page, key=place)
 
 
 async def _records(gateway: Gateway, flows: Sequence[Flow]) -> tuple[FlowRecord, ...]:
-    """With the router's word on enabled flows; without it when no router can be reached."""
+    """With the router's word on enabled flows; without it when no router can be reached.
+
+    The router knows nothing of the past: as of a moment the catalog alone speaks.
+    """
     enabled = [flow.flow_id for flow in flows if flow.settings is not None]
+    if gateway.moment is not None:
+        enabled = []
     # An empty question means all flows: shorter than naming a thousand.
     question = enabled if len(enabled) <= FLOWS_NAMED_MAX else []
     statuses: Statuses = {}

@@ -14,9 +14,10 @@ from servicekit.logs import hide
 
 from gateway.application.algorithms import AlgorithmRef, algorithm_of, visible_versions
 from gateway.application.gateway import Gateway
-from gateway.application.users import own_account
+from gateway.application.users import own_account, own_account_shown
 from gateway.application.versions import CODE_VERSION_NOT_FOUND
 from gateway.domain.caller import Standard
+from gateway.domain.fields import is_uuid
 from gateway.domain.intent import Intent
 from gateway.domain.listeners import (
     SOURCE_TYPE_NAMES,
@@ -55,18 +56,19 @@ class ListenerRecord:
     algo_timeout_s: int
     listener_owner: str
     credentials: str
+    stream_version: int
 
 
 def list_listeners(gateway: Gateway, caller: Standard, user: str) -> tuple[ListenerRecord, ...]:
-    """One's listeners, oldest first. Raises NotAllowed."""
-    account = own_account(caller, user)
+    """One's listeners, oldest first. Raises NotAllowed, NotFound (no such account then)."""
+    account = own_account_shown(gateway, caller, user)
     flows = gateway.catalog.listeners_of(account.account_id)
     return tuple(_record(gateway.catalog, account, flow) for flow in flows)
 
 
 def get_listener(gateway: Gateway, caller: Standard, user: str, listener_id: str) -> ListenerRecord:
     """One of one's listeners. Raises NotFound, NotAllowed."""
-    account = own_account(caller, user)
+    account = own_account_shown(gateway, caller, user)
     return _record(gateway.catalog, account, _listener(gateway.catalog, account, listener_id))
 
 
@@ -99,7 +101,7 @@ async def create_listener(
         command.role_arn = new.credentials
     else:
         command.credentials.connection_string = new.credentials
-    await gateway.send(command, caller, intent)
+    result = await gateway.send(command, caller, intent)
     flow = gateway.catalog.flow(command.flow_id)
     if flow is not None:
         return _record(gateway.catalog, account, flow)
@@ -113,6 +115,7 @@ async def create_listener(
         algo_timeout_s=command.timeout_s,
         listener_owner=account.username,
         credentials=command.role_arn or UNKNOWN_FINGERPRINT,
+        stream_version=result.version,
     )
 
 
@@ -123,18 +126,30 @@ UNKNOWN_FINGERPRINT = "sha256:"
 async def delete_listener(
     gateway: Gateway, caller: Standard, user: str, listener_id: str, intent: Intent
 ) -> None:
-    """Delete one of one's listeners for good. Raises NotFound, NotAllowed."""
+    """Delete one of one's listeners for good. Raises NotFound, NotAllowed, VersionConflict."""
     account = own_account(caller, user)
-    flow = _listener(gateway.catalog, account, listener_id)
-    command = registry_pb2.DeleteListenerRequest(flow_id=flow.flow_id)
+    command = registry_pb2.DeleteListenerRequest(flow_id=listener_id.lower())
+    if _find(gateway.catalog, account, listener_id) is None:
+        if is_uuid(listener_id) and await gateway.did_before(command, caller, intent):
+            return
+        raise _no_such_listener()
     await gateway.send(command, caller, intent)
 
 
 def _listener(catalog: Catalog, account: Account, listener_id: str) -> Flow:
-    for flow in catalog.listeners_of(account.account_id):
-        if flow.flow_id == listener_id.lower():
-            return flow
-    raise NotFound("there is no event listener of this id: GET …/event-listeners lists them")
+    found = _find(catalog, account, listener_id)
+    if found is None:
+        raise _no_such_listener()
+    return found
+
+
+def _find(catalog: Catalog, account: Account, listener_id: str) -> Flow | None:
+    flows = catalog.listeners_of(account.account_id)
+    return next((flow for flow in flows if flow.flow_id == listener_id.lower()), None)
+
+
+def _no_such_listener() -> NotFound:
+    return NotFound("there is no event listener of this id: GET …/event-listeners lists them")
 
 
 def _callable_algorithm(catalog: Catalog, caller: Standard, new: NewListener) -> Algorithm:
@@ -166,4 +181,5 @@ def _record(catalog: Catalog, account: Account, flow: Flow) -> ListenerRecord:
         algo_timeout_s=settings.timeout_s,
         listener_owner=account.username,
         credentials=shown_credentials(role_arn=channel.role_arn, credentials=channel.credentials),
+        stream_version=flow.stream_version,
     )

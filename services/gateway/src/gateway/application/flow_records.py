@@ -28,6 +28,8 @@ LIVE_STATES = {
     router_pb2.FLOW_STATE_FAILED: "failed",
     router_pb2.FLOW_STATE_BLOCKED: STATE_BLOCKED,
 }
+PAST_STATES = (STATE_DISABLED, STATE_BLOCKED, STATE_ENABLED)
+"""What the catalog says without the router."""
 STATES = tuple(dict.fromkeys([STATE_DISABLED, STATE_ENABLED, *LIVE_STATES.values()]))
 BROKER_NAMES = {
     BrokerKind.KAFKA: "kafka",
@@ -53,7 +55,7 @@ class LiveRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowRecord:
-    """An event flow as it is shown. `version` is that of its stream, to send in `If-Match`."""
+    """An event flow as it is shown. `stream_version` is the one to send in `If-Match`."""
 
     id: str
     owner: str
@@ -72,7 +74,7 @@ class FlowRecord:
     state: str
     reason: str
     live: LiveRecord | None
-    version: int
+    stream_version: int
 
 
 Statuses = Mapping[str, router_pb2.FlowStatus]
@@ -120,7 +122,7 @@ def _from_catalog(catalog: Catalog, flow: Flow) -> FlowRecord:
         state=state,
         reason=reason,
         live=None,
-        version=flow.stream_version,
+        stream_version=flow.stream_version,
     )
 
 

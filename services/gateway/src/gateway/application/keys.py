@@ -12,10 +12,10 @@ from eventflows.registry.v1 import registry_pb2
 from kernel.api_keys import new_key
 from kernel.errors import NotFound
 
-from gateway.application.gateway import Gateway
+from gateway.application.gateway import Gateway, key_reused
 from gateway.application.users import account_of
 from gateway.domain.caller import Admin
-from gateway.domain.fields import one_of
+from gateway.domain.fields import is_uuid, one_of
 from gateway.domain.intent import Intent
 
 KEY_LABEL_DEFAULT = "default-key"
@@ -30,7 +30,10 @@ KEY_TYPE_NAMES = {KeyType.STANDARD: "AlgorithmKey", KeyType.ADMIN: "PlatformAdmi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key as it is shown. `clear` is the key itself, only in the answer that creates it."""
+    """A key as it is shown. `clear` is the key itself, only in the answer that creates it.
+
+    `stream_version` is that of its account.
+    """
 
     id: str
     username: str
@@ -38,6 +41,7 @@ class KeyRecord:
     key_type: str
     mask: str
     created_at: datetime | None
+    stream_version: int
     clear: str | None = field(default=None, repr=False)
 
 
@@ -46,12 +50,14 @@ async def create_key(
 ) -> KeyRecord:
     """Create a key and show it. A repeated intent shows the first key, without its clear text.
 
-    Raises NotFound (3000), InvalidInput.
+    Raises NotFound (3000), InvalidInput, VersionConflict, StateForbids (9011).
     """
     account = account_of(gateway.catalog, user)
     one_of(key_type, KEY_TYPES, field="key_type")
     key_id = intent.new_id("key")
     if (known := _key(account, key_id)) is not None:
+        if (known.label, known.key_type) != (label or KEY_LABEL_DEFAULT, KEY_TYPES[key_type]):
+            raise key_reused()
         return _record(account, known)
     made = new_key(gateway.choose)
     command = registry_pb2.CreateApiKeyRequest(
@@ -62,7 +68,7 @@ async def create_key(
         key_sha256=made.sha256,
         mask=made.mask,
     )
-    await gateway.send(command, caller, intent)
+    result = await gateway.send(command, caller, intent)
     now_known = _key(account_of(gateway.catalog, user), key_id)
     return KeyRecord(
         id=key_id,
@@ -71,6 +77,7 @@ async def create_key(
         key_type=KEY_TYPE_NAMES[KEY_TYPES[key_type]],
         mask=made.mask if now_known is None else now_known.mask,
         created_at=now_known.created_time if now_known is not None else None,
+        stream_version=result.version,
         # Of two requests with one intent the first wins: the key drawn for the other is worthless.
         clear=made.clear if now_known is None or now_known.key_sha256 == made.sha256 else None,
     )
@@ -85,11 +92,13 @@ def list_keys(gateway: Gateway, _caller: Admin, user: str) -> tuple[KeyRecord, .
 async def revoke_key(
     gateway: Gateway, caller: Admin, user: str, key_id: str, intent: Intent
 ) -> None:
-    """Make a key worthless for ever. Raises NotFound."""
+    """Make a key worthless for ever. Raises NotFound, VersionConflict."""
     account = account_of(gateway.catalog, user)
-    if _key(account, key_id) is None:
-        raise NotFound("the account has no key of this id: list its keys")
     command = registry_pb2.RevokeApiKeyRequest(account_id=account.account_id, key_id=key_id)
+    if _key(account, key_id) is None:
+        if is_uuid(key_id) and await gateway.did_before(command, caller, intent):
+            return
+        raise NotFound("the account has no key of this id: list its keys")
     await gateway.send(command, caller, intent)
 
 
@@ -105,4 +114,5 @@ def _record(account: Account, key: ApiKey) -> KeyRecord:
         key_type=KEY_TYPE_NAMES[key.key_type],
         mask=key.mask,
         created_at=key.created_time,
+        stream_version=account.stream_version,
     )

@@ -37,7 +37,7 @@ class Run:
     query: str
     headers: Mapping[str, str]
     body: AsyncIterator[bytes]
-    request_id: str | None
+    request_id: str
     traceparent: str | None
 
 
@@ -55,8 +55,7 @@ def run_algorithm(
     headers = {name: run.headers[name] for name in PASSED_HEADERS if name in run.headers}
     headers[ACCOUNT_HEADER] = caller.account.account_id
     headers[POSITION_HEADER] = str(gateway.catalog.position)
-    if run.request_id is not None:
-        headers[REQUEST_ID_HEADER] = run.request_id
+    headers[REQUEST_ID_HEADER] = run.request_id
     if run.traceparent is not None:
         headers["traceparent"] = run.traceparent
     return gateway.runner.run(

@@ -50,7 +50,7 @@ class TopicAccessRecord:
 
     topic: str
     algorithms: tuple[GrantRecord, ...]
-    version: int
+    stream_version: int
 
 
 async def list_topics(
@@ -105,7 +105,7 @@ async def set_topic_access(
         grants=[_granted(gateway.catalog, grant) for grant in grants],
     )
     result = await gateway.send(command, caller, intent)
-    return TopicAccessRecord(topic=topic, algorithms=tuple(grants), version=result.version)
+    return TopicAccessRecord(topic=topic, algorithms=tuple(grants), stream_version=result.version)
 
 
 def _granted(catalog: Catalog, grant: GrantRecord) -> events_pb2.Grant:
@@ -132,7 +132,7 @@ def _record(catalog: Catalog, connection_id: str, topic: str) -> TopicAccessReco
     return TopicAccessRecord(
         topic=topic,
         algorithms=_grants(catalog, access),
-        version=access.stream_version if access is not None else 0,
+        stream_version=access.stream_version if access is not None else 0,
     )
 
 

@@ -42,6 +42,7 @@ class UserRecord:
     company_name: str
     company_role: str
     self_link: str
+    stream_version: int
 
 
 async def create_user(gateway: Gateway, caller: Admin, new: NewUser, intent: Intent) -> UserRecord:
@@ -56,7 +57,7 @@ async def create_user(gateway: Gateway, caller: Admin, new: NewUser, intent: Int
         company_name=new.company_name,
         company_role=new.company_role,
     )
-    await gateway.send(command, caller, intent)
+    result = await gateway.send(command, caller, intent)
     return UserRecord(
         id=account_id,
         username=new.username,
@@ -65,6 +66,7 @@ async def create_user(gateway: Gateway, caller: Admin, new: NewUser, intent: Int
         company_name=new.company_name,
         company_role=new.company_role,
         self_link=_self_link(gateway, new.username),
+        stream_version=result.version,
     )
 
 
@@ -103,6 +105,11 @@ def own_account(caller: Standard, name_or_id: str) -> Account:
     return account
 
 
+def own_account_shown(gateway: Gateway, caller: Standard, name_or_id: str) -> Account:
+    """The caller's account as of the moment that is read. Raises NotAllowed, NotFound (3000)."""
+    return account_of(gateway.catalog, own_account(caller, name_or_id).account_id)
+
+
 # Algorithmia's own sentence, which clients may look for, and what to do.
 NOT_YOURS = (
     "Caller is not authorized to perform the operation: a standard key acts on what its own "
@@ -125,6 +132,7 @@ def _record(gateway: Gateway, account: Account) -> UserRecord:
         company_name=account.company_name,
         company_role=account.company_role,
         self_link=_self_link(gateway, account.username),
+        stream_version=account.stream_version,
     )
 
 

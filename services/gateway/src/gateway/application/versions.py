@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catalog.events import Callability
 from catalog.records import Algorithm, Version
@@ -53,7 +53,8 @@ async def publish_version(
 ) -> AlgorithmRecord:
     """Publish the newest successful build.
 
-    Raises NotFound, NotAllowed, InvalidInput, StateForbids (1007 when it is published already).
+    Raises NotFound, NotAllowed, InvalidInput, StateForbids (1007 when it is published already),
+    VersionConflict.
     """
     algorithm = own_algorithm(gateway.catalog, caller, ref)
     bump = one_of(
@@ -74,7 +75,8 @@ async def publish_version(
     # By position, not the newest: a repeated command answers with the version it made then. None
     # only while the catalog lags behind the registry.
     made = (v for v in published.versions if v.published_position == result.position)
-    return record(gateway, published, version=next(made, None))
+    shown = record(gateway, published, version=next(made, None))
+    return replace(shown, stream_version=result.version)
 
 
 def list_versions(

@@ -36,12 +36,18 @@ class BrokerConnection:
     sasl_mechanism: str = ""
 
 
-def security_protocol(asked: BrokerConnection) -> SecurityProtocol:
-    """How it is secured. Raises InvalidInput for fields that do not go with its type."""
+def security_protocol(
+    asked: BrokerConnection, *, credentials_stay: bool = False
+) -> SecurityProtocol:
+    """How it is secured. Raises InvalidInput for fields that do not go with its type.
+
+    With `credentials_stay` both credentials may be left out: those that stand are kept.
+    """
     fields.one_of(asked.connection_type, CONNECTION_TYPES, field="connection_type")
     protocol = CONNECTION_TYPES[asked.connection_type]
     if protocol is SecurityProtocol.SASL_SSL:
-        _check_credentials(asked)
+        if not (credentials_stay and not asked.broker_username and not asked.broker_password):
+            _check_credentials(asked)
         return protocol
     for name in _SECURED_ONLY:
         if getattr(asked, name):

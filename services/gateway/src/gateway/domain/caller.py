@@ -23,6 +23,7 @@ class Standard:
     """An account that calls with a standard key: it acts on what is its own."""
 
     account: Account
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Admin:
     """An account that calls with an admin key: it acts on the cluster."""
 
     account: Account
+    key_id: str
 
 
 Caller: TypeAlias = Standard | Admin

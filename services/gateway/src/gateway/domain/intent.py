@@ -20,10 +20,15 @@ _NAMESPACE = UUID("5f0a3a52-3a6e-5c39-8f4e-1a7c2f3c9b10")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A command id, and the stream version that the caller has read (None: any)."""
+    """A command id, and the stream versions that the caller accepts (None: any; (): none is right).
+
+    `request_id` names the call that the wish came with; `repeatable`: the same wish may come again.
+    """
 
     command_id: UUID
-    expected_version: int | None = None
+    request_id: str
+    repeatable: bool = False
+    expected_versions: tuple[int, ...] | None = None
 
     def new_id(self, what: str) -> str:
         """The id of a new thing, the same each time the wish is repeated."""
@@ -36,14 +41,22 @@ def intent(
     operation: str,
     idempotency_key: str | None,
     random_uuid: Callable[[], UUID],
-    expected_version: int | None = None,
+    request_id: str,
+    expected_versions: tuple[int, ...] | None = None,
 ) -> Intent:
     """The intent behind a request; `operation` is method and path. Raises InvalidInput."""
     if idempotency_key is None:
-        return Intent(command_id=random_uuid(), expected_version=expected_version)
+        return Intent(
+            command_id=random_uuid(), request_id=request_id, expected_versions=expected_versions
+        )
     if not 0 < len(idempotency_key) <= IDEMPOTENCY_KEY_CHARACTERS_MAX:
         raise InvalidInput(
             f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} characters"
         )
     name = f"{account_id}\n{operation}\n{idempotency_key}"
-    return Intent(command_id=uuid5(_NAMESPACE, name), expected_version=expected_version)
+    return Intent(
+        command_id=uuid5(_NAMESPACE, name),
+        request_id=request_id,
+        repeatable=True,
+        expected_versions=expected_versions,
+    )

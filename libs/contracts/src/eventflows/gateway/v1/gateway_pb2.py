@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#eventflows/gateway/v1/gateway.proto\x12\x15\x65ventflows.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x10\n\x08\x66ullname\x18\x04 \x01(\t\x12\x14\n\x0c\x63ompany_name\x18\x05 \x01(\t\x12\x14\n\x0c\x63ompany_role\x18\x06 \x01(\t\x12\x11\n\tself_link\x18\x07 \x01(\t\x12\x15\n\rresource_type\x18\x08 \x01(\t\"r\n\x11\x43reateUserRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08\x66ullname\x18\x03 \x01(\t\x12\x14\n\x0c\x63ompany_name\x18\x04 \x01(\t\x12\x14\n\x0c\x63ompany_role\x18\x05 \x01(\t\"$\n\x0eGetUserRequest\x12\x12\n\nname_or_id\x18\x01 \x01(\t\"1\n\x10ListUsersRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06marker\x18\x02 \x01(\t\"O\n\x11ListUsersResponse\x12*\n\x05users\x18\x01 \x03(\x0b\x32\x1b.eventflows.gateway.v1.User\x12\x0e\n\x06marker\x18\x02 \x01(\t\"\xcc\x01\n\rEventListener\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bsource_type\x18\x02 \x01(\t\x12\x12\n\nsource_uri\x18\x03 \x01(\t\x12\x11\n\talgo_name\x18\x04 \x01(\t\x12\x12\n\nalgo_owner\x18\x05 \x01(\t\x12\x14\n\x0c\x61lgo_version\x18\x06 \x01(\t\x12\x1c\n\x14\x61lgo_timeout_seconds\x18\x07 \x01(\x05\x12\x16\n\x0elistener_owner\x18\x08 \x01(\t\x12\x13\n\x0b\x63redentials\x18\t \x01(\t\")\n\x19ListEventListenersRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"[\n\x1aListEventListenersResponse\x12=\n\x0f\x65vent_listeners\x18\x01 \x03(\x0b\x32$.eventflows.gateway.v1.EventListener\"\xc3\x01\n\x1a\x43reateEventListenerRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x13\n\x0bsource_type\x18\x02 \x01(\t\x12\x12\n\nsource_uri\x18\x03 \x01(\t\x12\x11\n\talgo_name\x18\x04 \x01(\t\x12\x12\n\nalgo_owner\x18\x05 \x01(\t\x12\x14\n\x0c\x61lgo_version\x18\x06 \x01(\t\x12\x1c\n\x14\x61lgo_timeout_seconds\x18\x07 \x01(\x05\x12\x13\n\x0b\x63redentials\x18\x08 \x01(\t\"6\n\x1a\x44\x65leteEventListenerRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\x1d\n\x1b\x44\x65leteEventListenerResponse\"\x81\x03\n\tEventFlow\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\talgorithm\x18\x02 \x01(\t\x12\x10\n\x08\x61pi_type\x18\x03 \x01(\t\x12\x0e\n\x06\x62roker\x18\x04 \x01(\t\x12\x12\n\nconnection\x18\x05 \x01(\t\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x07 \x01(\x08\x12\x19\n\x11\x61lgorithm_version\x18\x08 \x01(\t\x12\x19\n\x11\x64\x65\x61\x64_letter_topic\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\r\n\x05owner\x18\x0c \x01(\t\x12\x15\n\rconnection_id\x18\r \x01(\t\x12\x17\n\x0f\x63oncurrency_max\x18\x0e \x01(\x05\x12\x13\n\x0b\x61llow_cycle\x18\x0f \x01(\x08\x12\x11\n\ttimeout_s\x18\x10 \x01(\x05\x12\x32\n\x04live\x18\x11 \x01(\x0b\x32$.eventflows.gateway.v1.EventFlowLive\x12\x0f\n\x07version\x18\x12 \x01(\x05\"\x99\x02\n\rEventFlowLive\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_progress\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0blag_records\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tin_flight\x18\x05 \x01(\x05\x12\x15\n\rsettled_total\x18\x06 \x01(\x03\x12\x1b\n\x13\x64\x65\x61\x64_lettered_total\x18\x07 \x01(\x03\x12\x15\n\rretries_total\x18\x08 \x01(\x03\x12\x12\n\npartitions\x18\t \x01(\x05\x42\x0e\n\x0c_lag_records\"*\n\x15ListEventFlowsRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\"_\n\x16ListEventFlowsResponse\x12\x35\n\x0b\x65vent_flows\x18\x01 \x03(\x0b\x32 .eventflows.gateway.v1.EventFlow\x12\x0e\n\x06marker\x18\x02 \x01(\t\"4\n\x13GetEventFlowRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\xf0\x01\n\x13PutEventFlowRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x19\n\x11\x61lgorithm_version\x18\x04 \x01(\t\x12\x19\n\x11\x64\x65\x61\x64_letter_topic\x18\x05 \x01(\t\x12\x17\n\x0f\x63oncurrency_max\x18\x06 \x01(\x05\x12\x13\n\x0b\x61llow_cycle\x18\x07 \x01(\x08\x12\x11\n\ttimeout_s\x18\x08 \x01(\x05\x12\x1d\n\x10\x65xpected_version\x18\t \x01(\x05H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"[\n\x18ListAllEventFlowsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06marker\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x11\n\talgorithm\x18\x04 \x01(\t2\x8b\x02\n\x05Users\x12S\n\nCreateUser\x12(.eventflows.gateway.v1.CreateUserRequest\x1a\x1b.eventflows.gateway.v1.User\x12M\n\x07GetUser\x12%.eventflows.gateway.v1.GetUserRequest\x1a\x1b.eventflows.gateway.v1.User\x12^\n\tListUsers\x12\'.eventflows.gateway.v1.ListUsersRequest\x1a(.eventflows.gateway.v1.ListUsersResponse2\xf9\x02\n\x0e\x45ventListeners\x12y\n\x12ListEventListeners\x12\x30.eventflows.gateway.v1.ListEventListenersRequest\x1a\x31.eventflows.gateway.v1.ListEventListenersResponse\x12n\n\x13\x43reateEventListener\x12\x31.eventflows.gateway.v1.CreateEventListenerRequest\x1a$.eventflows.gateway.v1.EventListener\x12|\n\x13\x44\x65leteEventListener\x12\x31.eventflows.gateway.v1.DeleteEventListenerRequest\x1a\x32.eventflows.gateway.v1.DeleteEventListenerResponse2\xac\x03\n\nEventFlows\x12m\n\x0eListEventFlows\x12,.eventflows.gateway.v1.ListEventFlowsRequest\x1a-.eventflows.gateway.v1.ListEventFlowsResponse\x12\\\n\x0cGetEventFlow\x12*.eventflows.gateway.v1.GetEventFlowRequest\x1a .eventflows.gateway.v1.EventFlow\x12\\\n\x0cPutEventFlow\x12*.eventflows.gateway.v1.PutEventFlowRequest\x1a .eventflows.gateway.v1.EventFlow\x12s\n\x11ListAllEventFlows\x12/.eventflows.gateway.v1.ListAllEventFlowsRequest\x1a-.eventflows.gateway.v1.ListEventFlowsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#eventflows/gateway/v1/gateway.proto\x12\x15\x65ventflows.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x10\n\x08\x66ullname\x18\x04 \x01(\t\x12\x14\n\x0c\x63ompany_name\x18\x05 \x01(\t\x12\x14\n\x0c\x63ompany_role\x18\x06 \x01(\t\x12\x11\n\tself_link\x18\x07 \x01(\t\x12\x15\n\rresource_type\x18\x08 \x01(\t\"r\n\x11\x43reateUserRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08\x66ullname\x18\x03 \x01(\t\x12\x14\n\x0c\x63ompany_name\x18\x04 \x01(\t\x12\x14\n\x0c\x63ompany_role\x18\x05 \x01(\t\"3\n\x0eGetUserRequest\x12\x12\n\nname_or_id\x18\x01 \x01(\t\x12\r\n\x05\x61s_of\x18\x02 \x01(\t\"@\n\x10ListUsersRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06marker\x18\x02 \x01(\t\x12\r\n\x05\x61s_of\x18\x03 \x01(\t\"O\n\x11ListUsersResponse\x12*\n\x05users\x18\x01 \x03(\x0b\x32\x1b.eventflows.gateway.v1.User\x12\x0e\n\x06marker\x18\x02 \x01(\t\"\xcc\x01\n\rEventListener\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bsource_type\x18\x02 \x01(\t\x12\x12\n\nsource_uri\x18\x03 \x01(\t\x12\x11\n\talgo_name\x18\x04 \x01(\t\x12\x12\n\nalgo_owner\x18\x05 \x01(\t\x12\x14\n\x0c\x61lgo_version\x18\x06 \x01(\t\x12\x1c\n\x14\x61lgo_timeout_seconds\x18\x07 \x01(\x05\x12\x16\n\x0elistener_owner\x18\x08 \x01(\t\x12\x13\n\x0b\x63redentials\x18\t \x01(\t\"8\n\x19ListEventListenersRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05\x61s_of\x18\x02 \x01(\t\"[\n\x1aListEventListenersResponse\x12=\n\x0f\x65vent_listeners\x18\x01 \x03(\x0b\x32$.eventflows.gateway.v1.EventListener\"\xc3\x01\n\x1a\x43reateEventListenerRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x13\n\x0bsource_type\x18\x02 \x01(\t\x12\x12\n\nsource_uri\x18\x03 \x01(\t\x12\x11\n\talgo_name\x18\x04 \x01(\t\x12\x12\n\nalgo_owner\x18\x05 \x01(\t\x12\x14\n\x0c\x61lgo_version\x18\x06 \x01(\t\x12\x1c\n\x14\x61lgo_timeout_seconds\x18\x07 \x01(\x05\x12\x13\n\x0b\x63redentials\x18\x08 \x01(\t\"6\n\x1a\x44\x65leteEventListenerRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\x1d\n\x1b\x44\x65leteEventListenerResponse\"\x81\x03\n\tEventFlow\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\talgorithm\x18\x02 \x01(\t\x12\x10\n\x08\x61pi_type\x18\x03 \x01(\t\x12\x0e\n\x06\x62roker\x18\x04 \x01(\t\x12\x12\n\nconnection\x18\x05 \x01(\t\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x07 \x01(\x08\x12\x19\n\x11\x61lgorithm_version\x18\x08 \x01(\t\x12\x19\n\x11\x64\x65\x61\x64_letter_topic\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\r\n\x05owner\x18\x0c \x01(\t\x12\x15\n\rconnection_id\x18\r \x01(\t\x12\x17\n\x0f\x63oncurrency_max\x18\x0e \x01(\x05\x12\x13\n\x0b\x61llow_cycle\x18\x0f \x01(\x08\x12\x11\n\ttimeout_s\x18\x10 \x01(\x05\x12\x32\n\x04live\x18\x11 \x01(\x0b\x32$.eventflows.gateway.v1.EventFlowLive\x12\x0f\n\x07version\x18\x12 \x01(\x05\"\x99\x02\n\rEventFlowLive\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_progress\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0blag_records\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tin_flight\x18\x05 \x01(\x05\x12\x15\n\rsettled_total\x18\x06 \x01(\x03\x12\x1b\n\x13\x64\x65\x61\x64_lettered_total\x18\x07 \x01(\x03\x12\x15\n\rretries_total\x18\x08 \x01(\x03\x12\x12\n\npartitions\x18\t \x01(\x05\x42\x0e\n\x0c_lag_records\"9\n\x15ListEventFlowsRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\r\n\x05\x61s_of\x18\x02 \x01(\t\"_\n\x16ListEventFlowsResponse\x12\x35\n\x0b\x65vent_flows\x18\x01 \x03(\x0b\x32 .eventflows.gateway.v1.EventFlow\x12\x0e\n\x06marker\x18\x02 \x01(\t\"C\n\x13GetEventFlowRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05\x61s_of\x18\x03 \x01(\t\"\xf0\x01\n\x13PutEventFlowRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x19\n\x11\x61lgorithm_version\x18\x04 \x01(\t\x12\x19\n\x11\x64\x65\x61\x64_letter_topic\x18\x05 \x01(\t\x12\x17\n\x0f\x63oncurrency_max\x18\x06 \x01(\x05\x12\x13\n\x0b\x61llow_cycle\x18\x07 \x01(\x08\x12\x11\n\ttimeout_s\x18\x08 \x01(\x05\x12\x1d\n\x10\x65xpected_version\x18\t \x01(\x05H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"j\n\x18ListAllEventFlowsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06marker\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x11\n\talgorithm\x18\x04 \x01(\t\x12\r\n\x05\x61s_of\x18\x05 \x01(\t2\x8b\x02\n\x05Users\x12S\n\nCreateUser\x12(.eventflows.gateway.v1.CreateUserRequest\x1a\x1b.eventflows.gateway.v1.User\x12M\n\x07GetUser\x12%.eventflows.gateway.v1.GetUserRequest\x1a\x1b.eventflows.gateway.v1.User\x12^\n\tListUsers\x12\'.eventflows.gateway.v1.ListUsersRequest\x1a(.eventflows.gateway.v1.ListUsersResponse2\xf9\x02\n\x0e\x45ventListeners\x12y\n\x12ListEventListeners\x12\x30.eventflows.gateway.v1.ListEventListenersRequest\x1a\x31.eventflows.gateway.v1.ListEventListenersResponse\x12n\n\x13\x43reateEventListener\x12\x31.eventflows.gateway.v1.CreateEventListenerRequest\x1a$.eventflows.gateway.v1.EventListener\x12|\n\x13\x44\x65leteEventListener\x12\x31.eventflows.gateway.v1.DeleteEventListenerRequest\x1a\x32.eventflows.gateway.v1.DeleteEventListenerResponse2\xac\x03\n\nEventFlows\x12m\n\x0eListEventFlows\x12,.eventflows.gateway.v1.ListEventFlowsRequest\x1a-.eventflows.gateway.v1.ListEventFlowsResponse\x12\\\n\x0cGetEventFlow\x12*.eventflows.gateway.v1.GetEventFlowRequest\x1a .eventflows.gateway.v1.EventFlow\x12\\\n\x0cPutEventFlow\x12*.eventflows.gateway.v1.PutEventFlowRequest\x1a .eventflows.gateway.v1.EventFlow\x12s\n\x11ListAllEventFlows\x12/.eventflows.gateway.v1.ListAllEventFlowsRequest\x1a-.eventflows.gateway.v1.ListEventFlowsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,41 +37,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEUSERREQUEST']._serialized_start=253
   _globals['_CREATEUSERREQUEST']._serialized_end=367
   _globals['_GETUSERREQUEST']._serialized_start=369
-  _globals['_GETUSERREQUEST']._serialized_end=405
-  _globals['_LISTUSERSREQUEST']._serialized_start=407
-  _globals['_LISTUSERSREQUEST']._serialized_end=456
-  _globals['_LISTUSERSRESPONSE']._serialized_start=458
-  _globals['_LISTUSERSRESPONSE']._serialized_end=537
-  _globals['_EVENTLISTENER']._serialized_start=540
-  _globals['_EVENTLISTENER']._serialized_end=744
-  _globals['_LISTEVENTLISTENERSREQUEST']._serialized_start=746
-  _globals['_LISTEVENTLISTENERSREQUEST']._serialized_end=787
-  _globals['_LISTEVENTLISTENERSRESPONSE']._serialized_start=789
-  _globals['_LISTEVENTLISTENERSRESPONSE']._serialized_end=880
-  _globals['_CREATEEVENTLISTENERREQUEST']._serialized_start=883
-  _globals['_CREATEEVENTLISTENERREQUEST']._serialized_end=1078
-  _globals['_DELETEEVENTLISTENERREQUEST']._serialized_start=1080
-  _globals['_DELETEEVENTLISTENERREQUEST']._serialized_end=1134
-  _globals['_DELETEEVENTLISTENERRESPONSE']._serialized_start=1136
-  _globals['_DELETEEVENTLISTENERRESPONSE']._serialized_end=1165
-  _globals['_EVENTFLOW']._serialized_start=1168
-  _globals['_EVENTFLOW']._serialized_end=1553
-  _globals['_EVENTFLOWLIVE']._serialized_start=1556
-  _globals['_EVENTFLOWLIVE']._serialized_end=1837
-  _globals['_LISTEVENTFLOWSREQUEST']._serialized_start=1839
-  _globals['_LISTEVENTFLOWSREQUEST']._serialized_end=1881
-  _globals['_LISTEVENTFLOWSRESPONSE']._serialized_start=1883
-  _globals['_LISTEVENTFLOWSRESPONSE']._serialized_end=1978
-  _globals['_GETEVENTFLOWREQUEST']._serialized_start=1980
-  _globals['_GETEVENTFLOWREQUEST']._serialized_end=2032
-  _globals['_PUTEVENTFLOWREQUEST']._serialized_start=2035
-  _globals['_PUTEVENTFLOWREQUEST']._serialized_end=2275
-  _globals['_LISTALLEVENTFLOWSREQUEST']._serialized_start=2277
-  _globals['_LISTALLEVENTFLOWSREQUEST']._serialized_end=2368
-  _globals['_USERS']._serialized_start=2371
-  _globals['_USERS']._serialized_end=2638
-  _globals['_EVENTLISTENERS']._serialized_start=2641
-  _globals['_EVENTLISTENERS']._serialized_end=3018
-  _globals['_EVENTFLOWS']._serialized_start=3021
-  _globals['_EVENTFLOWS']._serialized_end=3449
+  _globals['_GETUSERREQUEST']._serialized_end=420
+  _globals['_LISTUSERSREQUEST']._serialized_start=422
+  _globals['_LISTUSERSREQUEST']._serialized_end=486
+  _globals['_LISTUSERSRESPONSE']._serialized_start=488
+  _globals['_LISTUSERSRESPONSE']._serialized_end=567
+  _globals['_EVENTLISTENER']._serialized_start=570
+  _globals['_EVENTLISTENER']._serialized_end=774
+  _globals['_LISTEVENTLISTENERSREQUEST']._serialized_start=776
+  _globals['_LISTEVENTLISTENERSREQUEST']._serialized_end=832
+  _globals['_LISTEVENTLISTENERSRESPONSE']._serialized_start=834
+  _globals['_LISTEVENTLISTENERSRESPONSE']._serialized_end=925
+  _globals['_CREATEEVENTLISTENERREQUEST']._serialized_start=928
+  _globals['_CREATEEVENTLISTENERREQUEST']._serialized_end=1123
+  _globals['_DELETEEVENTLISTENERREQUEST']._serialized_start=1125
+  _globals['_DELETEEVENTLISTENERREQUEST']._serialized_end=1179
+  _globals['_DELETEEVENTLISTENERRESPONSE']._serialized_start=1181
+  _globals['_DELETEEVENTLISTENERRESPONSE']._serialized_end=1210
+  _globals['_EVENTFLOW']._serialized_start=1213
+  _globals['_EVENTFLOW']._serialized_end=1598
+  _globals['_EVENTFLOWLIVE']._serialized_start=1601
+  _globals['_EVENTFLOWLIVE']._serialized_end=1882
+  _globals['_LISTEVENTFLOWSREQUEST']._serialized_start=1884
+  _globals['_LISTEVENTFLOWSREQUEST']._serialized_end=1941
+  _globals['_LISTEVENTFLOWSRESPONSE']._serialized_start=1943
+  _globals['_LISTEVENTFLOWSRESPONSE']._serialized_end=2038
+  _globals['_GETEVENTFLOWREQUEST']._serialized_start=2040
+  _globals['_GETEVENTFLOWREQUEST']._serialized_end=2107
+  _globals['_PUTEVENTFLOWREQUEST']._serialized_start=2110
+  _globals['_PUTEVENTFLOWREQUEST']._serialized_end=2350
+  _globals['_LISTALLEVENTFLOWSREQUEST']._serialized_start=2352
+  _globals['_LISTALLEVENTFLOWSREQUEST']._serialized_end=2458
+  _globals['_USERS']._serialized_start=2461
+  _globals['_USERS']._serialized_end=2728
+  _globals['_EVENTLISTENERS']._serialized_start=2731
+  _globals['_EVENTLISTENERS']._serialized_end=3108
+  _globals['_EVENTFLOWS']._serialized_start=3111
+  _globals['_EVENTFLOWS']._serialized_end=3539
 # @@protoc_insertion_point(module_scope)

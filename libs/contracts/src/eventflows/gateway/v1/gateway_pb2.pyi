@@ -3,7 +3,9 @@
 isort:skip_file
 Users, event listeners and event flows for gRPC clients. Same rules, same errors as the REST API:
 send an API key as metadata `authorization: Simple KEY` (or the bare key). Calls that change something
-take metadata `idempotency-key`: the same key again is the same command.
+take metadata `idempotency-key`: the same key again is the same command. Reads take `as_of`, a position
+of the log or an RFC 3339 time (empty: now): what is shown is of then, who may see it is decided now; the
+initial metadata `x-eventflows-as-of-position` and `-time` tell what it was resolved to.
 """
 
 from collections import abc as _abc
@@ -98,15 +100,18 @@ class GetUserRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_OR_ID_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     name_or_id: _builtins.str
+    as_of: _builtins.str
     def __init__(
         self,
         *,
         name_or_id: _builtins.str = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name_or_id", b"name_or_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "name_or_id", b"name_or_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,18 +123,22 @@ class ListUsersRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     MARKER_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """0: 50"""
     marker: _builtins.str
+    """keeps the moment of the page before"""
+    as_of: _builtins.str
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         marker: _builtins.str = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -209,16 +218,19 @@ class ListEventListenersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     """id or name"""
+    as_of: _builtins.str
     def __init__(
         self,
         *,
         user: _builtins.str = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -460,16 +472,19 @@ class ListEventFlowsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ALGORITHM_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     algorithm: _builtins.str
     """owner/name"""
+    as_of: _builtins.str
     def __init__(
         self,
         *,
         algorithm: _builtins.str = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "as_of", b"as_of"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,17 +520,20 @@ class GetEventFlowRequest(_message.Message):
 
     ALGORITHM_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     algorithm: _builtins.str
     id: _builtins.str
+    as_of: _builtins.str
     def __init__(
         self,
         *,
         algorithm: _builtins.str = ...,
         id: _builtins.str = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "as_of", b"as_of", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +596,7 @@ class ListAllEventFlowsRequest(_message.Message):
     MARKER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ALGORITHM_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """0: 50"""
     marker: _builtins.str
@@ -585,6 +604,7 @@ class ListAllEventFlowsRequest(_message.Message):
     """empty: all"""
     algorithm: _builtins.str
     """owner/name; empty: all"""
+    as_of: _builtins.str
     def __init__(
         self,
         *,
@@ -592,10 +612,11 @@ class ListAllEventFlowsRequest(_message.Message):
         marker: _builtins.str = ...,
         state: _builtins.str = ...,
         algorithm: _builtins.str = ...,
+        as_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "limit", b"limit", "marker", b"marker", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "as_of", b"as_of", "limit", b"limit", "marker", b"marker", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,9 @@
 isort:skip_file
 Users, event listeners and event flows for gRPC clients. Same rules, same errors as the REST API:
 send an API key as metadata `authorization: Simple KEY` (or the bare key). Calls that change something
-take metadata `idempotency-key`: the same key again is the same command.
+take metadata `idempotency-key`: the same key again is the same command. Reads take `as_of`, a position
+of the log or an RFC 3339 time (empty: now): what is shown is of then, who may see it is decided now; the
+initial metadata `x-eventflows-as-of-position` and `-time` tell what it was resolved to.
 """
 
 from collections import abc as _abc

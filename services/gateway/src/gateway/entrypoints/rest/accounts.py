@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.application import event_listeners, keys, users
 from gateway.entrypoints.rest import present, wire
-from gateway.entrypoints.rest.call import Answer, Call
+from gateway.entrypoints.rest.call import Answer, Call, etag
 from gateway.entrypoints.rest.field_names import named_as_sent
 from gateway.entrypoints.rest.operation import (
     PAGE_QUERY,
@@ -34,7 +34,7 @@ async def create_user(call: Call, body: wire.UserCreate) -> Answer:
         company_role=body.company_role or "",
     )
     record = await users.create_user(call.gateway, call.admin, new, call.intent())
-    return Answer(body=present.user(record))
+    return Answer(body=present.user(record), headers=etag(record.stream_version))
 
 
 async def list_users(call: Call) -> Answer:
@@ -45,7 +45,8 @@ async def list_users(call: Call) -> Answer:
 
 async def get_user(call: Call) -> Answer:
     """Show a user, by name or id."""
-    return Answer(body=present.user(users.get_user(call.gateway, call.admin, call.path("user"))))
+    record = users.get_user(call.gateway, call.admin, call.path("user"))
+    return Answer(body=present.user(record), headers=etag(record.stream_version))
 
 
 async def create_key(call: Call, body: wire.KeyCreate) -> Answer:
@@ -58,7 +59,8 @@ async def create_key(call: Call, body: wire.KeyCreate) -> Answer:
         key_type=body.key_type,
         intent=call.intent(),
     )
-    return Answer(body=present.key(record), headers={"Cache-Control": "no-store"})
+    headers = etag(record.stream_version) | {"Cache-Control": "no-store"}
+    return Answer(body=present.key(record), headers=headers)
 
 
 async def list_keys(call: Call) -> Answer:
@@ -96,7 +98,7 @@ async def create_event_listener(call: Call, body: wire.EventListenerCreate) -> A
         record = await event_listeners.create_listener(
             call.gateway, call.standard, call.path("user"), new, call.intent()
         )
-    return Answer(body=present.listener_detail(record))
+    return Answer(body=present.listener_detail(record), headers=etag(record.stream_version))
 
 
 async def get_event_listener(call: Call) -> Answer:
@@ -104,7 +106,7 @@ async def get_event_listener(call: Call) -> Answer:
     record = event_listeners.get_listener(
         call.gateway, call.standard, call.path("user"), call.path("listener")
     )
-    return Answer(body=present.listener_detail(record))
+    return Answer(body=present.listener_detail(record), headers=etag(record.stream_version))
 
 
 async def delete_event_listener(call: Call) -> Answer:
@@ -125,7 +127,7 @@ OPERATIONS: tuple[Operation, ...] = (
     reads(
         "/v1/users", list_users, key=KeyKind.ADMIN, answer=wire.Page[wire.User], query=PAGE_QUERY
     ),
-    reads(_USER, get_user, key=KeyKind.ADMIN, answer=wire.User),
+    reads(_USER, get_user, key=KeyKind.ADMIN, answer=wire.User, single=True),
     *(
         operation
         for path in (f"{_USER}/keys", "/v1/admin/users/{user}/keys")
@@ -151,6 +153,7 @@ OPERATIONS: tuple[Operation, ...] = (
         get_event_listener,
         key=KeyKind.STANDARD,
         answer=wire.EventListenerDetail,
+        single=True,
     ),
     # 200 and an empty body, as Algorithmia's specification says.
     deletes(f"{_LISTENERS}/{{listener}}", delete_event_listener, key=KeyKind.STANDARD, status=200),

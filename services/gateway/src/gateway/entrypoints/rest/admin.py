@@ -22,18 +22,12 @@ NO_CONTENT = 204
 
 async def create_broker_connection(call: Call, body: wire_flows.BrokerConnectionCreate) -> Answer:
     """Link an external Kafka cluster."""
-    asked = BrokerConnection(
-        name=body.name,
-        broker_url=body.broker_url,
-        connection_type=body.connection_type,
-        broker_username=body.broker_username or "",
-        broker_password=body.broker_password or "",
-        ca_certificate=body.ca_certificate or "",
-        sasl_mechanism=body.sasl_mechanism or "",
-    )
-    with named_as_sent({"bootstrap_servers": "broker_url"}):
-        record = await connections.create_connection(call.gateway, call.admin, asked, call.intent())
-    return Answer(body=present.connection(record), status=CREATED)
+    with named_as_sent(_CONNECTION_FIELDS):
+        record = await connections.create_connection(
+            call.gateway, call.admin, _described(body), call.intent()
+        )
+    headers = etag(record.stream_version)
+    return Answer(body=present.connection(record), status=CREATED, headers=headers)
 
 
 async def list_broker_connections(call: Call) -> Answer:
@@ -45,7 +39,24 @@ async def list_broker_connections(call: Call) -> Answer:
 async def get_broker_connection(call: Call) -> Answer:
     """Show a broker connection."""
     record = connections.get_connection(call.gateway, call.admin, call.path("connection"))
-    return Answer(body=present.connection(record))
+    return Answer(body=present.connection(record), headers=etag(record.stream_version))
+
+
+async def put_broker_connection(call: Call, body: wire_flows.BrokerConnectionPut) -> Answer:
+    """Replace a broker connection; without credentials those that it has are kept."""
+    with named_as_sent(_CONNECTION_FIELDS):
+        record = await connections.update_connection(
+            call.gateway, call.admin, call.path("connection"), _described(body), call.intent()
+        )
+    return Answer(body=present.connection(record), headers=etag(record.stream_version))
+
+
+async def shred_broker_credentials(call: Call) -> Answer:
+    """Destroy a broker connection's credentials for good; its flows wait for new ones."""
+    version = await connections.shred_credentials(
+        call.gateway, call.admin, call.path("connection"), call.intent()
+    )
+    return Answer(status=NO_CONTENT, headers=etag(version))
 
 
 async def delete_broker_connection(call: Call) -> Answer:
@@ -73,7 +84,7 @@ async def get_topic_access(call: Call) -> Answer:
     record = topic_access.get_topic_access(
         call.gateway, call.admin, call.path("connection"), call.path("topic")
     )
-    return Answer(body=present.topic_access(record), headers=etag(record.version))
+    return Answer(body=present.topic_access(record), headers=etag(record.stream_version))
 
 
 async def put_topic_access(call: Call, body: wire_flows.TopicAccessPut) -> Answer:
@@ -85,7 +96,7 @@ async def put_topic_access(call: Call, body: wire_flows.TopicAccessPut) -> Answe
     record = await topic_access.set_topic_access(
         call.gateway, call.admin, call.path("connection"), call.path("topic"), grants, call.intent()
     )
-    return Answer(body=present.topic_access(record), headers=etag(record.version))
+    return Answer(body=present.topic_access(record), headers=etag(record.stream_version))
 
 
 async def list_all_event_flows(call: Call) -> Answer:
@@ -95,7 +106,22 @@ async def list_all_event_flows(call: Call) -> Answer:
     return call.page_answer(page, present.flow)
 
 
+def _described(
+    body: wire_flows.BrokerConnectionCreate | wire_flows.BrokerConnectionPut,
+) -> BrokerConnection:
+    return BrokerConnection(
+        name=body.name,
+        broker_url=body.broker_url,
+        connection_type=body.connection_type,
+        broker_username=body.broker_username or "",
+        broker_password=body.broker_password or "",
+        ca_certificate=body.ca_certificate or "",
+        sasl_mechanism=body.sasl_mechanism or "",
+    )
+
+
 _ADMIN = KeyKind.ADMIN
+_CONNECTION_FIELDS = {"bootstrap_servers": "broker_url"}
 _CONNECTIONS = "/v1/admin/broker-connections"
 _CONNECTION = f"{_CONNECTIONS}/{{connection}}"
 _TOPIC = f"{_CONNECTION}/topics/{{topic}}"
@@ -117,8 +143,29 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=wire.Page[wire_flows.BrokerConnection],
         query=PAGE_QUERY,
     ),
-    reads(_CONNECTION, get_broker_connection, key=_ADMIN, answer=wire_flows.BrokerConnection),
+    reads(
+        _CONNECTION,
+        get_broker_connection,
+        key=_ADMIN,
+        answer=wire_flows.BrokerConnection,
+        single=True,
+    ),
+    takes(
+        "PUT",
+        _CONNECTION,
+        put_broker_connection,
+        key=_ADMIN,
+        body=wire_flows.BrokerConnectionPut,
+        answer=wire_flows.BrokerConnection,
+    ),
     deletes(_CONNECTION, delete_broker_connection, key=_ADMIN, status=NO_CONTENT),
+    deletes(
+        f"{_CONNECTION}/credentials",
+        shred_broker_credentials,
+        key=_ADMIN,
+        status=NO_CONTENT,
+        stays=True,
+    ),
     takes(
         "POST",
         f"{_CONNECTION}/test",
@@ -126,9 +173,10 @@ OPERATIONS: tuple[Operation, ...] = (
         key=_ADMIN,
         body=wire.Empty,
         answer=wire_flows.ConnectionTest,
+        changes=False,
     ),
-    reads(f"{_CONNECTION}/topics", list_topics, key=_ADMIN, answer=wire_flows.Topics),
-    reads(_TOPIC, get_topic_access, key=_ADMIN, answer=wire_flows.TopicAccess),
+    reads(f"{_CONNECTION}/topics", list_topics, key=_ADMIN, answer=wire_flows.Topics, live=True),
+    reads(_TOPIC, get_topic_access, key=_ADMIN, answer=wire_flows.TopicAccess, single=True),
     takes(
         "PUT",
         _TOPIC,
@@ -136,7 +184,6 @@ OPERATIONS: tuple[Operation, ...] = (
         key=_ADMIN,
         body=wire_flows.TopicAccessPut,
         answer=wire_flows.TopicAccess,
-        conditional=True,
     ),
     reads(
         "/v1/admin/event-flows",

@@ -9,7 +9,7 @@ from kernel.errors import InvalidInput
 from gateway.application import algorithms, builds, versions
 from gateway.application.algorithms import AlgorithmRecord
 from gateway.entrypoints.rest import present, wire, wire_algorithms
-from gateway.entrypoints.rest.call import Answer, Call
+from gateway.entrypoints.rest.call import Answer, Call, etag
 from gateway.entrypoints.rest.operation import PAGE_QUERY, KeyKind, Operation, reads, takes
 
 CREATED = 201
@@ -36,13 +36,14 @@ async def create_algorithm(call: Call, body: wire_algorithms.AlgorithmCreate) ->
     record = await algorithms.create_algorithm(
         call.gateway, call.standard, call.path("owner"), new, call.intent()
     )
-    return Answer(body=present.algorithm(record), status=CREATED)
+    headers = etag(record.stream_version)
+    return Answer(body=present.algorithm(record), status=CREATED, headers=headers)
 
 
 async def get_algorithm(call: Call) -> Answer:
     """Show an algorithm at its newest version."""
     record = algorithms.get_algorithm(call.gateway, call.standard, call.algorithm)
-    return Answer(body=present.algorithm(record))
+    return Answer(body=present.algorithm(record), headers=etag(record.stream_version))
 
 
 async def compile_algorithm(call: Call, body: wire_algorithms.Compile) -> Answer:
@@ -54,7 +55,7 @@ async def compile_algorithm(call: Call, body: wire_algorithms.Compile) -> Answer
         commit_sha=body.commit_sha or "",
         intent=call.intent(),
     )
-    return Answer(body=present.algorithm(record))
+    return Answer(body=present.algorithm(record), headers=etag(record.stream_version))
 
 
 async def publish_version(call: Call, body: wire_algorithms.Publish) -> Answer:
@@ -75,7 +76,7 @@ async def publish_version(call: Call, body: wire_algorithms.Publish) -> Answer:
     record = await versions.publish_version(
         call.gateway, call.standard, call.algorithm, new, call.intent()
     )
-    return Answer(body=present.algorithm(record))
+    return Answer(body=present.algorithm(record), headers=etag(record.stream_version))
 
 
 async def list_versions(call: Call) -> Answer:
@@ -89,7 +90,7 @@ async def get_version(call: Call) -> Answer:
     record = versions.get_version(
         call.gateway, call.standard, call.algorithm, call.path("git_hash")
     )
-    return Answer(body=present.algorithm(record))
+    return Answer(body=present.algorithm(record), headers=etag(record.stream_version))
 
 
 async def list_builds(call: Call) -> Answer:
@@ -101,13 +102,14 @@ async def list_builds(call: Call) -> Answer:
 async def get_build(call: Call) -> Answer:
     """Show a build."""
     record = builds.get_build(call.gateway, call.standard, call.algorithm, call.path("build"))
-    return Answer(body=present.build(record))
+    return Answer(body=present.build(record), headers=etag(record.stream_version))
 
 
 async def get_build_logs(call: Call) -> Answer:
     """Show the end of a build's log."""
     record = builds.get_build(call.gateway, call.standard, call.algorithm, call.path("build"))
-    return Answer(body=wire_algorithms.BuildLogs(logs=record.log_tail))
+    shown = wire_algorithms.BuildLogs(logs=record.log_tail)
+    return Answer(body=shown, headers=etag(record.stream_version))
 
 
 def _refuse_filled(**given: Mapping[str, object] | None) -> None:
@@ -166,14 +168,22 @@ def _below(path: str) -> tuple[Operation, ...]:
             get_version,
             key=_STANDARD,
             answer=wire_algorithms.Algorithm,
+            single=True,
         ),
         reads(f"{path}/builds", list_builds, key=_STANDARD, answer=_BUILDS, query=PAGE_QUERY),
-        reads(f"{path}/builds/{{build}}", get_build, key=_STANDARD, answer=wire_algorithms.Build),
+        reads(
+            f"{path}/builds/{{build}}",
+            get_build,
+            key=_STANDARD,
+            answer=wire_algorithms.Build,
+            single=True,
+        ),
         reads(
             f"{path}/builds/{{build}}/logs",
             get_build_logs,
             key=_STANDARD,
             answer=wire_algorithms.BuildLogs,
+            single=True,
         ),
     )
 
@@ -189,13 +199,20 @@ OPERATIONS: tuple[Operation, ...] = (
         status=CREATED,
     ),
     # Here `owner` is the algorithm's id: OpenAPI wants one name for one place in a path.
-    reads("/v1/algorithms/{owner}", get_algorithm, key=_STANDARD, answer=wire_algorithms.Algorithm),
+    reads(
+        "/v1/algorithms/{owner}",
+        get_algorithm,
+        key=_STANDARD,
+        answer=wire_algorithms.Algorithm,
+        single=True,
+    ),
     *_below("/v1/algorithms/{algorithm_id}"),
     reads(
         "/v1/algorithms/{owner}/{name}",
         get_algorithm,
         key=_STANDARD,
         answer=wire_algorithms.Algorithm,
+        single=True,
     ),
     *_below("/v1/algorithms/{owner}/{name}"),
 )

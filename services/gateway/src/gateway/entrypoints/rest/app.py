@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID, uuid4
 
 import msgspec
-from kernel.errors import EventflowsError, NotFound, Unauthenticated
+from kernel.errors import EventflowsError, InvalidInput, NotFound, Unauthenticated
 from servicekit.logs import bind_trace
 from servicekit.trace import new_traceparent, parse_traceparent
 from starlette.applications import Starlette
@@ -19,12 +19,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.application.gateway import Gateway
+from gateway.application.moments import told_of
 from gateway.domain.caller import Caller, admin, standard
+from gateway.domain.moment import AsOf, Moment, exact_time
+from gateway.domain.paging import moment_and_marker
 from gateway.entrypoints.metrics import observe
-from gateway.entrypoints.rest import accounts, algorithms, flows, runs
+from gateway.entrypoints.rest import accounts, algorithms, flows, log, runs
 from gateway.entrypoints.rest import admin as admin_operations
 from gateway.entrypoints.rest.bodies import BodyTooSlow, WrongContentType, decoded
-from gateway.entrypoints.rest.call import Answer, Call
+from gateway.entrypoints.rest.call import AS_OF_PARAMETER, Answer, Call
 from gateway.entrypoints.rest.failures import (
     CODE_NO_SUCH_METHOD,
     CODE_NO_SUCH_PATH,
@@ -36,6 +39,9 @@ from gateway.entrypoints.rest.openapi import openapi
 from gateway.entrypoints.rest.operation import KeyKind, Operation
 
 AGE_HEADER = "X-Eventflows-Catalog-Age-Seconds"
+REQUEST_ID_HEADER = "X-Eventflows-Request-Id"
+AS_OF_POSITION_HEADER = "X-Eventflows-As-Of-Position"
+AS_OF_TIME_HEADER = "X-Eventflows-As-Of-Time"
 CLIENT_GONE = 499  # nginx's word for it; nobody is there to read it, but metrics count it
 FAULT_ID_BYTES = 4
 
@@ -47,6 +53,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *algorithms.OPERATIONS,
     *flows.OPERATIONS,
     *admin_operations.OPERATIONS,
+    *log.OPERATIONS,
 )
 
 _log = logging.getLogger(__name__)
@@ -102,6 +109,7 @@ def _route(
 
     pattern = path.replace("{algorithm_id}", "{algorithm_id:uuid}")
     pattern = pattern.replace("{target}", "{target:path}")
+    pattern = pattern.replace("{position}", "{position:int}")
     return Route(pattern, dispatch, methods=list(by_method))
 
 
@@ -112,7 +120,11 @@ def _endpoint(
         trace = parse_traceparent(request.headers.get("traceparent"))
         bind_trace(trace or new_traceparent(secrets.token_bytes))
         started_s = time.perf_counter()
-        response = await _told(lambda: _answer(operation, gateway, request, random_uuid))
+        request_id = f"req-{random_uuid()}"
+        response = await _told(
+            lambda: _answer(operation, gateway, request, request_id, random_uuid)
+        )
+        response.headers.setdefault(REQUEST_ID_HEADER, request_id)
         observe("rest", operation.name, str(response.status_code), time.perf_counter() - started_s)
         age_s = gateway.notable_age_s()
         if age_s is not None:
@@ -123,18 +135,58 @@ def _endpoint(
 
 
 async def _answer(
-    operation: Operation, gateway: Gateway, request: Request, random_uuid: Callable[[], UUID]
+    operation: Operation,
+    gateway: Gateway,
+    request: Request,
+    request_id: str,
+    random_uuid: Callable[[], UUID],
 ) -> Response:
     gateway.check_fresh()
     caller = _caller(operation, gateway, request)
-    call = Call(gateway=gateway, caller=caller, request=request, random_uuid=random_uuid)
+    as_of, marker = _moment(operation, request)
+    if as_of is not None:
+        gateway = await gateway.at(as_of)
+    call = Call(
+        gateway=gateway,
+        caller=caller,
+        request=request,
+        request_id=request_id,
+        random_uuid=random_uuid,
+        marker=marker,
+    )
     body = await decoded(request, operation.body) if operation.body is not None else None
-    answer = await operation.handler(call, body)
+    with told_of(gateway.moment):
+        answer = await operation.handler(call, body)
     if not isinstance(answer, Answer):
         return answer
     content = b"" if answer.body is None else _encode(answer.body)
     media_type = None if answer.body is None else JSON
-    return Response(content, answer.status, dict(answer.headers), media_type)
+    headers = {**answer.headers, **_moment_headers(gateway.moment)}
+    return Response(content, answer.status, headers, media_type)
+
+
+def _moment(operation: Operation, request: Request) -> tuple[AsOf | None, str]:
+    """The moment that is asked for, and the marker without it. Raises InvalidInput."""
+    query = request.query_params
+    asked, marker = query.get(AS_OF_PARAMETER), query.get("marker", "")
+    if operation.as_of:
+        return moment_and_marker(asked, marker)
+    # What runs take is their own: the query of a run passes unparsed.
+    if asked is not None and operation.handler is not runs.run:
+        raise InvalidInput(
+            "as_of is for reads of the configuration, and this is a change, a live answer or the "
+            "log itself: leave it out"
+        )
+    return None, marker
+
+
+def _moment_headers(moment: Moment | None) -> dict[str, str]:
+    if moment is None:
+        return {}
+    return {
+        AS_OF_POSITION_HEADER: str(moment.position),
+        AS_OF_TIME_HEADER: exact_time(moment.time),
+    }
 
 
 def _caller(operation: Operation, gateway: Gateway, request: Request) -> Caller:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,18 +9,19 @@ from typing import TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from kernel.errors import InvalidInput
 from starlette.requests import Request
 
 from gateway.application.algorithms import AlgorithmRef
 from gateway.application.gateway import Gateway
 from gateway.domain.caller import Admin, Caller, Standard, admin, standard
 from gateway.domain.intent import Intent, intent
-from gateway.domain.paging import Page, PageRequest, page_request
+from gateway.domain.paging import Page, PageRequest, kept_moment, page_request
 from gateway.entrypoints.rest import wire
+from gateway.entrypoints.rest.preconditions import expected_versions
 
 IDEMPOTENCY_HEADER = "idempotency-key"
-_ETAG = re.compile(r'"?(\d{1,9})"?', re.ASCII)
+IF_MATCH_HEADER = "if-match"
+AS_OF_PARAMETER = "as_of"
 
 R = TypeVar("R")
 W = TypeVar("W")
@@ -38,12 +38,17 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A request with its caller, who is known before the body is read."""
+    """A request with its caller, who is known before the body is read.
+
+    `gateway` reads as of the moment that was asked for; `marker` is without that moment.
+    """
 
     gateway: Gateway
     caller: Caller
     request: Request
+    request_id: str
     random_uuid: Callable[[], UUID]
+    marker: str = ""
 
     @property
     def admin(self) -> Admin:
@@ -74,8 +79,7 @@ class Call:
     @property
     def page(self) -> PageRequest:
         """The page that the query asks for. Raises InvalidInput (5002, 5003)."""
-        query = self.request.query_params
-        return page_request(limit=query.get("limit"), marker=query.get("marker"))
+        return page_request(limit=self.request.query_params.get("limit"), marker=self.marker)
 
     def intent(self) -> Intent:
         """The wish behind this request; new each time without `Idempotency-Key`."""
@@ -85,15 +89,17 @@ class Call:
             operation=f"{request.method} {request.url.path}",
             idempotency_key=request.headers.get(IDEMPOTENCY_HEADER),
             random_uuid=self.random_uuid,
-            expected_version=self._expected_version(),
+            request_id=self.request_id,
+            expected_versions=expected_versions(request.headers.getlist(IF_MATCH_HEADER)),
         )
 
     def page_answer(self, page: Page[R], show: Callable[[R], W]) -> Answer:
-        """A page of records, with the link to the next one."""
+        """A page of records, with the link to the next one, which is of the same moment."""
+        marker = kept_moment(page.marker, self.gateway.moment)
         return Answer(
             body=wire.Page(
-                marker=page.marker,
-                next_link=self._next_link(page.marker),
+                marker=marker,
+                next_link=self._next_link(marker),
                 results=[show(item) for item in page.items],
             )
         )
@@ -101,18 +107,14 @@ class Call:
     def _next_link(self, marker: str | None) -> str | None:
         if marker is None:
             return None
-        query = [(k, v) for k, v in self.request.query_params.multi_items() if k != "marker"]
+        # The marker keeps the moment, as the registry resolved it.
+        query = [
+            (k, v)
+            for k, v in self.request.query_params.multi_items()
+            if k not in ("marker", AS_OF_PARAMETER)
+        ]
         path = f"{self.gateway.public_url}{self.request.url.path}"
         return f"{path}?{urlencode([*query, ('marker', marker)])}"
-
-    def _expected_version(self) -> int | None:
-        value = self.request.headers.get("if-match", "").strip()
-        if value in ("", "*"):
-            return None
-        match = _ETAG.fullmatch(value)
-        if match is None:
-            raise InvalidInput("If-Match must be the ETag of an earlier answer, or be left out")
-        return int(match[1])
 
 
 def etag(version: int) -> dict[str, str]:

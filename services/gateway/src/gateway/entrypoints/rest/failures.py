@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import msgspec
-from kernel.errors import EventflowsError, Overloaded, Unauthenticated
+from kernel.errors import EventflowsError, Overloaded, TimedOut, Unauthenticated, Unavailable
 from servicekit.failures import error_envelope, http_status
 from servicekit.logs import redact
 from starlette.responses import Response
@@ -18,6 +18,8 @@ from gateway.application.algorithms import CODE_ALGORITHM_NOT_FOUND
 JSON = "application/json"
 ERROR_HEADER = "X-Error-Message"
 ERROR_HEADER_CHARACTERS_MAX = 1_000
+UNAVAILABLE_RETRY_AFTER_S = 2
+"""A service that restarts is back after a few seconds."""
 CODE_NO_SUCH_PATH = 9404
 CODE_NO_SUCH_METHOD = 9405
 CODE_BODY_TOO_SLOW = 9408
@@ -29,6 +31,8 @@ def failure(error: EventflowsError, *, fault_id: str | None = None) -> Response:
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif isinstance(error, Unavailable) and not isinstance(error, TimedOut):
+        headers["Retry-After"] = str(UNAVAILABLE_RETRY_AFTER_S)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Simple realm="eventflows"'
     return failure_of_status(http_status(error), error, fault_id=fault_id, headers=headers)

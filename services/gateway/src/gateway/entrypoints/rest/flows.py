@@ -19,7 +19,7 @@ async def get_event_flow(call: Call) -> Answer:
     record = await event_flows.get_flow(
         call.gateway, call.standard, call.algorithm, call.path("flow")
     )
-    return Answer(body=present.flow(record), headers=etag(record.version))
+    return Answer(body=present.flow(record), headers=etag(record.stream_version))
 
 
 async def put_event_flow(call: Call, body: wire_flows.EventFlowPut) -> Answer:
@@ -35,14 +35,14 @@ async def put_event_flow(call: Call, body: wire_flows.EventFlowPut) -> Answer:
     record = await event_flows.put_flow(
         call.gateway, call.standard, call.algorithm, call.path("flow"), asked, call.intent()
     )
-    return Answer(body=present.flow(record), headers=etag(record.version))
+    return Answer(body=present.flow(record), headers=etag(record.stream_version))
 
 
 def _below(path: str) -> tuple[Operation, ...]:
     one = f"{path}/{{flow}}"
     return (
         reads(path, list_event_flows, key=KeyKind.STANDARD, answer=list[wire_flows.EventFlow]),
-        reads(one, get_event_flow, key=KeyKind.STANDARD, answer=wire_flows.EventFlow),
+        reads(one, get_event_flow, key=KeyKind.STANDARD, answer=wire_flows.EventFlow, single=True),
         takes(
             "PUT",
             one,
@@ -50,7 +50,6 @@ def _below(path: str) -> tuple[Operation, ...]:
             key=KeyKind.STANDARD,
             body=wire_flows.EventFlowPut,
             answer=wire_flows.EventFlow,
-            conditional=True,
         ),
     )
 

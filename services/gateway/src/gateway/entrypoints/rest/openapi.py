@@ -17,6 +17,12 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _QUERY = {
     "limit": "how many items at most",
     "marker": "`marker` of the page before",
+    "as_of": "position of the log or RFC 3339 time: the answer is as of then, now if left out",
+    "kind": "only of this kind: account, algorithm, connection, topic_access or flow",
+    "id": "only the thing with this id",
+    "actor": "only what this user (name or id) or `service:ROLE` did",
+    "from": "position of the log or RFC 3339 time",
+    "to": "position of the log or RFC 3339 time; now if left out",
     "state": "only flows in this state",
     "algorithm": "only flows of this `owner/name`",
     "timeout": "seconds a run may take, at most 3000",
@@ -66,7 +72,10 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
         "security": [{operation.key.value: []}],
         "parameters": [*_path_parameters(operation), *_other_parameters(operation)],
         "responses": {
-            str(operation.status): _response(operation, schema_of),
+            str(operation.status): {
+                **_response(operation, schema_of),
+                "headers": _headers(operation),
+            },
             "default": {
                 "description": "an error; the message says what to do",
                 "content": _json(schema_of[wire.Error]),
@@ -90,6 +99,20 @@ def _response(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]
     return {"description": "the answer", "content": _json(schema_of[operation.answer])}
 
 
+def _headers(operation: Operation) -> dict[str, Any]:
+    known = {
+        "X-Eventflows-Request-Id": (True, "names this call, in the log too"),
+        "ETag": (operation.entity_tag, "version to send in If-Match"),
+        "X-Eventflows-As-Of-Position": (operation.as_of, "with as_of: what it was resolved to"),
+        "X-Eventflows-As-Of-Time": (operation.as_of, "with as_of: the time of that position"),
+    }
+    return {
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, (there, description) in known.items()
+        if there
+    }
+
+
 def _operation_id(operation: Operation) -> str:
     """Unique: one handler may stand at several paths."""
     words = re.sub(r"[^A-Za-z0-9]+", "_", operation.path.removeprefix("/v1")).strip("_")
@@ -103,7 +126,9 @@ def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _path_schema(name: str) -> dict[str, str]:
+def _path_schema(name: str) -> dict[str, Any]:
+    if name == "position":
+        return {"type": "integer", "minimum": 0}
     return {"type": "string", "format": "uuid"} if name == "algorithm_id" else {"type": "string"}
 
 
@@ -113,6 +138,7 @@ def _other_parameters(operation: Operation) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "description": _QUERY[name],
+            "required": name in operation.required_query,
             "schema": {"type": "integer", "minimum": 1} if name == "limit" else {"type": "string"},
         }
         for name in operation.query

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from starlette.responses import Response
 
-from gateway.entrypoints.rest.call import Answer, Call
+from gateway.entrypoints.rest.call import AS_OF_PARAMETER, Answer, Call
 from gateway.entrypoints.rest.wire import Body
 
 B = TypeVar("B", bound=Body)
@@ -26,7 +26,11 @@ class KeyKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path. `body` None: the body is not read (by this machinery)."""
+    """One method of one path. `body` None: the body is not read (by this machinery).
+
+    `idempotent` takes Idempotency-Key, `conditional` takes If-Match, `as_of` reads the past too,
+    `entity_tag`: its answer has the ETag to send in If-Match.
+    """
 
     method: str
     path: str
@@ -38,8 +42,11 @@ class Operation:
     answer: Any = None
     status: int = 200
     query: tuple[str, ...] = ()
+    required_query: tuple[str, ...] = ()
     idempotent: bool = False
     conditional: bool = False
+    as_of: bool = False
+    entity_tag: bool = False
 
 
 PAGE_QUERY = ("limit", "marker")
@@ -52,15 +59,22 @@ def reads(
     key: KeyKind,
     answer: Any,
     query: tuple[str, ...] = (),
+    required_query: tuple[str, ...] = (),
+    single: bool = False,
+    live: bool = False,
 ) -> Operation:
-    """A GET without a body. Its summary is the first line of the handler's docstring."""
+    """A GET without a body. Its summary is the first line of the handler's docstring.
+
+    `single`: it shows one thing, with its ETag. `live`: what it says has no past.
+    """
 
     async def handle(call: Call, _body: None) -> Answer | Response:
         return await handler(call)
 
     return Operation(
         method="GET", path=path, name=handler.__name__, summary=_summary(handler), key=key,
-        handler=handle, answer=answer, query=query,
+        handler=handle, answer=answer, query=query if live else (*query, AS_OF_PARAMETER),
+        required_query=required_query, as_of=not live, entity_tag=single,
     )  # fmt: skip
 
 
@@ -73,27 +87,35 @@ def takes(
     body: type[B],
     answer: Any = None,
     status: int = 200,
-    conditional: bool = False,
+    changes: bool = True,
 ) -> Operation:
-    """A POST or PUT with a JSON body of this type."""
+    """A POST or PUT with a JSON body of this type, which changes one stream of the log.
+
+    Not `changes`: a question with a body.
+    """
     return Operation(
         method=method, path=path, name=handler.__name__, summary=_summary(handler), key=key,
-        handler=handler, body=body, answer=answer, status=status, idempotent=True,
-        conditional=conditional,
+        handler=handler, body=body, answer=answer, status=status, idempotent=changes,
+        conditional=changes, entity_tag=changes,
     )  # fmt: skip
 
 
 def deletes(
-    path: str, handler: Callable[[Call], Awaitable[Answer | Response]], *, key: KeyKind, status: int
+    path: str,
+    handler: Callable[[Call], Awaitable[Answer | Response]],
+    *,
+    key: KeyKind,
+    status: int,
+    stays: bool = False,
 ) -> Operation:
-    """A DELETE, with an empty answer."""
+    """A DELETE, with an empty answer. `stays`: what remains has a new ETag, which it tells."""
 
     async def handle(call: Call, _body: None) -> Answer | Response:
         return await handler(call)
 
     return Operation(
         method="DELETE", path=path, name=handler.__name__, summary=_summary(handler), key=key,
-        handler=handle, status=status, idempotent=True,
+        handler=handle, status=status, idempotent=True, conditional=True, entity_tag=stays,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ async def run(call: Call, _body: None) -> Response:
         query=request.url.query,
         headers=request.headers,
         body=request.stream(),
-        request_id=f"req-{call.intent().command_id}" if repeatable else None,
+        request_id=f"req-{call.intent().command_id}" if repeatable else call.request_id,
         traceparent=str(trace) if trace is not None else None,
     )
     return await Proxied.of(run_algorithm(call.gateway, call.standard, wish))

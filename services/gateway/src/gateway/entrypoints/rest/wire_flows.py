@@ -21,6 +21,18 @@ class BrokerConnectionCreate(Body, frozen=True):
     sasl_mechanism: Text = None
 
 
+class BrokerConnectionPut(Body, frozen=True):
+    """All of a connection but its id. Both credentials left out: those that it has are kept."""
+
+    name: str
+    broker_url: str
+    connection_type: Literal["kafka_sasl_ssl", "kafka_unauthenticated_plaintext"]
+    broker_username: Text = None
+    broker_password: Text = None
+    ca_certificate: Text = None
+    sasl_mechanism: Text = None
+
+
 class BrokerConnection(Struct, frozen=True):
     """A connection, without its credentials; `fingerprint` tells two passwords apart."""
 

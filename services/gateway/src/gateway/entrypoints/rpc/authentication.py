@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -21,13 +22,20 @@ from gateway.domain.caller import Caller, admin
 from gateway.entrypoints.metrics import observe
 
 AGE_METADATA = "x-eventflows-catalog-age-seconds"
+REQUEST_ID_METADATA = "x-eventflows-request-id"
 
 _caller: ContextVar[Caller] = ContextVar("caller")
+_request_id: ContextVar[str] = ContextVar("request_id")
 
 
 def current_caller() -> Caller:
     """The caller of the call that is being served. Raises LookupError outside of one."""
     return _caller.get()
+
+
+def current_request_id() -> str:
+    """The name of the call that is being served. Raises LookupError outside of one."""
+    return _request_id.get()
 
 
 class ApiKeyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -48,6 +56,7 @@ class ApiKeyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             admin(caller)
         # gRPC calls interceptors and handler in one context, a fresh one for each call.
         _caller.set(caller)
+        _request_id.set(f"req-{uuid4()}")
         handler = await continuation(handler_call_details)
         return None if handler is None else self._counted(handler, method.rpartition("/")[2])
 
@@ -68,7 +77,7 @@ class ApiKeyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 raise
             finally:
                 observe("rpc", operation, status.name, time.perf_counter() - started_s)
-                self._tell_age(context)
+                self._tell(context)
 
         return grpc.unary_unary_rpc_method_handler(
             call,
@@ -76,10 +85,12 @@ class ApiKeyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             response_serializer=handler.response_serializer,
         )
 
-    def _tell_age(self, context: Context) -> None:
+    def _tell(self, context: Context) -> None:
+        told = [(REQUEST_ID_METADATA, current_request_id())]
         age_s = self._gateway.notable_age_s()
         if age_s is not None:
-            context.set_trailing_metadata(((AGE_METADATA, f"{age_s:.1f}"),))
+            told.append((AGE_METADATA, f"{age_s:.1f}"))
+        context.set_trailing_metadata(tuple(told))
 
 
 def _authorization(details: grpc.HandlerCallDetails) -> str | None:

@@ -55,7 +55,7 @@ def flow(record: FlowRecord) -> gateway_pb2.EventFlow:
         state=record.state,
         reason=record.reason,
         live=_live(record.live) if record.live is not None else None,
-        version=record.version,
+        version=record.stream_version,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,14 +13,25 @@ from servicekit.server_interceptors import Context
 from gateway.application import event_flows, event_listeners, users
 from gateway.application.algorithms import AlgorithmRef
 from gateway.application.gateway import Gateway
+from gateway.application.moments import told_of
 from gateway.domain import intent as intents
 from gateway.domain.caller import admin, standard
 from gateway.domain.fields import algorithm_reference
-from gateway.domain.paging import LIMIT_DEFAULT, PageRequest, checked
+from gateway.domain.moment import exact_time
+from gateway.domain.paging import (
+    LIMIT_DEFAULT,
+    Page,
+    PageRequest,
+    checked,
+    kept_moment,
+    moment_and_marker,
+)
 from gateway.entrypoints.rpc import messages
-from gateway.entrypoints.rpc.authentication import current_caller
+from gateway.entrypoints.rpc.authentication import current_caller, current_request_id
 
 IDEMPOTENCY_METADATA = "idempotency-key"
+AS_OF_POSITION_METADATA = "x-eventflows-as-of-position"
+AS_OF_TIME_METADATA = "x-eventflows-as-of-time"
 
 
 class Wishes:
@@ -38,7 +50,8 @@ class Wishes:
             operation=operation,
             idempotency_key=given.get(IDEMPOTENCY_METADATA),
             random_uuid=self._random_uuid,
-            expected_version=expected_version,
+            request_id=current_request_id(),
+            expected_versions=None if expected_version is None else (expected_version,),
         )
 
 
@@ -67,15 +80,18 @@ class UsersServicer(gateway_pb2_grpc.UsersServicer):
         self, request: gateway_pb2.GetUserRequest, context: Context
     ) -> gateway_pb2.User:
         caller = admin(current_caller())
-        return messages.user(users.get_user(self._gateway, caller, request.name_or_id))
+        asked = await _asked(self._gateway, context, request.as_of)
+        with told_of(asked.gateway.moment):
+            return messages.user(users.get_user(asked.gateway, caller, request.name_or_id))
 
     async def ListUsers(  # noqa: N802
         self, request: gateway_pb2.ListUsersRequest, context: Context
     ) -> gateway_pb2.ListUsersResponse:
         caller = admin(current_caller())
-        page = users.list_users(self._gateway, caller, _page(request.limit, request.marker))
+        asked = await _asked(self._gateway, context, request.as_of, request.marker)
+        page = users.list_users(asked.gateway, caller, _page(request.limit, asked.marker))
         return gateway_pb2.ListUsersResponse(
-            users=[messages.user(record) for record in page.items], marker=page.marker or ""
+            users=[messages.user(record) for record in page.items], marker=asked.next(page)
         )
 
 
@@ -90,7 +106,9 @@ class EventListenersServicer(gateway_pb2_grpc.EventListenersServicer):
         self, request: gateway_pb2.ListEventListenersRequest, context: Context
     ) -> gateway_pb2.ListEventListenersResponse:
         caller = standard(current_caller())
-        records = event_listeners.list_listeners(self._gateway, caller, request.user)
+        asked = await _asked(self._gateway, context, request.as_of)
+        with told_of(asked.gateway.moment):
+            records = event_listeners.list_listeners(asked.gateway, caller, request.user)
         return gateway_pb2.ListEventListenersResponse(
             event_listeners=[messages.listener(record) for record in records]
         )
@@ -136,7 +154,10 @@ class EventFlowsServicer(gateway_pb2_grpc.EventFlowsServicer):
         self, request: gateway_pb2.ListEventFlowsRequest, context: Context
     ) -> gateway_pb2.ListEventFlowsResponse:
         caller = standard(current_caller())
-        records = await event_flows.list_flows(self._gateway, caller, _algorithm(request.algorithm))
+        algorithm = _algorithm(request.algorithm)
+        asked = await _asked(self._gateway, context, request.as_of)
+        with told_of(asked.gateway.moment):
+            records = await event_flows.list_flows(asked.gateway, caller, algorithm)
         return gateway_pb2.ListEventFlowsResponse(
             event_flows=[messages.flow(record) for record in records]
         )
@@ -146,7 +167,9 @@ class EventFlowsServicer(gateway_pb2_grpc.EventFlowsServicer):
     ) -> gateway_pb2.EventFlow:
         caller = standard(current_caller())
         algorithm = _algorithm(request.algorithm)
-        record = await event_flows.get_flow(self._gateway, caller, algorithm, request.id)
+        asked = await _asked(self._gateway, context, request.as_of)
+        with told_of(asked.gateway.moment):
+            record = await event_flows.get_flow(asked.gateway, caller, algorithm, request.id)
         return messages.flow(record)
 
     async def PutEventFlow(  # noqa: N802
@@ -176,12 +199,41 @@ class EventFlowsServicer(gateway_pb2_grpc.EventFlowsServicer):
     ) -> gateway_pb2.ListEventFlowsResponse:
         caller = admin(current_caller())
         wanted = event_flows.FlowFilter(state=request.state, algorithm=request.algorithm)
+        asked = await _asked(self._gateway, context, request.as_of, request.marker)
         page = await event_flows.list_all_flows(
-            self._gateway, caller, wanted, _page(request.limit, request.marker)
+            asked.gateway, caller, wanted, _page(request.limit, asked.marker)
         )
         return gateway_pb2.ListEventFlowsResponse(
-            event_flows=[messages.flow(record) for record in page.items], marker=page.marker or ""
+            event_flows=[messages.flow(record) for record in page.items], marker=asked.next(page)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The gateway that reads as of the moment that was asked for, and the marker without it."""
+
+    gateway: Gateway
+    marker: str
+
+    def next(self, page: Page[Any]) -> str:
+        """The marker of the next page, which is of the same moment; empty on the last one."""
+        return kept_moment(page.marker, self.gateway.moment) or ""
+
+
+async def _asked(gateway: Gateway, context: Context, as_of: str, marker: str = "") -> _Asked:
+    """Tells the resolved moment in the initial metadata. Raises what `Gateway.at` raises."""
+    wanted, place = moment_and_marker(as_of or None, marker)
+    if wanted is None:
+        return _Asked(gateway=gateway, marker=place)
+    then = await gateway.at(wanted)
+    if then.moment is not None:
+        await context.send_initial_metadata(
+            (
+                (AS_OF_POSITION_METADATA, str(then.moment.position)),
+                (AS_OF_TIME_METADATA, exact_time(then.moment.time)),
+            )
+        )
+    return _Asked(gateway=then, marker=place)
 
 
 def _page(limit: int, marker: str) -> PageRequest:
