@@ -1,20 +1,82 @@
-"""`eventflows`: the operator's command."""
+"""`eventflows`: the operator's command. What goes wrong becomes one sentence and an exit code."""
 
 from __future__ import annotations
 
-import typer
+import os
+import sys
 
-app = typer.Typer(name="eventflows", no_args_is_help=True, help=__doc__)
+# Before gRPC is loaded: its own lines would stand between ours on stderr.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+from kernel.errors import EventflowsError
+from servicekit.settings import SettingsError
+from typer.exceptions import Abort, TyperException
 
-@app.callback()
-def root() -> None:
-    """Operate a cluster of Event Flows."""
+from eventflows_cli import exit_codes
+from eventflows_cli.app import app
+from eventflows_cli.commands import (
+    at,
+    diff,
+    export,
+    import_,
+    keygen,
+    profiles,
+    revert,
+    show,
+    shred,
+    stat,
+    tail,
+    verify,
+)
+from eventflows_cli.output import visible
+
+COMMANDS = (
+    tail, show, stat, at, diff, verify, export, import_, revert, shred, keygen, profiles,
+)  # fmt: skip
+"""Importing a module registers its command; the help lists them in this order."""
 
 
 def main() -> None:
     """Entry point of the command."""
-    app()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except EventflowsError as error:
+        return _failed(error.message, exit_codes.exit_code_of(error))
+    except SettingsError as error:
+        return _failed("\n".join(error.problems), exit_codes.CONFIGURATION)
+    except TyperException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, Abort):
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # Who reads has enough. Without this Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.DONE
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _failed(what, exit_codes.INPUT_OUTPUT)
+    return code if isinstance(code, int) else exit_codes.DONE
+
+
+def _failed(sentences: str, code: int) -> int:
+    for sentence in sentences.splitlines():
+        print(f"eventflows: {visible(sentence)}", file=sys.stderr)
+    return code
+
+
+def _usage(error: TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is not None and message == context.get_help():  # called without a command
+        print(message, file=sys.stderr)
+        return exit_codes.USAGE
+    path = context.command_path if context is not None else "eventflows"
+    return _failed(f"{message.rstrip('.')}: see `{path} --help`", exit_codes.USAGE)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""One module a command: what it asks the registry, and which document it shows."""

@@ -1,0 +1,202 @@
+"""Which registry, and with which key: options, then the environment, then a profile of a file.
+
+    --address, --key-file, --timeout            win over
+    EVENTFLOWS_ADDRESS, EVENTFLOWS_KEY_FILE     which win over
+    the profile that --profile or EVENTFLOWS_PROFILE names, else `default` of the file,
+    else its only one
+
+The file is TOML: EVENTFLOWS_CONFIG, else eventflows/config.toml below XDG_CONFIG_HOME (~/.config).
+A key itself is never an option or a variable: both can be read by other processes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from servicekit.settings import HostPort, SettingsError
+
+TIMEOUT_DEFAULT_S: Final = 30.0
+TIMEOUT_MAX_S: Final = 3_600.0
+CONFIG_BYTES_MAX: Final = 64 * 1024
+_PROFILE_KEYS: Final = ("address", "key_file", "timeout_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the options say; None: nothing."""
+
+    profile: str | None = None
+    address: str | None = None
+    key_file: Path | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Where the registry is and what proves who we are. `origins`: where each value is from."""
+
+    name: str
+    address: HostPort
+    key_file: Path
+    timeout_s: float
+    origins: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileFile:
+    """The file's content. A path in it is relative to the file's folder."""
+
+    path: Path
+    default: str
+    profiles: Mapping[str, Mapping[str, Any]]
+
+
+def config_path(environ: Mapping[str, str]) -> Path:
+    """Where the profile file is, whether it exists or not."""
+    if given := environ.get("EVENTFLOWS_CONFIG"):
+        return Path(given).expanduser()
+    base = environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "eventflows" / "config.toml"
+
+
+def read_profiles(environ: Mapping[str, str]) -> ProfileFile:
+    """The profile file; without profiles when there is none. Raises SettingsError."""
+    path = config_path(environ)
+    try:
+        with path.open("rb") as file:
+            content = file.read(CONFIG_BYTES_MAX + 1)
+    except FileNotFoundError:
+        if environ.get("EVENTFLOWS_CONFIG"):
+            raise SettingsError(
+                [f"EVENTFLOWS_CONFIG names {path}, which does not exist."]
+            ) from None
+        return ProfileFile(path=path, default="", profiles={})
+    except OSError as error:
+        raise SettingsError([f"{path} cannot be read: {error.strerror}."]) from error
+    if len(content) > CONFIG_BYTES_MAX:
+        raise SettingsError([f"{path} is larger than {CONFIG_BYTES_MAX} bytes."])
+    try:
+        table = tomllib.loads(content.decode())
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise SettingsError([f"{path} is not TOML: {error}."]) from error
+    return _checked(path, table)
+
+
+def resolve(asked: Asked, environ: Mapping[str, str]) -> Profile:
+    """Put together what is asked, the environment and the file, in this order of precedence.
+
+    Raises SettingsError: a sentence for each thing that is missing or wrong.
+    """
+    file = read_profiles(environ)
+    name = _chosen(file, asked, environ)
+    table = file.profiles.get(name, {})
+    origin = f"profile {name} of {file.path}"
+    given: dict[str, list[tuple[Any, str]]] = {
+        "address": [
+            (asked.address, "--address"),
+            (environ.get("EVENTFLOWS_ADDRESS"), "EVENTFLOWS_ADDRESS"),
+            (table.get("address"), origin),
+        ],
+        "key_file": [
+            (asked.key_file, "--key-file"),
+            (environ.get("EVENTFLOWS_KEY_FILE"), "EVENTFLOWS_KEY_FILE"),
+            (_beside(file.path, table.get("key_file")), origin),
+        ],
+        "timeout_s": [
+            (asked.timeout_s, "--timeout"),
+            (table.get("timeout_s"), origin),
+            (TIMEOUT_DEFAULT_S, "default"),
+        ],
+    }
+    found: dict[str, tuple[Any, str]] = {
+        key: next(((value, source) for value, source in sources if value), (None, ""))
+        for key, sources in given.items()
+    }
+    problems = [_missing(key, file.path) for key, (value, _) in found.items() if value is None]
+    if problems:
+        raise SettingsError(problems)
+    return Profile(
+        name=name,
+        address=_address(*found["address"]),
+        key_file=Path(found["key_file"][0]).expanduser(),
+        timeout_s=_timeout(*found["timeout_s"]),
+        origins={key: source for key, (_, source) in found.items()},
+    )
+
+
+def _checked(path: Path, table: Mapping[str, Any]) -> ProfileFile:
+    default, profiles = table.get("default", ""), table.get("profiles", {})
+    problems = [f"{path}: {key} is not known; use default and [profiles.<name>]."
+                for key in table if key not in ("default", "profiles")]  # fmt: skip
+    if not isinstance(default, str):
+        problems.append(f"{path}: default must be the name of a profile.")
+    if not isinstance(profiles, dict) or not all(isinstance(p, dict) for p in profiles.values()):
+        raise SettingsError([*problems, f"{path}: profiles must be tables [profiles.<name>]."])
+    for name, profile in profiles.items():
+        for key, value in profile.items():
+            if key not in _PROFILE_KEYS:
+                known = ", ".join(_PROFILE_KEYS)
+                problems.append(f"{path}: {key} of profile {name} is not known; use {known}.")
+            elif key == "timeout_s" and type(value) not in (int, float):
+                problems.append(f"{path}: timeout_s of profile {name} must be a number of seconds.")
+            elif key != "timeout_s" and not (isinstance(value, str) and value):
+                problems.append(
+                    f"{path}: {key} of profile {name} must be a text that is not empty."
+                )
+    if problems:
+        raise SettingsError(problems)
+    return ProfileFile(path=path, default=default, profiles=profiles)
+
+
+def _chosen(file: ProfileFile, asked: Asked, environ: Mapping[str, str]) -> str:
+    """The profile's name; empty when the file has none or several and nobody chose."""
+    for name, source in (
+        (asked.profile, "--profile"),
+        (environ.get("EVENTFLOWS_PROFILE"), "EVENTFLOWS_PROFILE"),
+        (file.default, "default"),
+    ):
+        if not name:
+            continue
+        if name not in file.profiles:
+            known = ", ".join(file.profiles) or "none"
+            raise SettingsError(
+                [f"{source} names the profile {name}, but {file.path} has: {known}."]
+            )
+        return name
+    return next(iter(file.profiles)) if len(file.profiles) == 1 else ""
+
+
+def _beside(file: Path, text: str | None) -> Path | None:
+    return None if text is None else file.parent / Path(text).expanduser()
+
+
+def _missing(key: str, path: Path) -> str:
+    option = f"--{key.replace('_', '-')}"
+    variable = f"EVENTFLOWS_{key.upper()}"
+    meaning = {
+        "address": "the registry's host:port",
+        "key_file": "a file with the operator's service token",
+    }[key]
+    return (
+        f"{meaning} is missing: give {option}, set {variable}, or write {key} into a profile of "
+        f"{path} and choose it with --profile."
+    )
+
+
+def _address(value: str, source: str) -> HostPort:
+    try:
+        return HostPort.parse(value)
+    except ValueError as error:
+        raise SettingsError([f"the address of {source} {error}."]) from error
+
+
+def _timeout(value: float, source: str) -> float:
+    if not 0 < value <= TIMEOUT_MAX_S:
+        raise SettingsError(
+            [f"the timeout of {source} must be above 0 and at most {TIMEOUT_MAX_S:g} seconds."]
+        )
+    return float(value)
