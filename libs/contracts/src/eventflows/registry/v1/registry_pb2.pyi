@@ -1168,6 +1168,69 @@ class WatchBatch(_message.Message):
 Global___WatchBatch: _TypeAlias = WatchBatch  # noqa: Y015
 
 @_typing.final
+class EncodedEvents(_message.Message):
+    """WatchBatch, byte for byte on the wire, with the parts of an event as the log stores them: they go out as they
+    are. The registry joins it to a WatchBatch without events; two messages behind each other are one, merged.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncodedEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___EncodedEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncodedEvents: _TypeAlias = EncodedEvents  # noqa: Y015
+
+@_typing.final
+class EncodedEvent(_message.Message):
+    """RecordedEvent, byte for byte on the wire."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    stream_id: _builtins.str
+    version: _builtins.int
+    time: _builtins.bytes
+    """google.protobuf.Timestamp"""
+    metadata: _builtins.bytes
+    """eventflows.events.v1.Metadata"""
+    event: _builtins.bytes
+    """eventflows.events.v1.Event"""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        stream_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        time: _builtins.bytes = ...,
+        metadata: _builtins.bytes = ...,
+        event: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "metadata", b"metadata", "position", b"position", "stream_id", b"stream_id", "time", b"time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncodedEvent: _TypeAlias = EncodedEvent  # noqa: Y015
+
+@_typing.final
 class GetHeadRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
