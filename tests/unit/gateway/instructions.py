@@ -6,7 +6,7 @@ import re
 
 _INSTRUCTION = re.compile(
     r"[:;,] [^:;]*\b(GET|add|ask|build|change|check|choose|decide|give|leave it out|make|mend|"
-    r"name one|publish|read|remove|repeat|send|try|use)\b"
+    r"name|publish|read|remove|repeat|send|try|use)\b"
 )
 """What to do follows what is wrong, behind a mark."""
 _RULE = re.compile(r"\b(must (be|have|start|not be)|may have at most|is needed for)\b")

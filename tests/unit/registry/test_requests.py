@@ -138,6 +138,14 @@ def test_a_repeat_with_a_fresh_key_is_the_same_request() -> None:
     assert _hash(again) != _hash(request)
 
 
+def test_the_same_request_with_another_key_of_the_same_account_is_the_same() -> None:
+    request = connection_request()
+    again = pb.CreateConnectionRequest()
+    again.CopyFrom(request)
+    again.context.key_id = id_of("another key")
+    assert _hash(again) == _hash(request)
+
+
 @pytest.mark.parametrize("change", ["name", "password", "actor", "expected_version", "kind"])
 def test_any_other_difference_is_another_request(change: str) -> None:
     request = connection_request()

@@ -17,8 +17,9 @@ _WITH_CREDENTIALS = (registry_pb2.CreateConnectionRequest, registry_pb2.CreateLi
 def request_hash(request: Message, *, keyed: Callable[[bytes], bytes]) -> bytes:
     """SHA-256 of the request without what may differ between two tries of it.
 
-    That is the trace, the key that the actor used, and of a new API key what its maker draws afresh. Credentials are replaced
-    by a keyed hash (`keyed`): a plain one, kept for 7 days, would let weak passwords be guessed.
+    That is the trace, the key that the actor used (a rotated one repeats the same request), and of
+    a new API key what its maker draws afresh. Credentials are replaced by a keyed hash (`keyed`): a
+    plain one, kept for 7 days, would let weak passwords be guessed.
     """
     same = _copy(request)
     context = getattr(same, "context")  # noqa: B009  every command has one; Message does not know
