@@ -21,6 +21,7 @@ from eventflows_cli.commands import (
     import_,
     keygen,
     profiles,
+    relay,
     revert,
     show,
     shred,
@@ -31,7 +32,7 @@ from eventflows_cli.commands import (
 from eventflows_cli.output import visible
 
 COMMANDS = (
-    tail, show, stat, at, diff, verify, export, import_, revert, shred, keygen, profiles,
+    tail, show, stat, at, diff, verify, export, import_, revert, relay, shred, keygen, profiles,
 )  # fmt: skip
 """Importing a module registers its command; the help lists them in this order."""
 
@@ -71,12 +72,12 @@ def _failed(sentences: str, code: int) -> int:
 
 def _usage(error: TyperException) -> int:
     context = getattr(error, "ctx", None)
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "")
     if context is not None and message == context.get_help():  # called without a command
         print(message, file=sys.stderr)
         return exit_codes.USAGE
     path = context.command_path if context is not None else "eventflows"
-    return _failed(f"{message.rstrip('.')}: see `{path} --help`", exit_codes.USAGE)
+X
 
 
 if __name__ == "__main__":

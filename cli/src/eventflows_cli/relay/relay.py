@@ -10,9 +10,8 @@ The place in the log is kept in Kafka alone: the position of the last record of 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
@@ -35,8 +34,6 @@ BATCH_EVENTS_MAX = 500
 BACKOFF_FIRST_S = 0.2
 BACKOFF_LONGEST_S = 10.0
 
-_log = logging.getLogger(__name__)
-
 
 class Log(Protocol):
     """The registry's log."""
@@ -49,7 +46,7 @@ class Log(Protocol):
         """One event; None beyond the head. Raises Unavailable."""
         ...
 
-    def batches(self, after: int) -> AsyncIterator[pb.WatchBatch]:
+    def batches(self, after: int) -> AsyncGenerator[pb.WatchBatch, None]:
         """Batches without gaps, live at the end. Raises Unavailable when the stream breaks."""
         ...
 
@@ -58,7 +55,8 @@ class Relay:
     """Writes every event once, in order, and the state of what it touched.
 
     `until_head`: stop at the head that the first batch tells of. `progress` hears
-    (position, head position) after each batch that was written, and at each heartbeat.
+    (position, head position) after each batch that was written, and at each heartbeat; `say` hears
+    why the relay waits.
     """
 
     def __init__(
@@ -68,17 +66,19 @@ class Relay:
         *,
         source: str,
         until_head: bool = False,
-        progress: Callable[[int, int], None] = lambda _position, _head: None,
+        progress: Callable[[int, int], None],
+        say: Callable[[str], None],
     ) -> None:
         self._log = log
         self._kafka = kafka
         self._source = source
         self._until_head = until_head
         self._progress = progress
+        self._say = say
         self._written = 0
 
-    async def run(self) -> None:
-        """Relay until the end that was asked for, or for ever.
+    async def run(self) -> int:
+        """Relay until the end that was asked for, or for ever; the last position in the topic.
 
         Raises StateForbids: the topics do not fit, or belong to another log or to another relay.
         """
@@ -90,7 +90,7 @@ class Relay:
                     return await self._relay(kafka)
             except Unavailable as error:
                 failures = 1 if self._written > written else failures + 1
-                _log.warning("the relay waits: %s", error)
+                self._say(f"{error.message}; the relay waits")
                 await asyncio.sleep(
                     delay_s(
                         failures, first_s=BACKOFF_FIRST_S, longest_s=BACKOFF_LONGEST_S,
@@ -98,10 +98,10 @@ class Relay:
                     )
                 )  # fmt: skip
 
-    async def _relay(self, kafka: KafkaLog) -> None:
+    async def _relay(self, kafka: KafkaLog) -> int:
         catalog = await self._resume(await kafka.last())
         end: int | None = None
-        async with aclosing(self._log.batches(catalog.position)) as batches:  # type: ignore[type-var]
+        async with aclosing(self._log.batches(catalog.position)) as batches:
             async for batch in batches:
                 end = batch.head_position if end is None else end
                 for start in range(0, len(batch.events), BATCH_EVENTS_MAX):
@@ -110,7 +110,8 @@ class Relay:
                     self._written = catalog.position
                 self._progress(catalog.position, batch.head_position)
                 if self._until_head and catalog.position >= end:
-                    return
+                    break
+        return catalog.position
 
     async def _resume(self, last: ConsumerRecord[bytes, bytes] | None) -> Catalog:
         """The catalog where Kafka is. Raises StateForbids when that is not a place of this log."""
