@@ -10,8 +10,10 @@ import pytest
 from kernel.errors import EventflowsError, StateForbids, Unavailable
 from prometheus_client import CollectorRegistry
 from registry.adapters.memory_event_store import MemoryEventStore
+from registry.application import log_pages
 from registry.application import watch as module
 from registry.application.log_head import LogHead
+from registry.application.log_pages import LogPages
 from registry.application.metrics import RegistryMetrics
 from registry.application.watch import Page, watch
 from registry.ports.event_store import BATCH_BYTES_MAX, StoredEvent
@@ -40,7 +42,12 @@ class ShakyStore(MemoryEventStore):
         self.hole = False
 
     async def read(
-        self, after: int, *, limit: int, bytes_max: int = BATCH_BYTES_MAX
+        self,
+        after: int,
+        *,
+        limit: int,
+        bytes_max: int = BATCH_BYTES_MAX,
+        as_stored: bool = False,
     ) -> Sequence[StoredEvent]:
         if self.failures:
             self.failures -= 1
@@ -60,6 +67,10 @@ def _head(clock: Clock | None = None) -> LogHead:
     return LogHead(metrics=RegistryMetrics(CollectorRegistry()), clock=clock or Clock())
 
 
+def _pages(store: MemoryEventStore) -> LogPages:
+    return LogPages(store, encode=lambda events: b"".join(event.data for event in events))
+
+
 async def _first(pages: AsyncIterator[Page], number: int) -> list[Page]:
     found: list[Page] = []
     async with asyncio.timeout(TIMEOUT_S), aclosing(pages) as reading:  # type: ignore[type-var]
@@ -73,9 +84,9 @@ async def _first(pages: AsyncIterator[Page], number: int) -> list[Page]:
 async def test_pages_then_a_heartbeat_at_once(
     store: ShakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE_EVENTS_MAX", 4)
+    monkeypatch.setattr(log_pages, "PAGE_EVENTS_MAX", 4)
     await store.append([append_of(10)])
-    pages = await _first(watch(store, _head(), 0), 4)
+    pages = await _first(watch(_pages(store), _head(), 0), 4)
     assert [(page.from_position, page.to_position, page.head_position) for page in pages] == [
         (0, 4, 10), (4, 8, 10), (8, 10, 10), (10, 10, 10),
     ]  # fmt: skip
@@ -85,14 +96,14 @@ async def test_pages_then_a_heartbeat_at_once(
 async def test_a_log_that_is_away_is_waited_for(store: ShakyStore) -> None:
     await store.append([append_of(2)])
     store.failures = 3
-    (page,) = await _first(watch(store, _head(), 0), 1)
+    (page,) = await _first(watch(_pages(store), _head(), 0), 1)
     assert [event.position for event in page.events] == [1, 2]
 
 
 async def test_no_heartbeat_while_the_log_was_not_heard_of(store: ShakyStore) -> None:
     clock = Clock()
     head = LogHead(metrics=RegistryMetrics(CollectorRegistry()), clock=clock)
-    pages = watch(store, head, 0)
+    pages = watch(_pages(store), head, 0)
     async with asyncio.timeout(TIMEOUT_S):
         assert (await anext(pages)).to_position == 0
     clock.now_s += 60.0  # nobody has heard of the log for a minute
@@ -110,17 +121,17 @@ async def test_a_hole_in_the_log_is_not_passed_over(store: ShakyStore) -> None:
     await store.append([append_of(3)])
     store.hole = True
     with pytest.raises(EventflowsError, match="hole after position 0"):
-        await _first(watch(store, _head(), 0), 1)
+        await _first(watch(_pages(store), _head(), 0), 1)
 
 
 async def test_a_position_beyond_the_log_is_refused(store: ShakyStore) -> None:
     with pytest.raises(StateForbids, match="ends at 0"):
-        await _first(watch(store, _head(), 1), 1)
+        await _first(watch(_pages(store), _head(), 1), 1)
 
 
 async def test_a_closed_head_ends_the_watch(store: ShakyStore) -> None:
     head = _head()
-    pages = watch(store, head, 0)
+    pages = watch(_pages(store), head, 0)
     async with asyncio.timeout(TIMEOUT_S):
         await anext(pages)
         head.close()

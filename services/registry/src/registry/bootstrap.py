@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from eventflows.registry.v1 import registry_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 from servicekit.identity import Identities
 from servicekit.logs import configure_logs
@@ -42,7 +41,7 @@ from registry.entrypoints.catalog_rpc import CatalogRpc
 from registry.entrypoints.commands_rpc import CommandsRpc
 from registry.entrypoints.credentials_rpc import CredentialsRpc
 from registry.entrypoints.log_rpc import LogRpc
-from registry.entrypoints.rpc import DESCRIPTOR, RegistryService
+from registry.entrypoints.rpc import DESCRIPTOR, RegistryService, add_to_server
 from registry.entrypoints.watch_rpc import WatchRpc
 from registry.ports.event_store import EventStore
 from registry.ports.snapshots import Snapshots
@@ -255,7 +254,7 @@ def rpc_service(registry: Registry, vault: Vault, envelope: Envelope) -> RpcServ
     """The gRPC service over the application. Put together from parts: one a group of RPCs."""
     return RpcService(
         DESCRIPTOR,
-        registry_pb2_grpc.add_RegistryServicer_to_server,
+        add_to_server,
         RegistryService(
             CommandsRpc(commands=registry.commands, vault=vault, keyed=envelope.request_digest),
             WatchRpc(store=registry.store, head=registry.head, metrics=registry.metrics),

@@ -10,13 +10,12 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from kernel.errors import EventflowsError, StateForbids, Unavailable
+from kernel.errors import StateForbids, Unavailable
 
 from registry.application.log_head import LogHead
-from registry.ports.event_store import EventStore, StoredEvent
+from registry.application.log_pages import LogPages, Stretch
+from registry.ports.event_store import Selection, StoredEvent
 
-PAGE_EVENTS_MAX = 1_000
-PAGE_BYTES_MAX = 256 * 1024
 HEARTBEAT_S = 0.5
 RETRY_S = 0.5
 
@@ -25,22 +24,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Events (from..to], or a heartbeat: none, and all three positions equal."""
+    """Positions (from..to] with their selected events, or a heartbeat: all positions equal.
+
+    `encoded` are the events as bytes that go out. A page without events is no heartbeat while
+    `from_position` < `to_position`: nothing in it was selected.
+    """
 
     from_position: int
     to_position: int
     head_position: int
     events: Sequence[StoredEvent] = ()
+    encoded: bytes = b""
 
 
-async def watch(store: EventStore, head: LogHead, after: int) -> AsyncIterator[Page]:
-    """Pages without gaps from `after` on, until the head is closed.
+async def watch(
+    pages: LogPages, head: LogHead, after: int, selection: Selection | None = None
+) -> AsyncIterator[Page]:
+    """Pages without gaps from `after` on, until the head is closed; all events unless selected.
 
     At the end of the log a heartbeat comes at once and then every HEARTBEAT_S, as long as the log
     can be reached; while it cannot, nothing comes. Raises StateForbids when the log ends before
-    `after`.
+    `after`, or does not reach back to it.
     """
-    newest = (await store.head()).position
+    newest = await pages.head()
     head.advance(newest)
     if after > newest:
         raise StateForbids(
@@ -50,16 +56,17 @@ async def watch(store: EventStore, head: LogHead, after: int) -> AsyncIterator[P
     patience_s = 0.0
     while not head.closed:
         if await head.beyond(position, timeout_s=patience_s):
-            page = await _page(store, position)
-            if page is None:
+            stretch = await _next(pages, position, head.position, selection)
+            if stretch is None:
                 continue
             yield Page(
                 from_position=position,
-                to_position=page[-1].position,
-                head_position=max(head.position, page[-1].position),
-                events=page,
+                to_position=stretch.to_position,
+                head_position=max(head.position, stretch.to_position),
+                events=stretch.events,
+                encoded=stretch.encoded,
             )
-            position = page[-1].position
+            position = stretch.to_position
             patience_s = 0.0
         else:
             patience_s = HEARTBEAT_S
@@ -67,14 +74,15 @@ async def watch(store: EventStore, head: LogHead, after: int) -> AsyncIterator[P
                 yield Page(from_position=position, to_position=position, head_position=position)
 
 
-async def _page(store: EventStore, position: int) -> Sequence[StoredEvent] | None:
-    """The next page; None when the log cannot be reached now."""
+async def _next(
+    pages: LogPages, position: int, to: int, selection: Selection | None
+) -> Stretch | None:
+    """What comes after `position`; None when the log cannot be reached now."""
     try:
-        page = await store.read(position, limit=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX)
+        if selection is None:
+            return await pages.after(position)
+        return await pages.selected(position, to=to, selection=selection)
     except Unavailable as error:
         _log.warning("a watcher waits for the log", extra={"why": str(error)})
         await asyncio.sleep(RETRY_S)
         return None
-    if not page or page[0].position != position + 1:
-        raise EventflowsError(f"the log has a hole after position {position}: verify it")
-    return page

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
+import grpc
 import grpc.aio
-from eventflows.events.v1 import events_pb2
+from catalog.kinds import AggregateKind
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import InvalidInput, Overloaded, Unavailable
 
 from registry.application.log_head import LogHead
+from registry.application.log_pages import LogPages
 from registry.application.metrics import RegistryMetrics
 from registry.application.watch import watch
-from registry.ports.event_store import EventStore, StoredEvent
+from registry.entrypoints.recorded import encoded_events
+from registry.ports.event_store import SELECTED_STREAMS_MAX, EventStore, Selection
 
 WATCHERS_MAX = 500
 WATCHERS_RETRY_AFTER_S = 5.0
@@ -22,43 +26,67 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class WatchRpc:
-    """Any number of watchers up to WATCHERS_MAX."""
+    """Any number of watchers up to WATCHERS_MAX. Answers are bytes: see `WATCH_HANDLER`."""
 
     def __init__(self, *, store: EventStore, head: LogHead, metrics: RegistryMetrics) -> None:
-        self._store = store
+        self._pages = LogPages(store, encode=encoded_events)
         self._head = head
         self._metrics = metrics
         self._watchers = 0
 
     async def Watch(  # noqa: N802  gRPC's name
         self, request: pb.WatchRequest, _context: Context
-    ) -> AsyncIterator[pb.WatchBatch]:
+    ) -> AsyncIterator[bytes]:
         if request.after_position < 0:
             raise InvalidInput("after_position must be 0 or more")
+        selection = selection_of(request.kinds, request.stream_ids)
         if self._watchers >= WATCHERS_MAX:
             raise Overloaded("too many watchers", retry_after_s=WATCHERS_RETRY_AFTER_S)
         self._watchers += 1
         self._metrics.watchers.set(self._watchers)
         try:
-            async for page in watch(self._store, self._head, request.after_position):
-                yield pb.WatchBatch(
+            async for page in watch(self._pages, self._head, request.after_position, selection):
+                batch = pb.WatchBatch(
                     from_position=page.from_position,
                     to_position=page.to_position,
                     head_position=page.head_position,
-                    events=[_recorded(event) for event in page.events],
                 )
+                yield batch.SerializeToString() + page.encoded
         finally:
             self._watchers -= 1
             self._metrics.watchers.set(self._watchers)
         raise Unavailable("the registry is stopping: watch again after your last position")
 
 
-def _recorded(stored: StoredEvent) -> events_pb2.RecordedEvent:
-    """The row as it goes out. Not decoded to records: a kind of a newer build passes unchanged."""
-    message = events_pb2.RecordedEvent(
-        position=stored.position, stream_id=stored.stream_id, version=stored.version
+def watch_handler(servicer: Any) -> Any:
+    """The handler of `Watch`, whose batches are bytes already."""
+    return grpc.unary_stream_rpc_method_handler(
+        servicer.Watch,
+        request_deserializer=pb.WatchRequest.FromString,
+        response_serializer=bytes,
     )
-    message.time.FromDatetime(stored.time)
-    message.metadata.MergeFromString(stored.metadata)
-    message.event.MergeFromString(stored.data)
-    return message
+
+
+def selection_of(kinds: Any, stream_ids: Any) -> Selection | None:
+    """What a request selects; None: everything. Raises InvalidInput."""
+    if not kinds and not stream_ids:
+        return None
+    if len(stream_ids) > SELECTED_STREAMS_MAX:
+        raise InvalidInput(f"stream_ids: name at most {SELECTED_STREAMS_MAX}, or none and filter")
+    return Selection(
+        categories=frozenset(_category(kind) for kind in kinds),
+        stream_ids=frozenset(_uuid(stream_id) for stream_id in stream_ids),
+    )
+
+
+def _category(kind: int) -> str:
+    if kind not in set(AggregateKind) - {AggregateKind.UNSPECIFIED}:
+        raise InvalidInput(f"kinds: {kind} is no kind of aggregate; see AggregateKind")
+    return AggregateKind(kind).name.lower()
+
+
+def _uuid(stream_id: str) -> str:
+    try:
+        return str(UUID(stream_id))
+    except ValueError as error:
+        raise InvalidInput("stream_ids: each must be a uuid, the id of an aggregate") from error
