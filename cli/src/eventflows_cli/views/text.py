@@ -49,7 +49,13 @@ def words(value: object) -> str:
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
     """A table with a line below its headings."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
