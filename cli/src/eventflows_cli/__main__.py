@@ -77,7 +77,7 @@ def _usage(error: TyperException) -> int:
         print(message, file=sys.stderr)
         return exit_codes.USAGE
     path = context.command_path if context is not None else "eventflows"
-X
+    return _failed(f"{message.rstrip('.')}: see `{path} --help`", exit_codes.USAGE)
 
 
 if __name__ == "__main__":

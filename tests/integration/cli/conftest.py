@@ -31,7 +31,7 @@ PASSWORD = "correct horse battery"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What was done: an account with a key, a connection, an algorithm, a grant, an enabled flow."""
+    """What was done: an account with a key, a connection, an algorithm, an enabled flow."""
 
     account_id: str
     key_id: str
@@ -135,11 +135,20 @@ async def _algorithm(client: Any, owner_id: str, by_owner: dict[str, Any]) -> st
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def told(
-    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Told]:
+async def told(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
     """For tests that change nothing."""
-    folder = tmp_path_factory.mktemp("cli")
+    async for registry in _kept(postgres, tmp_path_factory.mktemp("cli")):
+        yield registry
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def told_anew(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Told]:
+    """For tests that change something."""
+    async for registry in _kept(postgres, tmp_path):
+        yield registry
+
+
+async def _kept(postgres: Postgres, folder: Path) -> AsyncIterator[Told]:
     end = asyncio.Event()
     opened: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from eventflows_cli.log_pages import Filter
 from kernel.errors import NotAllowed, Overloaded, StateForbids, Unavailable
 
 AWAY = Unavailable("the registry cannot be reached")
-Script = list[pb.WatchBatch | Exception]
+Script = Sequence[pb.WatchBatch | Exception]
 
 
 class ScriptedCalls:
@@ -48,7 +48,7 @@ def batch(from_: int, to: int, head: int | None = None) -> pb.WatchBatch:
 
 
 @pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits that a test need not sit through, as they were asked for."""
     waited: list[float] = []
 
@@ -56,7 +56,7 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
         waited.append(delay)
 
     monkeypatch.setattr(following.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
-    yield waited
+    return waited
 
 
 async def followed(

@@ -94,4 +94,3 @@ def test_every_kind_of_event_becomes_json_with_a_kind() -> None:
         shape = of_event(recorded(1, to_message(sample)), stream_name="", actor_name="")
         assert json.loads(json.dumps(shape)) == shape
         assert shape["kind"] in ("account", "algorithm", "connection", "topic-access", "flow")
-

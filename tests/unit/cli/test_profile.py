@@ -101,7 +101,13 @@ def test_the_file_is_looked_for_where_the_system_keeps_such_files() -> None:
 
 def test_what_is_missing_is_said_with_all_ways_to_give_it() -> None:
     text = problem(Asked(), {"XDG_CONFIG_HOME": "/nowhere"})
-    for way in ("--address", "EVENTFLOWS_ADDRESS", "--key-file", "EVENTFLOWS_KEY_FILE", "--profile"):
+    for way in (
+        "--address",
+        "EVENTFLOWS_ADDRESS",
+        "--key-file",
+        "EVENTFLOWS_KEY_FILE",
+        "--profile",
+    ):
         assert way in text
 
 

@@ -96,15 +96,16 @@ def test_the_empty_log_has_no_time() -> None:
     assert drawn(states.counts(nothing, ZONE)).startswith("as of position 0\n")
 
 
-def item(
-    of: str, name: str, names: dict[str, str] | None = None, /, **state: object
-) -> Json:
+def item(of: str, name: str, names: dict[str, str] | None = None, /, **state: object) -> Json:
     return {"kind": of, "id": ID, "name": name, "state": state, "names": names or {}}
 
 
 ROWS = {
     "account": (
-        item("account", "acme", kind="user", email="a@x.io", keys=[{}], created_time=MOMENT["time"]),
+        item(
+            "account", "acme", kind="user", email="a@x.io", keys=[{}],
+            created_time=MOMENT["time"],
+        ),
         text(
             """
             NAME  KIND  EMAIL   KEYS  CREATED                      ID
