@@ -13,10 +13,12 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from catalog import snapshot
+from catalog.catalog import Catalog
 from catalog.codec import recorded_to_message
 from catalog.errors import LogReplaced, UnknownEvent
 from catalog.events import RecordedEvent
-from catalog.follow import CatalogFollower
+from catalog.follow import SNAPSHOT_EVENTS_MIN, CatalogFollower
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
 from kernel.errors import TimedOut
@@ -52,19 +54,36 @@ class Call:
 
 
 class ScriptedRegistry(registry_pb2_grpc.RegistryServicer):
-    """GetHead and Watch only; every Watch call is handed to the test."""
+    """GetHead, ReadCatalog and Watch only; every Watch call is handed to the test."""
 
     def __init__(self) -> None:
         self.head_position = 0
         self.heads_refused = 0
         self.address = ""
         self.calls: asyncio.Queue[Call] = asyncio.Queue()
+        self.catalog_parts: list[bytes | grpc.StatusCode] = [grpc.StatusCode.UNIMPLEMENTED]
+        self.folds_asked: list[str] = []
+        self.read_catalog: Callable[[Any, Any], AsyncIterator[registry_pb2.CatalogPart]] | None
+        self.read_catalog = None
 
     async def GetHead(self, request: Any, context: Any) -> registry_pb2.Head:  # noqa: N802
         if self.heads_refused:
             self.heads_refused -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         return registry_pb2.Head(position=self.head_position)
+
+    async def ReadCatalog(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> AsyncIterator[registry_pb2.CatalogPart]:
+        self.folds_asked.append(request.fold)
+        if self.read_catalog is not None:
+            async for given in self.read_catalog(request, context):
+                yield given
+        for part in self.catalog_parts:
+            if isinstance(part, grpc.StatusCode):
+                await context.abort(part, "as the test says")
+            else:
+                yield registry_pb2.CatalogPart(data=part)
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Batch]:  # noqa: N802
         metadata = dict(context.invocation_metadata())
@@ -217,6 +236,161 @@ async def test_an_empty_log_is_caught_up_at_once(
     async with running(follower):
         async with asyncio.timeout(WAIT_S):
             await follower.caught_up.wait()
+
+
+# ---- beginning with a snapshot -------------------------------------------------------------------
+
+FAR = SNAPSHOT_EVENTS_MIN + 1
+
+
+def log_catalog(log: EventLog, position: int) -> Catalog:
+    catalog = Catalog()
+    for recorded in log.recorded[:position]:
+        catalog.apply(recorded)
+    return catalog
+
+
+def snapshot_at(log: EventLog, position: int) -> list[bytes | grpc.StatusCode]:
+    """The two parts of the registry's snapshot at a position."""
+    whole = b"".join(snapshot.dump(log_catalog(log, position)))
+    return [whole[:100], whole[100:]]
+
+
+async def test_far_from_the_head_the_catalog_begins_with_the_registrys_snapshot(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    registry.head_position, registry.catalog_parts = FAR, snapshot_at(log, 5)
+    follower = following(channel, clock)
+    waiting = asyncio.create_task(follower.wait_for(5, timeout_s=WAIT_S))
+    async with running(follower):
+        call = await registry.call()
+        assert call.after_position == 5
+        assert registry.folds_asked == [snapshot.FOLD]
+        await waiting
+        assert await anext(follower.changes()) == 5
+        assert follower.staleness_s() == math.inf  # it may be of last week
+        assert not follower.caught_up.is_set()
+        call.send(batch(log.recorded[5:7], head=FAR))
+        await follower.wait_for(7, timeout_s=WAIT_S)
+    assert follower.catalog.accounts() == log_catalog(log, 7).accounts()
+
+
+async def test_a_snapshot_that_reaches_the_head_is_caught_up(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    long = EventLog()
+    for number in range(FAR):
+        long.account(f"account{number}")
+    registry.head_position, registry.catalog_parts = FAR, snapshot_at(long, FAR)
+    follower = following(channel, clock)
+    async with running(follower), asyncio.timeout(WAIT_S):
+        await follower.caught_up.wait()
+    assert follower.catalog.position == FAR
+
+
+async def test_a_snapshot_above_the_head_that_was_seen_is_as_good(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    long = EventLog()
+    for number in range(FAR + 5):
+        long.account(f"account{number}")
+    registry.head_position, registry.catalog_parts = FAR, snapshot_at(long, FAR + 5)
+    follower = following(channel, clock)
+    async with running(follower):
+        assert (await registry.call()).after_position == FAR + 5
+    assert follower.head_position == FAR + 5
+
+
+async def test_near_the_head_no_snapshot_is_asked_for(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock
+) -> None:
+    registry.head_position = SNAPSHOT_EVENTS_MIN
+    async with running(following(channel, clock)):
+        assert (await registry.call()).after_position == 0
+    assert registry.folds_asked == []
+
+
+async def test_a_catalog_that_has_read_something_goes_on_without_a_snapshot(
+    registry: ScriptedRegistry, channel: grpc.aio.Channel, clock: FakeClock, log: EventLog
+) -> None:
+    registry.head_position = 3
+    follower = following(channel, clock)
+    async with running(follower):
+        first = await registry.call()
+        first.send(batch(log.recorded[:3], head=3))
+        await follower.wait_for(3, timeout_s=WAIT_S)
+        registry.head_position = FAR
+        first.fail()
+        assert (await registry.call()).after_position == 3
+    assert registry.folds_asked == []
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE])
+@pytest.mark.parametrize("sent", [0, 1], ids=["at once", "in the middle"])
+async def test_without_a_snapshot_that_fits_the_log_is_read_from_its_beginning(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    code: grpc.StatusCode,
+    sent: int,
+) -> None:
+    registry.head_position = FAR
+    registry.catalog_parts = [*snapshot_at(log, 5)[:sent], code]
+    follower = following(channel, clock)
+    async with running(follower):
+        call = await registry.call()
+        assert call.after_position == 0
+        call.send(batch(log.recorded[:2], head=FAR))
+        await follower.wait_for(2, timeout_s=WAIT_S)
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["nothing", "half of it"])
+async def test_a_snapshot_that_is_cut_off_is_never_half_a_catalog(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    kept: int,
+) -> None:
+    registry.head_position, registry.catalog_parts = FAR, snapshot_at(log, 5)[:kept]
+    follower = following(channel, clock)
+    async with running(follower):
+        assert (await registry.call()).after_position == 0
+        assert follower.catalog.position == 0
+
+
+async def test_a_snapshot_that_does_not_come_is_not_waited_for_for_ever(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("catalog.follow.SNAPSHOT_TIMEOUT_S", SILENCE_MAX_S)
+    never = asyncio.Event()
+
+    async def silent(_request: Any, _context: Any) -> AsyncIterator[registry_pb2.CatalogPart]:
+        await never.wait()
+        yield registry_pb2.CatalogPart()
+
+    registry.read_catalog = silent
+    registry.head_position = FAR
+    async with running(following(channel, clock)):
+        assert (await registry.call()).after_position == 0
+    never.set()
+
+
+async def test_a_registry_that_does_not_end_its_snapshot_is_left(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("catalog.snapshot.SNAPSHOT_BYTES_MAX", 150)
+    registry.head_position, registry.catalog_parts = FAR, snapshot_at(log, 5) * 3
+    async with running(following(channel, clock)):
+        assert (await registry.call()).after_position == 0
 
 
 # ---- waiting and changes -------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Keeps a catalog equal to the registry's log: the Watch client, the one impure file here.
 
-    connecting ──head known──▶ following ──error, gap or silence──▶ backing off ──▶ connecting
-        │                          │
-        └──────────┬───────────────┘
-                   ▼
+    connecting ──head known──▶ (snapshot) ──▶ following ──error, gap or silence──▶ backing off
+        │    ▲                                    │                                    │
+        │    └────────────────────────────────────┼────────────────────────────────────┘
+        └──────────────────┬──────────────────────┘
+                           ▼
         log replaced, or an event of a newer build: `run` raises, the service must stop
 
 A batch is checked as a whole before any of it is applied, so the catalog is never between two
@@ -11,7 +12,9 @@ positions of a refused batch. Every reconnect goes on after the catalog's own po
 was replaced by another one of the same length or longer is not noticed here: Watch carries no
 hashes; `VerifyLog` against an exported head finds it.
 
-The catalog lives in memory only: a restarted process reads the log from its beginning.
+A catalog that has read nothing begins with the registry's newest snapshot when the head is far
+away; without one that fits (another fold, an old registry, any error) it reads the log from its
+beginning. The catalog lives in memory only.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import math
 import random as random_numbers
 import time
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import grpc.aio
 from eventflows.registry.v1 import registry_pb2
@@ -29,14 +33,18 @@ from eventflows.registry.v1.registry_pb2_grpc import RegistryStub
 from kernel.backoff import delay_s
 from kernel.errors import TimedOut
 
+from catalog import snapshot
 from catalog.catalog import Catalog
 from catalog.codec import recorded_from_message
-from catalog.errors import LogReplaced, PositionGap, UnknownEvent
+from catalog.errors import LogReplaced, PositionGap, SnapshotUnusable, UnknownEvent
 from catalog.events import RecordedEvent
 
 SILENCE_MAX_S = 5.0
 """The registry sends a batch or a heartbeat every second; after this long it is taken for dead."""
 CONNECT_TIMEOUT_S = 5.0
+SNAPSHOT_EVENTS_MIN = 1_000
+"""A page of the log; with fewer events to read, reading them is as fast as a snapshot."""
+SNAPSHOT_TIMEOUT_S = 60.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LONGEST_S = 5.0
 
@@ -141,6 +149,8 @@ class CatalogFollower:
         self._note_head(head.position)
         self._catch_up_position = self._catch_up_position or head.position
         self._note_caught_up()
+        if not self.catalog.position and head.position > SNAPSHOT_EVENTS_MIN:
+            await self._begin_with_snapshot()
         call = self._registry.Watch(
             registry_pb2.WatchRequest(after_position=self.catalog.position),
             metadata=self._metadata,
@@ -155,6 +165,25 @@ class CatalogFollower:
         finally:
             call.cancel()
 
+    async def _begin_with_snapshot(self) -> None:
+        """Begin where the registry's newest snapshot stands; on any trouble, at the beginning."""
+        call = self._registry.ReadCatalog(
+            registry_pb2.ReadCatalogRequest(fold=snapshot.FOLD), metadata=self._metadata
+        )
+        try:
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
+                parts = await _read_parts(call)
+                image = await asyncio.to_thread(snapshot.restore_image, parts)
+        except (grpc.aio.AioRpcError, SnapshotUnusable, TimeoutError) as error:
+            _log.warning("no snapshot to begin with, reading the whole log: %s", _words(error))
+            return
+        finally:
+            call.cancel()
+        self.catalog.begin_with(image)
+        self._head_position = max(self._head_position, image.position)
+        self._tell_changed()
+        self._note_caught_up()
+
     def _take(self, batch: registry_pb2.WatchBatch) -> None:
         """Apply one batch, wholly or not at all."""
         self._note_head(batch.head_position)
@@ -164,9 +193,12 @@ class CatalogFollower:
         self._last_batch_s = self._clock()
         self._batches += 1
         if recorded:
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._tell_changed()
         self._note_caught_up()
+
+    def _tell_changed(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _note_head(self, head_position: int) -> None:
         position = self.catalog.position
@@ -181,6 +213,17 @@ class CatalogFollower:
     def _note_caught_up(self) -> None:
         if self.catalog.position >= self._catch_up_position:
             self.caught_up.set()
+
+
+async def _read_parts(call: grpc.aio.UnaryStreamCall[Any, registry_pb2.CatalogPart]) -> list[bytes]:
+    """All parts. Raises SnapshotUnusable when they are more than any snapshot has."""
+    parts, size_bytes = [], 0
+    while isinstance(part := await call.read(), registry_pb2.CatalogPart):
+        size_bytes += len(part.data)
+        if size_bytes > snapshot.SNAPSHOT_BYTES_MAX:
+            raise SnapshotUnusable("the registry's snapshot does not end: replay the log")
+        parts.append(part.data)
+    return parts
 
 
 def _checked(batch: registry_pb2.WatchBatch, *, position: int) -> list[RecordedEvent]:
