@@ -15,7 +15,7 @@ LOCK := requirements.lock
 STAMP := .venv/.synced
 SOURCES := libs services cli tests examples deploy
 
-.PHONY: help setup demo up down test test-unit check format lint types layers verify proto lock bench nightly clean
+.PHONY: help setup demo up down test test-unit check format lint types layers verify proto schema lock bench nightly clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ layers: setup
 
 proto: setup ## generate libs/contracts from proto/
 	$(PY) proto/generate.py libs/contracts/src
+
+schema: setup ## renew the registry's schema.sql after a new migration
+	$(PY) -m tests.support.schema
 
 verify: setup ## generated code is fresh
 	$(PY) proto/generate.py --check libs/contracts/src

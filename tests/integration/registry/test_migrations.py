@@ -14,6 +14,7 @@ from registry.adapters import migrations
 from registry.adapters.migrations import Login, check_schema, migrate
 from servicekit.settings import SettingsError
 
+from tests.support import schema
 from tests.support.registry import Database, fresh_database
 
 TIMEOUT_S = 10.0
@@ -23,6 +24,22 @@ async def test_migrating_twice_at_once_applies_each_file_once(postgres: Postgres
     owner_dsn = await postgres.create_database(f"empty_{uuid4().hex[:12]}")
     applied = await asyncio.gather(*(migrate(owner_dsn, []) for _ in range(3)))
     assert sorted(applied) == [0, 0, len(migrations.migrations())]
+
+
+async def test_the_committed_schema_is_what_the_migrations_make(postgres: Postgres) -> None:
+    committed = schema.committed_path().read_text()
+    assert await schema.migrated_schema(postgres) == committed, "renew it with `make schema`"
+
+
+def test_what_changes_from_dump_to_dump_is_no_part_of_the_schema() -> None:
+    dumps = [
+        f"--\n-- Dumped by pg_dump {version}\n\n\\restrict {key}\n\nSET lock_timeout = 0;\n"
+        f"CREATE TABLE a ();\n\n\n\n-- Name: b\nCREATE TABLE b ();\n\\unrestrict {key}\n"
+        for version, key in (("18.1", "k1"), ("18.4", "k2"))
+    ]
+    first, second = (schema.normalised(dump) for dump in dumps)
+    assert first == second
+    assert first.endswith("CREATE TABLE a ();\n\nCREATE TABLE b ();\n")
 
 
 async def test_an_empty_database_is_refused_with_what_to_do(postgres: Postgres) -> None:

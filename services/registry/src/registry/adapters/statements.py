@@ -13,7 +13,11 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 @cache
 def statements(file_name: str) -> MappingProxyType[str, str]:
     """`{name: statement}` of a file in `sql/`; each statement follows a line `-- name: it`."""
-    text = (files("registry.adapters") / "sql" / file_name).read_text()
+    return parsed((files("registry.adapters") / "sql" / file_name).read_text())
+
+
+def parsed(text: str) -> MappingProxyType[str, str]:
+    """The same from a text."""
     parts = _NAME.split(text)[1:]
     named = {
         name: body.split(";", 1)[0].strip() for name, body in zip(*[iter(parts)] * 2, strict=True)
