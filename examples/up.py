@@ -17,6 +17,7 @@ from examples.demo import steps
 UP_DIR = Path("build/up")
 PID_FILE = UP_DIR / "pid"
 ENV_FILE = UP_DIR / "env"
+PROFILE_FILE = UP_DIR / "eventflows.toml"
 CONNECTION_FILE = UP_DIR / "connection.json"
 DIGITS = Path(__file__).parent / "digits"
 OWNER = "acme"
@@ -45,7 +46,9 @@ async def main() -> None:
 
 async def _stay(stop: asyncio.Event) -> None:
     async with Cluster(UP_DIR / "data") as cluster:
+        cluster.write_profile(PROFILE_FILE)
         settings = await _first_accounts(cluster) | await _customer(cluster)
+        settings["EVENTFLOWS_CONFIG"] = str(PROFILE_FILE.resolve())
         write_private(
             ENV_FILE, "".join(f"export {name}='{value}'\n" for name, value in settings.items())
         )

@@ -6,6 +6,7 @@ What `make up`, the demo, the end-to-end tests and the benchmarks run on. Everyt
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -112,6 +113,14 @@ class Cluster:
         async with Rest(self.rest_url, key) as rest:
             await rest.wait_known()
         return key
+
+    def write_profile(self, path: Path) -> None:
+        """A profile file for the `eventflows` command, with the operator's key of this cluster."""
+        key_file = json.dumps(str(self.secrets.token("operator").resolve()))  # TOML's form too
+        path.write_text(
+            'default = "devstack"\n\n[profiles.devstack]\n'
+            f'address = "{self.registry_address}"\nkey_file = {key_file}\n'
+        )
 
     async def close(self) -> None:
         """Stop everything in reverse order; temporary data goes. Harmless twice."""
