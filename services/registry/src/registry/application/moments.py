@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from catalog.catalog import Catalog
-from kernel.errors import EventflowsError, InvalidInput, NotFound, Overloaded, TimedOut
+from kernel.errors import EventflowsError, InvalidInput, Overloaded, TimedOut
 
 from registry.application.projection import PAGE_EVENTS_MAX, Projection, recorded
 from registry.application.snapshots import newest_image
-from registry.ports.event_store import EventStore, StoredEvent
+from registry.ports.event_store import Archived, EventStore, StoredEvent
 from registry.ports.snapshots import Snapshots
 from registry.ports.timeline import Timeline
 
@@ -70,8 +70,8 @@ class Moments:
     async def resolve(self, as_of: AsOf) -> Moment:
         """What the words mean. None is the head at the call.
 
-        Raises InvalidInput for a position or a time that the log does not have (yet), NotFound for
-        one whose events were archived, Unavailable.
+        Raises InvalidInput for a position or a time that the log does not have (yet), Archived for
+        one below its first event, Unavailable.
         """
         match as_of:
             case None:
@@ -83,14 +83,14 @@ class Moments:
                 moment = await self._at_position(as_of)
         first = await self._timeline.first_position()
         if moment.position < first - 1:
-            raise _archived(moment.position, first)
+            raise Archived(first - 1)
         return moment
 
     async def catalog_at(self, moment: Moment) -> Catalog:
         """The catalog as it was. Shared with other callers: read it, never `apply` to it.
 
-        Raises Overloaded when too many others are being built, NotFound when events that it needs
-        were archived, TimedOut, Unavailable. A caller that is cancelled disturbs no other.
+        Raises Overloaded when too many others are being built, Archived when events that it needs
+        are in the archive, TimedOut, Unavailable. A caller that is cancelled disturbs no other.
         """
         position = moment.position
         kept = self._kept.get(position)
@@ -180,15 +180,9 @@ class Moments:
         while (at := catalog.position) < position:
             page = await self._store.read(at, limit=min(PAGE_EVENTS_MAX, position - at))
             if not page or page[0].position != at + 1:
-                raise await self._missing(at + 1, position)
+                raise EventflowsError(f"the log has a hole at position {at + 1}: verify it")
             await asyncio.to_thread(_apply, catalog, page)
         return catalog
-
-    async def _missing(self, missing: int, position: int) -> EventflowsError:
-        first = await self._timeline.first_position()
-        if missing < first:
-            return _archived(position, first)
-        return EventflowsError(f"the log has a hole at position {missing}: verify it")
 
     def _built(self, position: int, done: asyncio.Task[Catalog]) -> None:
         del self._building[position]
@@ -202,13 +196,6 @@ class Moments:
 def _apply(catalog: Catalog, page: Sequence[StoredEvent]) -> None:
     for stored in page:
         catalog.apply(recorded(stored))
-
-
-def _archived(position: int, first: int) -> NotFound:
-    return NotFound(
-        f"what position {position} needs was archived, the log now begins at {first}: name a later "
-        "position, or import the archive into another registry and ask there"
-    )
 
 
 def _overloaded() -> Overloaded:
