@@ -194,7 +194,7 @@ async def _registry(token: ServiceToken) -> AsyncIterator[RpcServer]:
     server = rpc_server(
         listen=HostPort("127.0.0.1", 0),
         identities=Identities.of({"gateway": token.sha256_hex}),
-        services=[rpc_service(registry, vault, envelope)],
+        services=[rpc_service(registry, vault)],
     )
     async with registry.running(), server:
         try:

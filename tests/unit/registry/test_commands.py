@@ -17,7 +17,8 @@ from registry.adapters.envelope import Envelope
 from registry.adapters.memory_event_store import MemoryEventStore
 from registry.adapters.memory_vault import MemoryVault
 from registry.application import checks
-from registry.application.commands import CommandContext, NewSecret, Request
+from registry.application.commands import CommandContext, Request
+from registry.application.vault_steps import NewSecret
 from registry.bootstrap import Registry
 from registry.domain import aggregates
 from registry.domain.account import CreateAccount, CreateApiKey, RevokeApiKey

@@ -18,6 +18,7 @@ from eventflows.registry.v1 import registry_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from kernel.errors import InvalidInput, TooLarge
 from registry.adapters.envelope import Envelope
+from registry.adapters.memory_vault import MemoryVault
 from registry.application.certificates import ca_certificates
 from registry.domain.account import CreateAccount
 from registry.domain.algorithm import FinishBuild, VersionBump
@@ -29,7 +30,7 @@ from servicekit.logs import redact
 from tests.support.event_log import id_of
 from tests.support.registry import account_request, connection_request, context
 
-ENVELOPE = Envelope(b"k" * 32)
+VAULT = MemoryVault(Envelope(b"k" * 32))
 
 
 def _wanted(request: Any) -> Wanted:
@@ -37,13 +38,15 @@ def _wanted(request: Any) -> Wanted:
 
 
 def _hash(request: Any) -> bytes:
-    return request_hash(request, keyed=ENVELOPE.request_digest)
+    return request_hash(request, keyed=VAULT.request_digest)
 
 
 def test_every_command_of_the_service_has_a_mapping() -> None:
     service = pb.DESCRIPTOR.services_by_name["Registry"]
     commands = [one for one in service.methods if one.output_type.name == "CommandResult"]
-    assert len(commands) == 13
+    # What these two make of a request depends on what the log says of its stream.
+    commands = [one for one in commands if one.name not in {"Revert", "ShredSecrets"}]
+    assert len(commands) == 14
     for method in commands:
         request = getattr(pb, method.input_type.name)()
         with pytest.raises(InvalidInput):
@@ -171,7 +174,7 @@ def test_any_other_difference_is_another_request(change: str) -> None:
 
 def test_the_hash_of_a_credential_depends_on_the_key() -> None:
     request = connection_request()
-    others = Envelope(b"o" * 32)
+    others = MemoryVault(Envelope(b"o" * 32))
     assert request_hash(request, keyed=others.request_digest) != _hash(request)
     assert request.credentials.password == "correct horse battery", "the request is untouched"
 

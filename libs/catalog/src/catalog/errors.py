@@ -30,3 +30,8 @@ class LogReplaced(EventflowsError):
 
 class SnapshotUnusable(EventflowsError):
     """A snapshot is damaged, cut off, or was made by another fold: replay the log in its place."""
+
+
+SECRET_GONE = 9005
+"""Code of a NotFound: the log names a secret that the vault does not hold. Who needs it is blocked
+until somebody enters the credentials again."""

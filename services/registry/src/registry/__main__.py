@@ -1,4 +1,5 @@
-"""`python -m registry` serves; `migrate` brings the database up to date; `first-admin` begins."""
+"""`python -m registry` serves; `migrate` brings the database up to date; `first-admin` begins;
+`rotate-master-key` changes the vault's key, `forget-secrets` empties a vault whose key is lost."""
 
 from __future__ import annotations
 
@@ -24,6 +25,13 @@ def main() -> None:
     first = tasks.add_parser("first-admin", help="make the first admin; prints its key, once")
     first.add_argument("username")
     first.add_argument("email")
+    tasks.add_parser(
+        "rotate-master-key", help="wrap every data key of the vault by the new master key"
+    )
+    forget = tasks.add_parser("forget-secrets", help="empty a vault whose master key is lost")
+    forget.add_argument(
+        "--every-secret", action="store_true", required=True, help="yes, destroy all of them"
+    )
     given = parser.parse_args()
     sys.exit(run_service(_task(given), service=bootstrap.SERVICE))
 
@@ -45,9 +53,22 @@ def _task(given: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None
         print(key)
         stop.set()  # done, as asked
 
-    if given.task == "migrate":
-        return migrate
-    return first_admin if given.task == "first-admin" else serve
+    async def rotate_master_key(stop: asyncio.Event) -> None:
+        wrapped = await bootstrap.rotate_master_key(load_settings(RegistrySettings))
+        print(f"the vault uses the new master key; {wrapped} data keys were wrapped anew")
+        stop.set()  # done, as asked
+
+    async def forget_secrets(stop: asyncio.Event) -> None:
+        await bootstrap.forget_secrets(load_settings(RegistrySettings))
+        stop.set()  # done, as asked
+
+    tasks = {
+        "migrate": migrate,
+        "first-admin": first_admin,
+        "rotate-master-key": rotate_master_key,
+        "forget-secrets": forget_secrets,
+    }
+    return tasks.get(given.task, serve)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from servicekit.settings import SettingsError
 
 from registry.adapters import migrations
 from registry.adapters.envelope import Envelope
+from registry.adapters.memory_log_parts import MemoryLogParts
 from registry.adapters.memory_snapshots import MemorySnapshots
 from registry.adapters.memory_timeline import MemoryTimeline
 from registry.adapters.migrations import Login
+from registry.adapters.postgres_archive import PostgresArchive, PostgresLogParts
 from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.adapters.postgres_pool import PostgresPool
 from registry.adapters.postgres_snapshots import PostgresSnapshots
@@ -28,11 +30,14 @@ from registry.adapters.postgres_timeline import PostgresTimeline
 from registry.adapters.postgres_vault import PostgresVault
 from registry.application.commands import Commands
 from registry.application.credentials import Credentials
+from registry.application.export import Exporter
 from registry.application.first_admin import create_first_admin
 from registry.application.group_commit import GroupCommit
+from registry.application.importing import Importer
 from registry.application.log_head import LogHead
 from registry.application.metrics import RegistryMetrics
 from registry.application.moments import Moments
+from registry.application.partitions import LogWitness
 from registry.application.projection import Projection
 from registry.application.snapshotter import EVERY_EVENTS, Snapshotter
 from registry.application.streams import Streams
@@ -40,9 +45,11 @@ from registry.application.upkeep import PENDING_MAX_S, Upkeep
 from registry.entrypoints.catalog_rpc import CatalogRpc
 from registry.entrypoints.commands_rpc import CommandsRpc
 from registry.entrypoints.credentials_rpc import CredentialsRpc
+from registry.entrypoints.export_rpc import ExportRpc
 from registry.entrypoints.log_rpc import LogRpc
 from registry.entrypoints.rpc import DESCRIPTOR, RegistryService, add_to_server
 from registry.entrypoints.watch_rpc import WatchRpc
+from registry.ports.archive import LogArchive, LogParts
 from registry.ports.event_store import EventStore
 from registry.ports.snapshots import Snapshots
 from registry.ports.timeline import Timeline
@@ -50,6 +57,8 @@ from registry.ports.vault import Vault
 from registry.settings import RegistrySettings, read_dsn
 
 SERVICE = "registry"
+ROTATION_PAGE_MAX = 200
+"""Data keys wrapped in one transaction; commands that need one of them wait so long."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +77,10 @@ class Registry:
     snapshots: Snapshots
     snapshotter: Snapshotter
     moments: Moments
+    parts: LogParts
+    witness: LogWitness
+    exporter: Exporter
+    importer: Importer | None
     metrics: RegistryMetrics
 
     @classmethod
@@ -79,16 +92,23 @@ class Registry:
         collector: CollectorRegistry,
         snapshots: Snapshots | None = None,
         timeline: Timeline | None = None,
+        parts: LogParts | None = None,
+        archive: LogArchive | None = None,
         pending_max_s: float = PENDING_MAX_S,
         snapshot_every_events: int = EVERY_EVENTS,
     ) -> Self:
-        """Put together; nothing runs yet. Without snapshots and timeline: those in memory."""
+        """Put together; nothing runs yet. Without snapshots, timeline, parts: those in memory.
+
+        Without `archive`, which needs an operator's rights, nothing can be imported.
+        """
         snapshots = snapshots or MemorySnapshots(store)
         timeline = timeline or MemoryTimeline(store)
+        parts = parts or MemoryLogParts(store)
         metrics = RegistryMetrics(collector)
         head = LogHead(metrics=metrics)
         projection = Projection(store, head, snapshots)
         group_commit = GroupCommit(store, metrics=metrics, stored=head.advance)
+        streams = Streams(store, parts=parts)
         return cls(
             store=store,
             head=head,
@@ -99,9 +119,9 @@ class Registry:
                 vault=vault,
                 group_commit=group_commit,
                 projection=projection,
-                streams=Streams(store),
+                streams=streams,
             ),
-            credentials=Credentials(vault=vault, projection=projection),
+            credentials=Credentials(vault=vault, projection=projection, store=store),
             upkeep=Upkeep(
                 store=store,
                 vault=vault,
@@ -120,6 +140,19 @@ class Registry:
             moments=Moments(
                 store=store, timeline=timeline, snapshots=snapshots, projection=projection
             ),
+            parts=parts,
+            witness=LogWitness(store=store, parts=parts, head=head, metrics=metrics),
+            exporter=Exporter(store=store, parts=parts, vault=vault, projection=projection),
+            importer=None
+            if archive is None
+            else Importer(
+                store=store,
+                archive=archive,
+                vault=vault,
+                projection=projection,
+                streams=streams,
+                head=head,
+            ),
             metrics=metrics,
         )
 
@@ -132,6 +165,7 @@ class Registry:
             asyncio.create_task(self.projection.run(), name="projection"),
             asyncio.create_task(self.upkeep.run(), name="upkeep"),
             asyncio.create_task(self.snapshotter.run(), name="snapshots"),
+            asyncio.create_task(self.witness.run(), name="log witness"),
         ]
         try:
             yield loops
@@ -156,7 +190,7 @@ async def serve(
     """
     configure_logs(service=SERVICE, level=settings.log_level)
     identities = Identities.load(settings.identities_file)
-    envelope = Envelope.load(settings.master_key_file)
+    envelope = Envelope.load(settings.master_key_file, settings.new_master_key_file)
     log_dsn, vault_dsn = read_dsn(settings.database_dsn_file), read_dsn(settings.vault_dsn_file)
     await migrations.check_schema(log_dsn)
     async with AsyncExitStack() as stack:
@@ -169,15 +203,18 @@ async def serve(
             collector=collector,
             snapshots=PostgresSnapshots(pool),
             timeline=PostgresTimeline(pool),
+            parts=PostgresLogParts(pool),
+            archive=await _archive(settings, stack),
         )
         await registry.projection.begin()
+        stack.push_async_callback(registry.witness.at_stop)
         stack.push_async_callback(registry.snapshotter.at_stop)  # when nothing changes any more
         await stack.enter_async_context(serve_metrics(settings.metrics_listen, registry=collector))
         loops = await stack.enter_async_context(registry.running())
         server = rpc_server(
             listen=settings.listen,
             identities=identities,
-            services=[rpc_service(registry, vault, envelope)],
+            services=[rpc_service(registry, vault)],
         )
         await stack.enter_async_context(server)
         stack.callback(
@@ -187,6 +224,13 @@ async def serve(
             started(server)
         _log.info("serving", extra={"address": str(server.address)})
         await _stopped_or_failed(stop, loops)
+
+
+async def _archive(settings: RegistrySettings, stack: AsyncExitStack) -> LogArchive | None:
+    """The operator's side of the log; None without an operator's address."""
+    if settings.ops_dsn_file is None:
+        return None
+    return await stack.enter_async_context(PostgresArchive(read_dsn(settings.ops_dsn_file)))
 
 
 async def _stopped_or_failed(stop: asyncio.Event, loops: Sequence[asyncio.Task[None]]) -> None:
@@ -208,7 +252,7 @@ async def first_admin(settings: RegistrySettings, *, name: str, email: str) -> s
     Raises SettingsError, Unavailable, StateForbids when an admin key exists, InvalidInput.
     """
     configure_logs(service=SERVICE, level=settings.log_level)
-    envelope = Envelope.load(settings.master_key_file)
+    envelope = Envelope.load(settings.master_key_file, settings.new_master_key_file)
     log_dsn, vault_dsn = read_dsn(settings.database_dsn_file), read_dsn(settings.vault_dsn_file)
     await migrations.check_schema(log_dsn)
     async with AsyncExitStack() as stack:
@@ -221,12 +265,52 @@ async def first_admin(settings: RegistrySettings, *, name: str, email: str) -> s
             collector=CollectorRegistry(),
             snapshots=PostgresSnapshots(pool),
             timeline=PostgresTimeline(pool),
+            parts=PostgresLogParts(pool),
         )
         await registry.projection.begin()
         await stack.enter_async_context(registry.running())
         return await create_first_admin(
             registry.commands, registry.projection.catalog, name=name, email=email
         )
+
+
+async def rotate_master_key(settings: RegistrySettings) -> int:
+    """Go over to the new master key: wrap every data key anew; how many were. Safe to repeat, also
+    after it died half-way, and while registries run that were given both keys.
+
+    Raises SettingsError, Unavailable, StateForbids.
+    """
+    configure_logs(service=SERVICE, level=settings.log_level)
+    if settings.new_master_key_file is None:
+        raise SettingsError(
+            [
+                "EVENTFLOWS_REGISTRY_NEW_MASTER_KEY_FILE is missing: "
+                "`rotate-master-key` needs the key to go over to"
+            ]
+        )
+    envelope = Envelope.load(settings.master_key_file, settings.new_master_key_file)
+    wrapped = 0
+    async with PostgresVault(read_dsn(settings.vault_dsn_file), envelope) as vault:
+        while count := await vault.rotate(limit=ROTATION_PAGE_MAX):
+            wrapped += count
+            _log.info("data keys were wrapped anew", extra={"so_far": wrapped})
+    _log.info(
+        "the vault uses the new master key",
+        extra={"wrapped": wrapped, "master_key_id": envelope.newest_key_id.hex()},
+    )
+    return wrapped
+
+
+async def forget_secrets(settings: RegistrySettings) -> None:
+    """Empty a vault whose master key is lost, so that the registry starts with another one.
+
+    Raises SettingsError, Unavailable.
+    """
+    configure_logs(service=SERVICE, level=settings.log_level)
+    await PostgresVault(
+        read_dsn(settings.vault_dsn_file), Envelope.load(settings.master_key_file)
+    ).forget_everything()
+    _log.warning("every secret of the vault was destroyed: enter all credentials again")
 
 
 async def migrate(settings: RegistrySettings) -> int:
@@ -250,15 +334,16 @@ async def migrate(settings: RegistrySettings) -> int:
     return applied
 
 
-def rpc_service(registry: Registry, vault: Vault, envelope: Envelope) -> RpcService:
+def rpc_service(registry: Registry, vault: Vault) -> RpcService:
     """The gRPC service over the application. Put together from parts: one a group of RPCs."""
     return RpcService(
         DESCRIPTOR,
         add_to_server,
         RegistryService(
-            CommandsRpc(commands=registry.commands, vault=vault, keyed=envelope.request_digest),
+            CommandsRpc(commands=registry.commands, vault=vault, credentials=registry.credentials),
             WatchRpc(store=registry.store, head=registry.head, metrics=registry.metrics),
-            LogRpc(store=registry.store),
+            LogRpc(store=registry.store, parts=registry.parts),
+            ExportRpc(exporter=registry.exporter, importer=registry.importer),
             CredentialsRpc(credentials=registry.credentials),
             CatalogRpc(moments=registry.moments, snapshots=registry.snapshots),
         ),

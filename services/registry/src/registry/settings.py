@@ -25,12 +25,18 @@ class RegistrySettings(ServiceSettings, env_prefix="EVENTFLOWS_REGISTRY_"):
     master_key_file: Path = Field(
         description="file with the vault's master key, 32 random bytes in base64"
     )
+    new_master_key_file: Path | None = Field(
+        None,
+        description="file with the master key that `rotate-master-key` goes over to; "
+        "only while keys are rotated",
+    )
     owner_dsn_file: Path | None = Field(
         None, description="file with an administrator's address of the database; for `migrate` only"
     )
     ops_dsn_file: Path | None = Field(
         None,
-        description="file with an operator's address of the database; for `migrate` only, optional",
+        description="file with an operator's address of the database; for `migrate`, `archive` and "
+        "imports, optional",
     )
 
 

@@ -7,14 +7,13 @@ look.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from catalog import codec
 from catalog.catalog import Catalog
-from catalog.events import ConnectionDeleted, Event, FlowDeleted
+from catalog.events import Event
 from eventflows.events.v1 import events_pb2
 from kernel.errors import (
     EventflowsError,
@@ -25,10 +24,10 @@ from kernel.errors import (
     VersionConflict,
 )
 
-from registry.application.credentials import credentials_of
 from registry.application.group_commit import GroupCommit
 from registry.application.projection import Projection
 from registry.application.streams import Loaded, Streams
+from registry.application.vault_steps import NewSecret, VaultSteps
 from registry.domain import claim
 from registry.domain.aggregates import Aggregate
 from registry.ports.event_store import Append, EventStore, NewEvent, Outcome, Status
@@ -36,8 +35,6 @@ from registry.ports.vault import Vault
 
 DECIDE_ATTEMPTS_MAX = 10
 COMMAND_REUSED = 9011
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +48,6 @@ class CommandContext:
     correlation_id: str = ""
     traceparent: str = ""
     expected_version: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSecret:
-    """A secret that the command's event will name."""
-
-    secret_id: str
-    field: str
-    plain: bytes
-
-    def __repr__(self) -> str:
-        return f"NewSecret(secret_id={self.secret_id!r})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,34 +106,38 @@ class Commands:
         Unavailable (it may or may not have happened: send the same command id again).
         """
         fresh = False
-        stored_secret = False
+        steps = VaultSteps(
+            vault=self._vault,
+            store=self._store,
+            stream_id=request.stream_id,
+            secret=request.secret,
+        )
         for _ in range(DECIDE_ATTEMPTS_MAX):
             try:
                 loaded, events = await self._decide(request, fresh=fresh)
+                await steps.secure(loaded.state, events)
             except (Unavailable, Overloaded):
                 raise
             except EventflowsError:
                 if not fresh:
                     fresh = True
                     continue
+                await steps.drop()
                 if (repeated := await self._repeated(request)) is not None:
                     return repeated
                 raise
-            if request.secret and events and not stored_secret:
-                await self._put(request.secret, request.stream_id)
-                stored_secret = True
-            outcome = await self._append(request, loaded, events)
+            outcome = await self._append(request, loaded, events, steps)
             if outcome.status is Status.VERSION_CONFLICT:
                 fresh = True
                 continue
             if outcome.status is Status.STORED:
-                await self._stored(request, loaded, events, outcome)
+                await self._stored(request, loaded, events, outcome, steps)
             elif outcome.status is Status.REPLAYED:
-                await self._ask_the_log(request, outcome)
+                await steps.ask_the_log()
             else:
-                await self._discard(request.secret)
+                await steps.drop()
             return _result(request, outcome)
-        await self._discard(request.secret)
+        await steps.drop()
         raise VersionConflict("others change the same thing all the time: read it and decide again")
 
     async def _decide(self, request: Request, *, fresh: bool) -> tuple[Loaded, Sequence[Event]]:
@@ -166,7 +155,9 @@ class Commands:
             )
         return loaded, request.aggregate.decider.decide(command, loaded.state)
 
-    async def _append(self, request: Request, loaded: Loaded, events: Sequence[Event]) -> Outcome:
+    async def _append(
+        self, request: Request, loaded: Loaded, events: Sequence[Event], steps: VaultSteps
+    ) -> Outcome:
         context = request.context
         claims = request.aggregate.claims(loaded.state, events)
         metadata = events_pb2.Metadata(
@@ -193,43 +184,24 @@ class Commands:
         try:
             return await self._group_commit.append(item)
         except (Overloaded, TooLarge):  # nothing was queued
-            await self._discard(request.secret)
+            await steps.drop()
             raise
 
     async def _stored(
-        self, request: Request, loaded: Loaded, events: Sequence[Event], outcome: Outcome
+        self,
+        request: Request,
+        loaded: Loaded,
+        events: Sequence[Event],
+        outcome: Outcome,
+        steps: VaultSteps,
     ) -> None:
         if not events:
-            return await self._discard(request.secret)
+            return await steps.drop()
         self._streams.appended(request.aggregate, request.stream_id, loaded, events)
         self._stored_position = max(self._stored_position, outcome.position)
-        try:
-            if request.secret:
-                await self._vault.mark_used(request.secret.secret_id)
-            if any(isinstance(event, ConnectionDeleted | FlowDeleted) for event in events):
-                await self._vault.shred(request.stream_id)
-        except Unavailable as error:
-            # The command is done; the hourly sweep puts the vault right.
-            _log.warning("the vault lags behind the log", extra={"why": str(error)})
+        after = request.aggregate.decider.fold(events, state=loaded.state)
+        await steps.follow(loaded.state, after, events)
         return None
-
-    async def _ask_the_log(self, request: Request, outcome: Outcome) -> None:
-        """Keep a replayed command's secret if the log names it, else destroy it.
-
-        The first try may have been our own: stored, but its answer was lost on the way.
-        """
-        if request.secret is None:
-            return
-        try:
-            await self._projection.reach(outcome.position)
-            named = credentials_of(self._projection.catalog, request.stream_id)
-            if named is not None and named.secret_id == request.secret.secret_id:
-                await self._vault.mark_used(request.secret.secret_id)
-                return
-        except Unavailable as error:
-            _log.warning("a secret waits for the sweep", extra={"why": str(error)})
-            return
-        await self._discard(request.secret)
 
     async def _repeated(self, request: Request) -> Result | None:
         """The first result of a known command id: a refusal may come from its own success."""
@@ -246,19 +218,6 @@ class Commands:
                 event_count=known.event_count,
             ),
         )
-
-    async def _put(self, secret: NewSecret, stream_id: str) -> None:
-        await self._vault.put(
-            secret_id=secret.secret_id, stream_id=stream_id, field=secret.field, secret=secret.plain
-        )
-
-    async def _discard(self, secret: NewSecret | None) -> None:
-        if secret is None:
-            return
-        try:
-            await self._vault.discard(secret.secret_id)
-        except Unavailable as error:
-            _log.warning("a pending secret stays for the sweep", extra={"why": str(error)})
 
 
 def _result(request: Request, outcome: Outcome) -> Result:

@@ -1,8 +1,8 @@
 """What has to be tidied now and then: old command ids, and the vault after crashes.
 
-The vault and the log are written one after the other, so a crash in between leaves a pending
-secret. The log decides what it was: named by an event, or nobody's. Any number of processes may do
-this.
+The vault and the log are written one after the other, so a crash in between leaves the vault
+behind. The log decides what a secret is: named now, named before, shredded, or nobody's. Any number
+of processes may do this.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from catalog.events import ConnectionDeleted, FlowDeleted
 from kernel.errors import Unavailable
 
-from registry.application.credentials import credentials_of
+from registry.application.credentials import credentials_of, read_history
 from registry.application.metrics import RegistryMetrics
-from registry.application.projection import Projection, recorded
+from registry.application.projection import Projection
 from registry.ports.event_store import EventStore
-from registry.ports.vault import Vault, VaultEntry
+from registry.ports.vault import SUPERSEDED_KEPT_S, Vault, VaultEntry
 
 EVERY_S = 600.0
 PENDING_MAX_S = 3600.0
@@ -38,12 +37,14 @@ class Upkeep:
         projection: Projection,
         metrics: RegistryMetrics,
         pending_max_s: float = PENDING_MAX_S,
+        superseded_kept_s: float = SUPERSEDED_KEPT_S,
     ) -> None:
         self._store = store
         self._vault = vault
         self._projection = projection
         self._metrics = metrics
         self._pending_max_s = pending_max_s
+        self._superseded_kept_s = superseded_kept_s
 
     async def run(self) -> None:
         """For ever. What cannot be reached now is tried the next time."""
@@ -61,7 +62,7 @@ class Upkeep:
             continue
 
     async def sweep(self) -> None:
-        """Put secrets older than an hour right: mark used what the log names, destroy the rest."""
+        """Make of every secret older than an hour what the log says that it is."""
         after = ""
         while page := await self._vault.older(
             than_s=self._pending_max_s, after=after, limit=PAGE_MAX
@@ -69,26 +70,37 @@ class Upkeep:
             # After the page was read: whatever these rows were stored for is in the log by now.
             await self._projection.reach_head()
             for entry in page:
-                await self._sweep(entry)
+                if not self._is_right(entry):
+                    await self._put_right(entry)
             after = page[-1].secret_id
 
-    async def _sweep(self, entry: VaultEntry) -> None:
+    def _is_right(self, entry: VaultEntry) -> bool:
+        """In use, and marked as such: almost every row, so this asks the catalog alone."""
         reference = credentials_of(self._projection.catalog, entry.stream_id)
-        if reference is not None and reference.secret_id == entry.secret_id:
-            if not entry.used:
-                await self._vault.mark_used(entry.secret_id)
+        named = reference is not None and reference.secret_id == entry.secret_id
+        return named and entry.used and not entry.superseded
+
+    async def _put_right(self, entry: VaultEntry) -> None:
+        history = await read_history(self._store, entry.stream_id)
+        if history.deleted:
+            await self._vault.shred(entry.stream_id)
+            self._metrics.swept_secrets.inc()
+        elif entry.shreddings < history.shreddings:
+            await self._vault.shred(entry.stream_id, shreddings=history.shreddings)
+            self._metrics.swept_secrets.inc()
+        elif entry.secret_id == history.standing:
+            await self._vault.mark_used(entry.secret_id)
+        elif entry.secret_id in history.named:
+            await self._vault.supersede(entry.secret_id)
+            await self._destroy_old(entry)
         elif not entry.used:
             await self._vault.discard(entry.secret_id)
-            self._metrics.swept_secrets.inc()
-        elif await self._is_deleted(entry.stream_id):
-            await self._vault.shred(entry.stream_id)
             self._metrics.swept_secrets.inc()
         else:
             # Used, yet unknown: a log from a backup is in place. Destroying is not ours to decide.
             _log.error("the log does not know a used secret", extra={"stream_id": entry.stream_id})
 
-    async def _is_deleted(self, stream_id: str) -> bool:
-        events = await self._store.read_stream(stream_id)
-        return any(
-            isinstance(recorded(one).event, ConnectionDeleted | FlowDeleted) for one in events
-        )
+    async def _destroy_old(self, entry: VaultEntry) -> None:
+        if await self._vault.destroy_superseded(entry.secret_id, than_s=self._superseded_kept_s):
+            self._metrics.swept_secrets.inc()
+            _log.info("a replaced secret was destroyed", extra={"stream_id": entry.stream_id})

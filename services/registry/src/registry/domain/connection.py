@@ -1,6 +1,10 @@
-"""A connection to an external Kafka cluster. It is never edited: delete it and create another.
+"""A connection to an external Kafka cluster. All of it may change but its id.
 
 (none) ── CreateConnection ──▶ connected ── DeleteConnection ──▶ deleted
+                              │  ▲      ▲
+          ShredCredentials    │  │      └── UpdateConnection (again)
+                              ▼  │
+               without credentials ── UpdateConnection, with new ones
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from typing import TypeAlias, assert_never
 
 from catalog.events import (
     ConnectionCreated,
+    ConnectionCredentialsShredded,
     ConnectionDeleted,
+    ConnectionUpdated,
     Event,
     SecretRef,
     SecurityProtocol,
@@ -40,20 +46,49 @@ class CreateConnection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateConnection:
+    """Put these values in place of all that stand.
+
+    `credentials` None: those that stand are kept. `lost_secret_id`: the vault does not hold this
+    secret any more, so equal credentials in place of it are a change.
+    """
+
+    connection_id: str
+    name: str
+    bootstrap_servers: tuple[str, ...]
+    security_protocol: SecurityProtocol
+    sasl_mechanism: str = ""
+    ca_certificate: str = ""
+    credentials: SecretRef | None = None
+    lost_secret_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShredCredentials:
+    """Let every secret that the connection ever had be destroyed for good."""
+
+    connection_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteConnection:
     """Cut the link; its flows are blocked from here on."""
 
     connection_id: str
 
 
-Command: TypeAlias = CreateConnection | DeleteConnection
+Command: TypeAlias = CreateConnection | UpdateConnection | ShredCredentials | DeleteConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """State."""
+    """State. `now` is what stands; `shreddings` counts how often its secrets were shredded, and
+    `has_secrets` says whether it had any since."""
 
     created: ConnectionCreated
+    now: ConnectionUpdated
+    shreddings: int = 0
+    has_secrets: bool = False
     deleted: bool = False
 
 
@@ -62,10 +97,14 @@ def decide(command: Command, state: Connection | None) -> Sequence[Event]:
     match command:
         case CreateConnection():
             return _create(command, state)
+        case UpdateConnection():
+            return _update(command, state)
+        case ShredCredentials():
+            if not _known(state).has_secrets or _known(state).deleted:
+                return []
+            return [ConnectionCredentialsShredded(connection_id=command.connection_id)]
         case DeleteConnection():
-            if state is None:
-                raise NotFound("there is no connection with this connection_id")
-            if state.deleted:
+            if _known(state).deleted:
                 return []
             return [ConnectionDeleted(connection_id=command.connection_id)]
         case _:
@@ -76,7 +115,19 @@ def evolve(state: Connection | None, event: Event) -> Connection | None:
     """The state after one more event."""
     match event:
         case ConnectionCreated():
-            return Connection(created=event)
+            return Connection(
+                created=event, now=_as_updated(event), has_secrets=event.credentials is not None
+            )
+        case ConnectionUpdated() if state:
+            had = state.has_secrets or event.credentials is not None
+            return replace(state, now=event, has_secrets=had)
+        case ConnectionCredentialsShredded() if state:
+            return replace(
+                state,
+                now=replace(state.now, credentials=None),
+                shreddings=state.shreddings + 1,
+                has_secrets=False,
+            )
         case ConnectionDeleted() if state:
             return replace(state, deleted=True)
         case _:
@@ -84,15 +135,16 @@ def evolve(state: Connection | None, event: Event) -> Connection | None:
 
 
 def claims(state: Connection | None, events: Iterable[Event]) -> Claims:
-    """The name, from creation until deletion."""
-    added: list[str] = []
-    released: list[str] = []
+    """The name that stands, until another one does or the connection is deleted."""
+    before = after = claim.connection_name(state.now.name) if state and not state.deleted else ""
     for event in events:
-        if isinstance(event, ConnectionCreated):
-            added.append(claim.connection_name(event.name))
-        elif isinstance(event, ConnectionDeleted) and state:
-            released.append(claim.connection_name(state.created.name))
-    return Claims(added=tuple(added), released=tuple(released))
+        if isinstance(event, ConnectionCreated | ConnectionUpdated):
+            after = claim.connection_name(event.name)
+        elif isinstance(event, ConnectionDeleted):
+            after = ""
+    if before == after:
+        return Claims()
+    return Claims(added=(after,) if after else (), released=(before,) if before else ())
 
 
 decider: Decider[Command, Connection | None, Event] = Decider(
@@ -101,7 +153,6 @@ decider: Decider[Command, Connection | None, Event] = Decider(
 
 
 def _create(command: CreateConnection, state: Connection | None) -> Sequence[Event]:
-    _check_creation(command)
     wish = ConnectionCreated(
         connection_id=command.connection_id,
         name=command.name,
@@ -111,6 +162,7 @@ def _create(command: CreateConnection, state: Connection | None) -> Sequence[Eve
         ca_certificate=command.ca_certificate,
         credentials=command.credentials,
     )
+    _check_values(wish)
     if state is None:
         return [wish]
     if state.deleted:
@@ -122,7 +174,61 @@ def _create(command: CreateConnection, state: Connection | None) -> Sequence[Eve
     raise AlreadyExists("a connection with this connection_id exists: choose a fresh uuid")
 
 
-def _check_creation(command: CreateConnection) -> None:
+def _update(command: UpdateConnection, state: Connection | None) -> Sequence[Event]:
+    known = _known(state)
+    if known.deleted:
+        raise StateForbids(
+            "this connection was deleted for good: create one with a fresh connection_id"
+        )
+    credentials = _credentials(command, known.now.credentials)
+    wish = ConnectionUpdated(
+        connection_id=command.connection_id,
+        name=command.name,
+        bootstrap_servers=command.bootstrap_servers,
+        security_protocol=command.security_protocol,
+        sasl_mechanism=command.sasl_mechanism,
+        ca_certificate=command.ca_certificate,
+        credentials=credentials,
+    )
+    _check_values(wish)
+    return [] if wish == known.now else [wish]
+
+
+def _credentials(command: UpdateConnection, standing: SecretRef | None) -> SecretRef | None:
+    """What the connection has from now on; equal ones stay as they are, with their secret's id."""
+    given = command.credentials
+    if given is None:
+        if command.security_protocol is SecurityProtocol.PLAINTEXT:
+            return None
+        if standing is None:
+            raise StateForbids(
+                "the connection has no credentials to keep: give username and password"
+            )
+        return standing
+    if standing is None or standing.secret_id == command.lost_secret_id:
+        return given
+    return standing if standing.fingerprint == given.fingerprint else given
+
+
+def _known(state: Connection | None) -> Connection:
+    if state is None:
+        raise NotFound("there is no connection with this connection_id")
+    return state
+
+
+def _as_updated(event: ConnectionCreated) -> ConnectionUpdated:
+    return ConnectionUpdated(
+        connection_id=event.connection_id,
+        name=event.name,
+        bootstrap_servers=event.bootstrap_servers,
+        security_protocol=event.security_protocol,
+        sasl_mechanism=event.sasl_mechanism,
+        ca_certificate=event.ca_certificate,
+        credentials=event.credentials,
+    )
+
+
+def _check_values(command: ConnectionCreated | ConnectionUpdated) -> None:
     values.uuid("connection_id", command.connection_id)
     values.line("name", command.name, length_max=values.CONNECTION_NAME_LENGTH_MAX, required=True)
     values.bootstrap_servers(command.bootstrap_servers)

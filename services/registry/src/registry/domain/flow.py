@@ -3,7 +3,8 @@
 (granted) ── EnableFlow ──────▶ enabled ◀── EnableFlow ── disabled
 (none) ───── CreateListener ──▶ enabled ── DisableFlow ─▶ disabled
 
-enabled, disabled ── DeleteListener ──▶ deleted      listeners only
+enabled, disabled ── DeleteListener ────▶ deleted               listeners only
+enabled, disabled ── ShredCredentials ──▶ the same, blocked     listeners only
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from catalog.events import (
     Channel,
     Event,
     FlowCreated,
+    FlowCredentialsShredded,
     FlowDeleted,
     FlowDisabled,
     FlowEnabled,
     FlowKind,
+    SecretRef,
 )
 from kernel.decider import Decider
 from kernel.errors import AlreadyExists, InvalidInput, NotFound, StateForbids
@@ -70,15 +73,24 @@ class DeleteListener:
     flow_id: str
 
 
-Command: TypeAlias = EnableFlow | DisableFlow | CreateListener | DeleteListener
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShredCredentials:
+    """Let the listener's secret be destroyed for good."""
+
+    flow_id: str
+
+
+Command: TypeAlias = EnableFlow | DisableFlow | CreateListener | DeleteListener | ShredCredentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """State. `settings` is None while the flow is disabled."""
+    """State. `settings` is None while the flow is disabled; `shreddings` counts how often its
+    secret was shredded, at most once."""
 
     created: FlowCreated
     settings: FlowEnabled | None = None
+    shreddings: int = 0
     deleted: bool = False
 
 
@@ -95,6 +107,8 @@ def decide(command: Command, state: Flow | None) -> Sequence[Event]:
             return _create_listener(command, state)
         case DeleteListener():
             return _delete_listener(command, state)
+        case ShredCredentials():
+            return _shred_credentials(command, state)
         case _:
             assert_never(command)
 
@@ -108,6 +122,8 @@ def evolve(state: Flow | None, event: Event) -> Flow | None:
             return replace(state, settings=event)
         case FlowDisabled() if state:
             return replace(state, settings=None)
+        case FlowCredentialsShredded() if state:
+            return replace(state, shreddings=state.shreddings + 1)
         case FlowDeleted() if state:
             return replace(state, settings=None, deleted=True)
         case _:
@@ -203,9 +219,30 @@ def _check_listener(command: CreateListener) -> None:
 def _delete_listener(command: DeleteListener, state: Flow | None) -> Sequence[Event]:
     if state is None:
         raise NotFound("there is no listener with this flow_id")
-    if state.created.channel is None or state.created.channel.broker not in LISTENER_BROKERS:
+    if not _is_listener(state):
         raise StateForbids("this flow is not a listener: disable it, or take its grant away")
     return [] if state.deleted else [FlowDeleted(flow_id=command.flow_id)]
+
+
+def _shred_credentials(command: ShredCredentials, state: Flow | None) -> Sequence[Event]:
+    if state is None:
+        raise NotFound("there is no listener with this flow_id")
+    if not _is_listener(state):
+        raise StateForbids("this flow has no secret of its own: shred those of its connection")
+    if state.deleted or credentials_of(state) is None:
+        return []
+    return [FlowCredentialsShredded(flow_id=command.flow_id)]
+
+
+def credentials_of(state: Flow) -> SecretRef | None:
+    """The listener's secret; None for one without, or whose secret was shredded."""
+    channel = state.created.channel
+    return None if channel is None or state.shreddings else channel.credentials
+
+
+def _is_listener(state: Flow) -> bool:
+    channel = state.created.channel
+    return channel is not None and channel.broker in LISTENER_BROKERS
 
 
 def _same(known: FlowCreated, wish: FlowCreated) -> bool:

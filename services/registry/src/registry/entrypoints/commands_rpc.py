@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -14,10 +14,10 @@ from servicekit.logs import current_trace
 from servicekit.trace import parse_traceparent
 
 from registry.application.commands import CommandContext, Commands, Request, Result
-from registry.application.credentials import CREDENTIALS_FIELD
+from registry.application.credentials import CREDENTIALS_FIELD, Credentials
 from registry.domain import values
 from registry.entrypoints.request_hash import request_hash
-from registry.entrypoints.requests import wanted
+from registry.entrypoints.requests import Wanted, shred_secrets, wanted
 from registry.ports.vault import Vault
 
 COMMAND_TIMEOUT_S = 30.0
@@ -31,17 +31,37 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class CommandsRpc:
     """Every RPC that changes configuration."""
 
-    def __init__(
-        self, *, commands: Commands, vault: Vault, keyed: Callable[[bytes], bytes]
-    ) -> None:
-        """`keyed` is the keyed hash that stands for credentials in request hashes."""
+    def __init__(self, *, commands: Commands, vault: Vault, credentials: Credentials) -> None:
         self._commands = commands
         self._vault = vault
-        self._keyed = keyed
+        self._credentials = credentials
 
     async def _command(self, request: Any, _context: Context) -> pb.CommandResult:
-        about = command_context(request, request_hash(request, keyed=self._keyed))
+        about = self._about(request)
+        return await self._carry_out(about, wanted(request, fingerprint=self._fingerprint))
+
+    async def UpdateConnection(  # noqa: N802
+        self, request: pb.UpdateConnectionRequest, _context: Context
+    ) -> pb.CommandResult:
+        about = self._about(request)
         asked = wanted(request, fingerprint=self._fingerprint)
+        if asked.secret is not None:
+            lost = await self._credentials.lost_secret_id(asked.stream_id)
+            asked = replace(asked, command=replace(asked.command, lost_secret_id=lost))
+        return await self._carry_out(about, asked)
+
+    async def ShredSecrets(  # noqa: N802
+        self, request: pb.ShredSecretsRequest, _context: Context
+    ) -> pb.CommandResult:
+        about = self._about(request)
+        stream_id = values.uuid("stream_id", request.stream_id)
+        aggregate = await self._credentials.aggregate_of(stream_id)
+        return await self._carry_out(about, shred_secrets(request, aggregate))
+
+    def _about(self, request: Any) -> CommandContext:
+        return command_context(request, request_hash(request, keyed=self._vault.request_digest))
+
+    async def _carry_out(self, about: CommandContext, asked: Wanted) -> pb.CommandResult:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
                 result = await self._commands.execute(

@@ -11,7 +11,11 @@ from google.protobuf.message import Message
 
 M = TypeVar("M", bound=Message)
 
-_WITH_CREDENTIALS = (registry_pb2.CreateConnectionRequest, registry_pb2.CreateListenerRequest)
+_WITH_CREDENTIALS = (
+    registry_pb2.CreateConnectionRequest,
+    registry_pb2.UpdateConnectionRequest,
+    registry_pb2.CreateListenerRequest,
+)
 
 
 def request_hash(request: Message, *, keyed: Callable[[bytes], bytes]) -> bytes:

@@ -28,8 +28,8 @@ from servicekit.logs import hide
 
 from registry.application import checks
 from registry.application.certificates import ca_certificates
-from registry.application.commands import NewSecret
 from registry.application.credentials import CREDENTIALS_FIELD
+from registry.application.vault_steps import NewSecret
 from registry.domain import account, aggregates, algorithm, connection, flow, topic_access, values
 from registry.domain.aggregates import Aggregate
 
@@ -87,19 +87,39 @@ def _algorithm(kind: type[Any]) -> Callable[[Any, Fingerprint], Wanted]:
 
 
 def _create_connection(request: pb.CreateConnectionRequest, fingerprint: Fingerprint) -> Wanted:
-    connection_id = values.uuid("connection_id", request.connection_id)
-    given = request.credentials
-    if given.connection_string:
-        raise InvalidInput("credentials of a Kafka connection are username and password")
     protocol = _enum(SecurityProtocol, "security_protocol", request.security_protocol)
+    given = request.credentials
     if protocol is SecurityProtocol.SASL_SSL and not (given.username and given.password):
         raise InvalidInput("a SASL_SSL connection needs credentials: username and password")
-    secret = _secret(given)
+    return _connection(connection.CreateConnection, request, fingerprint)
+
+
+def _update_connection(request: pb.UpdateConnectionRequest, fingerprint: Fingerprint) -> Wanted:
+    given = request.credentials
+    if bool(given.username) != bool(given.password):
+        raise InvalidInput(
+            "credentials are username and password together; leave both out to keep those that "
+            "stand"
+        )
+    return _connection(connection.UpdateConnection, request, fingerprint, lost_secret_id="")
+
+
+def _connection(
+    kind: type[Any],
+    request: pb.CreateConnectionRequest | pb.UpdateConnectionRequest,
+    fingerprint: Fingerprint,
+    **fields: str,
+) -> Wanted:
+    connection_id = values.uuid("connection_id", request.connection_id)
+    if request.credentials.connection_string:
+        raise InvalidInput("credentials of a Kafka connection are username and password")
+    secret = _secret(request.credentials)
     command = _copied(
-        connection.CreateConnection,
+        kind,
         request,
         ca_certificate=ca_certificates(request.ca_certificate) if request.ca_certificate else "",
         credentials=_reference(secret, connection_id, fingerprint),
+        **fields,
     )
     return Wanted(
         aggregate=aggregates.CONNECTION, stream_id=connection_id, command=command, secret=secret
@@ -177,6 +197,16 @@ def _delete_listener(request: pb.DeleteListenerRequest, _fingerprint: Fingerprin
     )
 
 
+def shred_secrets(request: pb.ShredSecretsRequest, aggregate: Aggregate) -> Wanted:
+    """The command for the kind of thing that has the secrets. Raises InvalidInput."""
+    stream_id = values.uuid("stream_id", request.stream_id)
+    if aggregate is aggregates.CONNECTION:
+        command: Any = connection.ShredCredentials(connection_id=stream_id)
+    else:
+        command = flow.ShredCredentials(flow_id=stream_id)
+    return Wanted(aggregate=aggregate, stream_id=stream_id, command=command)
+
+
 _MAPPINGS: Mapping[type[Message], Callable[[Any, Fingerprint], Wanted]] = {
     pb.CreateAccountRequest: _account(account.CreateAccount),
     pb.CreateApiKeyRequest: _account(account.CreateApiKey),
@@ -185,6 +215,7 @@ _MAPPINGS: Mapping[type[Message], Callable[[Any, Fingerprint], Wanted]] = {
     pb.FinishBuildRequest: _algorithm(algorithm.FinishBuild),
     pb.PublishVersionRequest: _algorithm(algorithm.PublishVersion),
     pb.CreateConnectionRequest: _create_connection,
+    pb.UpdateConnectionRequest: _update_connection,
     pb.DeleteConnectionRequest: _delete_connection,
     pb.SetTopicAccessRequest: _set_topic_access,
     pb.EnableFlowRequest: _enable_flow,
