@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 import pytest_asyncio
 from eventflows.gateway.v1 import gateway_pb2 as pb
-from eventflows.gateway.v1 import gateway_pb2_grpc
 from eventflows.router.v1 import router_pb2
 from gateway.entrypoints.rpc.server import gateway_server
 from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from kernel.errors import EventflowsError
-from servicekit.failures import error_from_status, http_status
 from servicekit.rpc import rpc_channel
 from servicekit.settings import HostPort
 
-from tests.unit.gateway.asgi_client import Answer
+from tests.unit.gateway.rpc_client import Rpc, key, refusal, same_failure
 from tests.unit.gateway.stage import ADMIN, Owner, Stage
 
 QUEUE = "https://sqs.us-west-2.amazonaws.com/783449028191/demo-queue"
 ROLE = "arn:aws:iam::783449028191:role/reader"
 WAIT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rpc:
-    """The three services on one channel."""
-
-    users: Any
-    listeners: Any
-    flows: Any
-    channel: grpc.aio.Channel
-
-    def method(self, name: str) -> Any:
-        """The method of this name, whichever service has it."""
-        stubs = (self.users, self.listeners, self.flows)
-        return next(getattr(stub, name) for stub in stubs if hasattr(stub, name))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -50,28 +30,8 @@ async def rpc(shared_stage: Stage) -> AsyncIterator[Rpc]:
     await server.start()
     await server.set_serving(True)
     async with rpc_channel(server.address, None, unary_timeout_s=WAIT_S) as channel:
-        yield Rpc(
-            users=gateway_pb2_grpc.UsersStub(channel),
-            listeners=gateway_pb2_grpc.EventListenersStub(channel),
-            flows=gateway_pb2_grpc.EventFlowsStub(channel),
-            channel=channel,
-        )
+        yield Rpc.on(channel)
     await server.stop()
-
-
-def key(value: str) -> dict[str, Any]:
-    return {"metadata": (("authorization", f"Simple {value}"),)}
-
-
-async def refusal(call: Awaitable[Any]) -> EventflowsError:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return error_from_status(refused.value)
-
-
-def same_failure(rest: Answer, rpc: EventflowsError) -> None:
-    assert rest.status == http_status(rpc), (rest.content, rpc)
-    assert rest.error == {"code": rpc.code, "message": rpc.message} or rest.error == rpc.message
 
 
 async def test_users_are_the_same(stage: Stage, rpc: Rpc) -> None:

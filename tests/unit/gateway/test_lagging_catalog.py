@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 from catalog.catalog import Catalog
+from catalog.follow import CatalogFollower
 from gateway.entrypoints.rest.app import rest_app
 from kernel.errors import TimedOut
 
@@ -17,10 +17,11 @@ from tests.unit.gateway.test_event_listeners import service_bus, sqs
 
 
 class FrozenView:
-    """A follower that got stuck: its catalog stays what it was."""
+    """A follower that got stuck: its catalog stays what it was, while `follower` goes on."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = deepcopy(catalog)
+    def __init__(self, follower: CatalogFollower) -> None:
+        self._follower = follower
+        self.catalog = Catalog.of(follower.catalog.image())
         self.caught_up = asyncio.Event()
         self.caught_up.set()
 
@@ -28,13 +29,14 @@ class FrozenView:
         return 0.0
 
     async def wait_for(self, position: int, *, timeout_s: float) -> None:
+        await self._follower.wait_for(position, timeout_s=timeout_s)
         raise TimedOut(f"the catalog did not reach {position}")
 
 
 @pytest.fixture
 def frozen(stage: Stage, owner: Owner) -> AsgiClient:
     """A gateway that knows the owner and nothing that happens from here on."""
-    view = FrozenView(stage.follower.catalog)
+    view = FrozenView(stage.follower)
     return AsgiClient(rest_app(replace(stage.gateway, view=view)))
 
 
@@ -82,7 +84,7 @@ async def test_a_new_connection_has_no_fingerprint_yet(stage: Stage, frozen: Asg
 
 async def test_a_build_is_answered_and_a_version_later(stage: Stage, owner: Owner) -> None:
     name = await stage.bare_algorithm(owner)
-    view = FrozenView(stage.follower.catalog)
+    view = FrozenView(stage.follower)
     frozen = AsgiClient(rest_app(replace(stage.gateway, view=view)))
     path = f"/v1/algorithms/{owner.name}/{name}"
     built = await frozen.call("POST", f"{path}/compile", {}, key=owner.key)
@@ -97,7 +99,7 @@ async def test_a_build_is_answered_and_a_version_later(stage: Stage, owner: Owne
 async def test_listeners_and_flows_are_answered_as_asked(stage: Stage, owner: Owner) -> None:
     name = await stage.algorithm(owner)
     await stage.grant(await stage.connection(), "images", (f"{owner.name}/{name}", "subscriber"))
-    frozen = AsgiClient(rest_app(replace(stage.gateway, view=FrozenView(stage.follower.catalog))))
+    frozen = AsgiClient(rest_app(replace(stage.gateway, view=FrozenView(stage.follower))))
     path = f"/v1/users/{owner.id}/event-listeners"
     made = await frozen.call("POST", path, sqs(owner, name), key=owner.key)
     assert made.json == await stage.by(owner, "GET", f"{path}/{made.json['id']}")

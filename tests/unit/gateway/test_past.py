@@ -14,61 +14,18 @@ from catalog.catalog import Catalog
 from gateway.application.moments import READ_AT_ONCE_MAX, Moments
 from gateway.domain.moment import AsOf, Moment
 from gateway.entrypoints.rest.app import OPERATIONS, rest_app
-from gateway.entrypoints.rest.operation import KeyKind, Operation
+from gateway.entrypoints.rest.operation import Operation
 from gateway.ports import Past
 from kernel.errors import InvalidInput, Overloaded, Unavailable
 
 from tests.unit.gateway.asgi_client import Answer, AsgiClient
 from tests.unit.gateway.stage import PUBLIC_URL, Owner, Stage
+from tests.unit.gateway.world import World, world
 
 POSITION = "x-eventflows-as-of-position"
 TIME = "x-eventflows-as-of-time"
 PAST = [one for one in OPERATIONS if one.as_of]
 WAIT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """One of everything, and the position at which all of it was there."""
-
-    owner: Owner
-    places: dict[str, str]
-    position: int
-
-    def path(self, operation: Operation) -> str:
-        if operation.path == "/v1/algorithms/{owner}":  # takes an id in that place
-            return f"/v1/algorithms/{self.places['algorithm_id']}"
-        return operation.path.format(**self.places)
-
-    def key(self, stage: Stage, operation: Operation) -> str:
-        return stage.admin_key if operation.key is KeyKind.ADMIN else self.owner.key
-
-
-async def world(stage: Stage) -> World:
-    """What every path of a read can name."""
-    owner = await stage.owner()
-    name = await stage.algorithm(owner)
-    algorithm = await stage.by(owner, "GET", f"/v1/algorithms/{owner.name}/{name}")
-    connection = await stage.connection()
-    await stage.grant(connection, "images", (f"{owner.name}/{name}", "subscriber"))
-    (flow,) = await stage.by(owner, "GET", f"/v1/algorithms/{owner.name}/{name}/event-flows")
-    listener = await stage.by(
-        owner, "POST", f"/v1/users/{owner.id}/event-listeners",
-        {
-            "sourceType": "AmazonSQS", "sourceURI": "https://sqs/1/q", "algoName": name,
-            "algoOwner": owner.name, "credentials": "arn:aws:iam::783449028191:role/reader",
-        },
-    )  # fmt: skip
-    return World(
-        owner=owner,
-        places={
-            "user": owner.id, "owner": owner.name, "name": name, "algorithm_id": algorithm["id"],
-            "git_hash": algorithm["version_info"]["git_hash"], "flow": flow["id"],
-            "build": algorithm["build"]["build_id"], "listener": listener["id"],
-            "connection": connection, "topic": "images",
-        },
-        position=stage.follower.catalog.position,
-    )  # fmt: skip
 
 
 async def change_everything(stage: Stage, there: World) -> None:

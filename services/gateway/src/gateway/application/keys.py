@@ -98,7 +98,7 @@ async def revoke_key(
     if _key(account, key_id) is None:
         if is_uuid(key_id) and await gateway.did_before(command, caller, intent):
             return
-        raise NotFound("the account has no key of this id: list its keys")
+        raise NotFound("the account has no key of this id: GET …/keys lists them")
     await gateway.send(command, caller, intent)
 
 
