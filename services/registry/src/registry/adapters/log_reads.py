@@ -42,8 +42,12 @@ class LogReads:
         self._names: dict[int, str] = {}
         self._average_bytes = 1.0
 
-    async def read(self, after: int, *, limit: int, bytes_max: int) -> Sequence[StoredEvent]:
+    async def read(
+        self, after: int, *, limit: int, bytes_max: int, as_stored: bool
+    ) -> Sequence[StoredEvent]:
         """`EventStore.read`."""
+        if as_stored:
+            self._names = {}  # an altered name of a kind must be seen
         rows = await self._fetch("read", after, self._rows(limit, bytes_max))
         if rows and rows[0][0] != after + 1:
             await self._refuse_archived(after)
@@ -58,6 +62,8 @@ class LogReads:
         """`EventStore.read_selected`."""
         chosen = sorted(selection.categories), [UUID(one) for one in sorted(selection.stream_ids)]
         near = min(to, after + NEAR_POSITIONS)
+        if near < to:  # what is archived lies below two snapshots, far from the head
+            await self._refuse_archived(after)
         page, is_full = await self._selected("by_kind", chosen, after, near, limit, bytes_max)
         if is_full or near == to:
             return page
@@ -119,7 +125,10 @@ class LogReads:
         names = self._names
         new = tuple.__new__  # a third less time than a named tuple's own constructor
         return [
-            new(StoredEvent, (position, stream_id, version, names[kind], time, data, metadata))
+            new(
+                StoredEvent,
+                (position, stream_id, version, names.get(kind, ""), time, data, metadata),
+            )
             for position, stream_id, version, kind, time, data, metadata, _ in rows
         ]
 

@@ -65,7 +65,12 @@ class MemoryEventStore:
         return outcomes
 
     async def read(
-        self, after: int, *, limit: int, bytes_max: int = BATCH_BYTES_MAX
+        self,
+        after: int,
+        *,
+        limit: int,
+        bytes_max: int = BATCH_BYTES_MAX,
+        as_stored: bool = False,
     ) -> Sequence[StoredEvent]:
         page: list[StoredEvent] = []
         size_bytes = 0

@@ -115,9 +115,14 @@ class PostgresEventStore:
         ]
 
     async def read(
-        self, after: int, *, limit: int, bytes_max: int = BATCH_BYTES_MAX
+        self,
+        after: int,
+        *,
+        limit: int,
+        bytes_max: int = BATCH_BYTES_MAX,
+        as_stored: bool = False,
     ) -> Sequence[StoredEvent]:
-        return await self._reads.read(after, limit=limit, bytes_max=bytes_max)
+        return await self._reads.read(after, limit=limit, bytes_max=bytes_max, as_stored=as_stored)
 
     async def read_selected(
         self,

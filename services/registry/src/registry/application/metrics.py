@@ -43,6 +43,11 @@ class RegistryMetrics:
         self.head_position = Gauge(
             "registry_head_position", "Position of the newest known event.", registry=collector
         )
+        self.partition_room = Gauge(
+            "registry_partition_room_events",
+            "Events that the log has room for before it needs another partition.",
+            registry=collector,
+        )
         self.swept_secrets = Counter(
             "registry_swept_secrets", "Secrets that no event named and that were destroyed.",
             registry=collector,

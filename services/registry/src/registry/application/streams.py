@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog.events import Event
-from kernel.errors import AlreadyExists
+from kernel.errors import AlreadyExists, StateForbids
 
 from registry.application.projection import recorded
+from registry.application.stream_states import decode
 from registry.domain.aggregates import Aggregate
-from registry.ports.event_store import EventStore
+from registry.ports.archive import LogParts
+from registry.ports.event_store import Archived, EventStore, StoredEvent
 
 KEPT_MAX = 10_000
 PAGE_EVENTS_MAX = 1_000
@@ -27,10 +29,16 @@ class Loaded:
 
 
 class Streams:
-    """Loads states by folding events; keeps at most `kept_max` of them."""
+    """Loads states by folding events; keeps at most `kept_max` of them.
 
-    def __init__(self, store: EventStore, *, kept_max: int = KEPT_MAX) -> None:
+    A stream whose first events were archived is folded from the state that was kept of it.
+    """
+
+    def __init__(
+        self, store: EventStore, *, parts: LogParts | None = None, kept_max: int = KEPT_MAX
+    ) -> None:
         self._store = store
+        self._parts = parts
         self._kept_max = kept_max
         self._kept: OrderedDict[tuple[str, str], Loaded] = OrderedDict()
 
@@ -45,9 +53,12 @@ class Streams:
             self._kept.move_to_end(key)
             return kept
         loaded = kept or Loaded(state=aggregate.decider.initial, version=0)
-        while page := await self._store.read_stream(
-            stream_id, after_version=loaded.version, limit=PAGE_EVENTS_MAX
-        ):
+        try:
+            page = await self._page(stream_id, loaded.version)
+        except Archived:
+            loaded = await self._kept_by_archive(aggregate, stream_id, loaded)
+            page = await self._page(stream_id, loaded.version)
+        while page:
             events = [recorded(stored).event for stored in page]
             if not all(isinstance(event, aggregate.kinds) for event in events):
                 raise AlreadyExists("this id belongs to something else: choose a fresh uuid")
@@ -55,6 +66,7 @@ class Streams:
             loaded = Loaded(state=state, version=page[-1].version)
             if len(page) < PAGE_EVENTS_MAX:
                 break
+            page = await self._page(stream_id, loaded.version)
         self._keep(key, loaded)
         return loaded
 
@@ -67,6 +79,26 @@ class Streams:
         kept = self._kept.get((aggregate.category, stream_id))
         if kept is None or kept.version < loaded.version:
             self._keep((aggregate.category, stream_id), loaded)
+
+    async def _page(self, stream_id: str, after_version: int) -> Sequence[StoredEvent]:
+        return await self._store.read_stream(
+            stream_id, after_version=after_version, limit=PAGE_EVENTS_MAX
+        )
+
+    async def _kept_by_archive(
+        self, aggregate: Aggregate, stream_id: str, loaded: Loaded
+    ) -> Loaded:
+        """What the archive kept of a stream that goes beyond `loaded`."""
+        stored = await self._parts.state_of(stream_id) if self._parts else None
+        if stored is None or stored.version <= loaded.version:
+            raise StateForbids(
+                f"the first events of stream {stream_id} were archived and its state is not kept: "
+                "restore the log from its archive"
+            )
+        kept = decode(stored)
+        if kept.aggregate is not aggregate:
+            raise AlreadyExists("this id belongs to something else: choose a fresh uuid")
+        return Loaded(state=kept.state, version=kept.version)
 
     def _keep(self, key: tuple[str, str], loaded: Loaded) -> None:
         if loaded.version == 0:

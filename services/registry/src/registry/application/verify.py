@@ -1,134 +1,133 @@
-"""Recomputes the hash chain from the rows alone, page by page.
+"""Recomputes the hash chain from the rows alone, page by page, from the beginning or from a seal.
 
-Price: an entry in memory per stream. What it cannot see is a log whose end was cut off or rewritten
-whole: for that, compare the head with one that was kept elsewhere.
+Price: an entry in memory per stream. What it cannot see by itself is a log whose end was cut off or
+that was rewritten whole: give it a head that was kept elsewhere (the registry logs its head, and
+exports hold it).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from sealedlog import sealing
+from kernel.errors import InvalidInput
+from sealedlog.verification import BEGINNING, ChainBroken, ChainPoint, ChainWalker
 
-from registry.ports.event_store import EventStore, Head, Seal, StoredEvent
+from registry.application.sealed_batches import SealedEvents, seals_between
+from registry.ports.event_store import EventStore
 
-SEALS_PER_PAGE_MAX = 1_000
-EVENTS_PER_PAGE_MAX = 1_000
+PROGRESS_EVENTS = 20_000
+"""How often a verification says where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was found. `problem` is empty when the log is intact, else it says where it breaks."""
+    """What was found so far. `problem` is empty while the log is intact, else it says where it
+    breaks; `head` is the end of the last good batch, `events` and `seals` were recomputed."""
 
+    after: ChainPoint
+    head: ChainPoint
     events: int
     seals: int
-    head_hash: bytes
+    done: bool = False
     problem: str = ""
 
-
-async def verify(store: EventStore) -> Report:
-    """Check positions, stream versions, times and the chain, up to the head at the call."""
-    head = await store.head()
-    check = _Check()
-    async for seal in _seals(store, head):
-        problem = check.seal_order(seal)
-        async for event in _events(store, seal):
-            problem = problem or check.event(event, seal)
-        problem = problem or check.seal(seal)
-        if problem:
-            return check.report(problem)
-    return check.report(check.head(head))
+    @property
+    def head_hash(self) -> bytes:
+        """The chain's hash at `head`."""
+        return self.head.hash
 
 
-class _Check:
-    """Walks along the log; each step returns a problem or nothing."""
+async def verify(
+    store: EventStore, *, after: ChainPoint = BEGINNING, expected: ChainPoint | None = None
+) -> Report:
+    """What `verifying` ends with."""
+    *_, last = [report async for report in verifying(store, after=after, expected=expected)]
+    return last
 
-    def __init__(self) -> None:
-        self._position = 0
-        self._seals = 0
-        self._hash = sealing.GENESIS
-        self._digests: list[bytes] = []
-        self._versions: dict[str, int] = {}
-        self._last: Seal | None = None
 
-    def seal_order(self, seal: Seal) -> str:
-        self._digests = []
-        if seal.first_position != self._position + 1:
-            return f"the seal of events {_range(seal)} does not follow event {self._position}"
-        if self._last is not None and seal.time <= self._last.time:
-            return f"the seal of events {_range(seal)} is not later than the one before it"
-        return ""
+async def verifying(
+    store: EventStore, *, after: ChainPoint = BEGINNING, expected: ChainPoint | None = None
+) -> AsyncIterator[Report]:
+    """Check positions, stream versions, times and the chain, up to the head at the call.
 
-    def event(self, event: StoredEvent, seal: Seal) -> str:
-        if event.position != self._position + 1:
-            return f"event {self._position + 1} is missing"
-        version = self._versions.get(event.stream_id, 0) + 1
-        if event.version != version:
-            return (
-                f"event {event.position} has version {event.version} of its stream, not {version}"
-            )
-        if event.time != seal.time:
-            return f"event {event.position} has another time than its seal"
-        self._position = event.position
-        self._versions[event.stream_id] = version
-        self._digests.append(sealing.digest(event))
-        return ""
+    Reports every PROGRESS_EVENTS, and last with `done`. `after` is a point that is trusted;
+    `expected` one that the log must still hold. Raises InvalidInput when they cannot be such.
+    """
+    walker = ChainWalker(after, expected=expected)
+    problem, told = "", 0
+    try:
+        head = await store.head()
+        await _check_beginning(store, after, head.position)
+        walk = _walk(store, walker, after.position, head.position)
+        async for _ in walk:
+            if walker.events - told >= PROGRESS_EVENTS:
+                told = walker.events
+                yield _report(walker, after)
+        walker.finish(ChainPoint(position=head.position, hash=head.hash))
+        await _check_end(store, head.position)
+    except ChainBroken as broken:
+        problem = broken.message
+    yield _report(walker, after, done=True, problem=problem)
 
-    def seal(self, seal: Seal) -> str:
-        if self._position != seal.last_position:
-            return f"event {self._position + 1} is missing"
-        found = sealing.link(
-            self._hash,
-            first=seal.first_position,
-            last=seal.last_position,
-            time=seal.time,
-            digests=self._digests,
+
+async def _walk(store: EventStore, walker: ChainWalker, after: int, to: int) -> AsyncIterator[None]:
+    """One step a batch. Pages of events are read across batches, so small batches cost no call."""
+    events = SealedEvents(store, after)
+    async for seal in seals_between(store, after, to):
+        walker.begin(seal)
+        async for event in events.up_to(seal.last_position):
+            walker.event(event)
+        walker.end()
+        yield
+
+
+async def _check_beginning(store: EventStore, after: ChainPoint, head_position: int) -> None:
+    if after.position > head_position:
+        raise _broken(
+            f"the log ends at event {head_position}, before event {after.position}: "
+            "its end was cut off",
+            after.position,
         )
-        if found != seal.hash:
-            return f"events {_range(seal)} are not those that were sealed"
-        self._hash, self._last, self._seals = found, seal, self._seals + 1
-        return ""
-
-    def head(self, head: Head) -> str:
-        if head.position != self._position:
-            return f"the head is at {head.position}, the last sealed event is {self._position}"
-        if head.hash != self._hash:
-            return "the head has another hash than the last seal"
-        return ""
-
-    def report(self, problem: str) -> Report:
-        return Report(
-            events=self._position, seals=self._seals, head_hash=self._hash, problem=problem
+    if after.position == 0:
+        return
+    seals = await store.seals(after.position - 1, limit=1)
+    if not seals or seals[0].last_position != after.position:
+        raise InvalidInput(
+            f"event {after.position} is not the end of a batch: verify after one that is"
+        )
+    if seals[0].hash != after.hash:
+        raise _broken(
+            f"the chain has another hash at {after.position} than the given one: "
+            "the log up to there was rewritten",
+            after.position,
         )
 
 
-async def _seals(store: EventStore, head: Head) -> AsyncIterator[Seal]:
-    position = 0
-    while position < head.position:
-        page = await store.seals(position, limit=SEALS_PER_PAGE_MAX)
-        for seal in page:
-            if seal.last_position > head.position:
-                return
-            yield seal
-        if not page:
-            return
-        position = page[-1].last_position
+async def _check_end(store: EventStore, head_position: int) -> None:
+    """Nothing may stand behind the head. What came meanwhile has moved the head."""
+    behind_events = await store.read(head_position, limit=1, as_stored=True)
+    behind_seals = await store.seals(head_position, limit=1)
+    if (await store.head()).position > head_position:
+        return
+    if behind_events:
+        raise _broken(f"event {behind_events[0].position} stands behind the head", head_position)
+    if behind_seals:
+        raise _broken("a seal stands behind the head", head_position)
 
 
-async def _events(store: EventStore, seal: Seal) -> AsyncIterator[StoredEvent]:
-    position = seal.first_position - 1
-    while position < seal.last_position:
-        limit = min(EVENTS_PER_PAGE_MAX, seal.last_position - position)
-        page: Sequence[StoredEvent] = await store.read(position, limit=limit)
-        for event in page:
-            if event.position > seal.last_position:
-                return
-            yield event
-        if not page:
-            return
-        position = page[-1].position
+def _report(
+    walker: ChainWalker, after: ChainPoint, *, done: bool = False, problem: str = ""
+) -> Report:
+    return Report(
+        after=after,
+        head=walker.point,
+        events=walker.events,
+        seals=walker.seals,
+        done=done,
+        problem=problem,
+    )
 
 
-def _range(seal: Seal) -> str:
-    return f"{seal.first_position} to {seal.last_position}"
+def _broken(message: str, position: int) -> ChainBroken:
+    return ChainBroken(message, first_position=position, last_position=position)

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from kernel.errors import StateForbids
+
 COMMANDS_PER_BATCH_MAX = 256
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 EVENTS_PER_COMMAND_MAX = 100
@@ -146,6 +148,17 @@ class Head:
     time: datetime
 
 
+class Archived(StateForbids):
+    """What was asked for was moved to archive files: the log begins after `position`."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(
+            f"the events up to {position} were archived: begin after them, from a snapshot, "
+            "and read what is before in the archive's files"
+        )
+        self.position = position
+
+
 class EventStore(Protocol):
     """The log: positions dense from 1 in commit order, versions dense from 1 in each stream.
 
@@ -164,11 +177,18 @@ class EventStore(Protocol):
         ...
 
     async def read(
-        self, after: int, *, limit: int, bytes_max: int = BATCH_BYTES_MAX
+        self,
+        after: int,
+        *,
+        limit: int,
+        bytes_max: int = BATCH_BYTES_MAX,
+        as_stored: bool = False,
     ) -> Sequence[StoredEvent]:
         """The events after a position, in order, without gaps; [] at the end of the log.
 
         At most `limit`, and at most `bytes_max` of data and metadata unless the first is larger.
+        With `as_stored` nothing comes from this process's memory, and an altered log may have gaps.
+        Raises Archived when the first of them is no longer in the log.
         """
         ...
 
@@ -186,14 +206,18 @@ class EventStore(Protocol):
         At most `limit`, and at most `bytes_max` of data and metadata unless the first is larger.
         The page covers more than nothing when `after` < `to`, also when nothing in it is selected;
         it may cover less than asked: go on after `covered_position`. What is not selected is left
-        out by the store, not read by this process.
+        out by the store, not read by this process. Raises Archived as `read` does, when the
+        stretch is longer than a snapshot's distance from the head.
         """
         ...
 
     async def read_stream(
         self, stream_id: str, *, after_version: int = 0, limit: int = READ_EVENTS_MAX
     ) -> Sequence[StoredEvent]:
-        """The events of one stream after a version, in order, at most `limit`."""
+        """The events of one stream after a version, in order, at most `limit`.
+
+        Raises Archived when the first of them is no longer in the log.
+        """
         ...
 
     async def head(self) -> Head:

@@ -72,20 +72,25 @@ WHERE e.position > $3 AND e.position <= $4 AND (
 ORDER BY e.position
 LIMIT $5;
 
--- LIMIT inside keeps it a look-up in the partitions that the stream's positions lie in.
+-- LIMIT inside keeps it a look-up in the partitions that the stream's positions lie in. A stream without such events
+-- gives one row of nulls, and every row the stream's version: so it shows when events are missing because they were archived.
 -- name: read_stream
 SELECT e.position, e.stream_id::text, e.version, e.type, e.time, e.data, e.metadata,
-       octet_length(e.data) + octet_length(e.metadata) AS size
+       octet_length(e.data) + octet_length(e.metadata) AS size, s.version AS stream_version
 FROM log.streams s
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT e.* FROM log.events e
     WHERE e.stream_id = s.stream_id AND e.version > $2
         AND e.position BETWEEN s.first_position AND s.last_position
     ORDER BY e.version
     LIMIT $3
-) e
+) e ON true
 WHERE s.stream_id = $1
 ORDER BY e.version;
+
+-- The last position that was archived; 0 when nothing was.
+-- name: archived
+SELECT coalesce(max(last_position), 0) FROM log.archived;
 
 -- name: event_types
 SELECT id, name FROM log.event_types;
