@@ -56,6 +56,10 @@ class AlgorithmTable:
         algorithm_id = self._id_of_name.get((owner_name, name))
         return None if algorithm_id is None else self._algorithms[algorithm_id]
 
+    def all(self) -> tuple[Algorithm, ...]:
+        """Oldest first."""
+        return tuple(self._algorithms.values())
+
     def of_owner(self, account_id: str) -> tuple[Algorithm, ...]:
         """Oldest first."""
         return tuple(self._algorithms[one] for one in self._ids_of_owner.get(account_id, ()))

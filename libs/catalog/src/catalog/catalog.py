@@ -122,6 +122,10 @@ class Catalog:
         """By `owner_name/name`."""
         return self._algorithms.named(owner_name, name)
 
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """All algorithms, oldest first."""
+        return self._algorithms.all()
+
     def algorithms_of(self, account_id: str) -> tuple[Algorithm, ...]:
         """The account's algorithms, oldest first."""
         return self._algorithms.of_owner(account_id)
@@ -141,6 +145,14 @@ class Catalog:
     def topic_access(self, connection_id: str, topic: str) -> TopicAccess | None:
         """What was saved last for the topic, even when it grants nothing; None: never saved."""
         return self._access.get(connection_id, topic)
+
+    def topic_access_by_id(self, topic_access_id: str) -> TopicAccess | None:
+        """The same by the id of its stream."""
+        return self._access.by_id(topic_access_id)
+
+    def topic_accesses(self) -> tuple[TopicAccess, ...]:
+        """Whatever was saved last for each topic, also of deleted connections."""
+        return self._access.all()
 
     def topics_with_access(self, connection_id: str) -> tuple[TopicAccess, ...]:
         """Topics of a live connection that grant something, in the order of their first save."""

@@ -1,4 +1,4 @@
-"""One generic codec between the event records and their protobuf messages.
+"""One generic codec between our records and their protobuf messages.
 
 Maps by class name and field name; enumerations are IntEnums with protobuf's own numbers. There is
 no code per kind, so a field that is added on one side only is found by a test, not by a user.
@@ -21,6 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from catalog import events
 from catalog.events import Event, RecordedEvent
+from catalog.records import LEFT_OUT
 
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 _ONEOF_FIELDS = {
@@ -73,7 +74,7 @@ def to_message(event: Event) -> events_pb2.Event:
     name = type(event).__name__
     inner = getattr(message, _FIELD_OF_KIND[name])
     inner.SetInParent()
-    _fill(event, inner)
+    fill(event, inner)
     return message
 
 
@@ -85,7 +86,7 @@ def from_message(message: events_pb2.Event) -> Event:
     which = message.WhichOneof("kind")
     if which is None:
         raise ValueError("an event of a kind that this build does not know: upgrade this service")
-    return _read(_KIND_OF_FIELD[which], getattr(message, which))
+    return read(_KIND_OF_FIELD[which], getattr(message, which))
 
 
 def recorded_to_message(recorded: RecordedEvent) -> events_pb2.RecordedEvent:
@@ -94,7 +95,7 @@ def recorded_to_message(recorded: RecordedEvent) -> events_pb2.RecordedEvent:
         position=recorded.position, stream_id=recorded.stream_id, version=recorded.version
     )
     _set_time(message.time, recorded.time)
-    _fill(recorded.metadata, message.metadata)
+    fill(recorded.metadata, message.metadata)
     message.event.CopyFrom(to_message(recorded.event))
     return message
 
@@ -106,23 +107,27 @@ def recorded_from_message(message: events_pb2.RecordedEvent) -> RecordedEvent:
         stream_id=message.stream_id,
         version=message.version,
         time=_as_datetime(message.time),
-        metadata=_read(events.Metadata, message.metadata),
+        metadata=read(events.Metadata, message.metadata),
         event=from_message(message.event),
     )
 
 
-def _fill(record: Any, message: Message) -> None:
+def fill(record: object, message: Message) -> None:
+    """Write a record of any class of ours into an empty message of its name."""
     for name, encode_field in _encoders(type(record)):
         encode_field(getattr(record, name), message)
 
 
 def _fill_each(name: str, records: Iterable[object], message: Message) -> None:
     for record in records:
-        _fill(record, getattr(message, name).add())
+        fill(record, getattr(message, name).add())
 
 
-def _read(kind: type[T], message: Message) -> T:
-    """The record in a message, made slot by slot: its constructor would take twice as long."""
+def read(kind: type[T], message: Message) -> T:
+    """The record in a message of its name; what messages leave out is empty.
+
+    Made slot by slot: its constructor would take twice as long.
+    """
     values_of, conversions, setters = _decoder(kind)
     values = list(values_of(message))
     for number, convert in conversions:
@@ -137,7 +142,11 @@ def _encoders(kind: type) -> tuple[tuple[str, _Encode], ...]:
     plan = _ENCODERS.get(kind)
     if plan is None:
         hints = get_type_hints(kind)
-        plan = tuple((f.name, _encoder(f.name, hints[f.name])) for f in fields(kind))
+        plan = tuple(
+            (f.name, _encoder(f.name, hints[f.name]))
+            for f in fields(kind)
+            if LEFT_OUT not in f.metadata
+        )
         _ENCODERS[kind] = plan
     return plan
 
@@ -147,18 +156,30 @@ def _decoder(kind: type) -> _Decoder:
     plan = _DECODERS.get(kind)
     if plan is None:
         hints = get_type_hints(kind)
-        names = [field.name for field in fields(kind)]
+        names = [field.name for field in fields(kind) if LEFT_OUT not in field.metadata]
+        left_out = {
+            field.name: field.metadata[LEFT_OUT]
+            for field in fields(kind)
+            if LEFT_OUT in field.metadata
+        }
         converters = [_conversion(name, hints[name]) for name in names]
+        values_of = attrgetter(*names) if len(names) > 1 else partial(_only, names[0])
         plan = _DECODERS[kind] = (
-            attrgetter(*names) if len(names) > 1 else partial(_only, names[0]),
+            partial(_with, values_of, tuple(left_out.values())) if left_out else values_of,
             tuple((number, one) for number, one in enumerate(converters) if one is not None),
-            tuple(getattr(kind, name).__set__ for name in names),
+            tuple(getattr(kind, name).__set__ for name in (*names, *left_out)),
         )
     return plan
 
 
 def _only(name: str, message: Message) -> tuple[Any]:
     return (getattr(message, name),)
+
+
+def _with(
+    values_of: Callable[[Any], tuple[Any, ...]], left_out: tuple[Any, ...], message: Message
+) -> tuple[Any, ...]:
+    return values_of(message) + left_out
 
 
 def _encoder(name: str, hint: Any) -> _Encode:
@@ -168,7 +189,7 @@ def _encoder(name: str, hint: Any) -> _Encode:
     if repeated:
         return partial(_fill_each, name)
     if item is datetime:
-        return lambda value, message: _set_time(getattr(message, name), value)
+        return partial(_fill_time, name)
     if item in (str, int, bool, bytes, float) or issubclass(item, IntEnum):
         return lambda value, message: setattr(message, name, value)
 
@@ -176,7 +197,7 @@ def _encoder(name: str, hint: Any) -> _Encode:
         if value is not None or not optional:
             inner = getattr(message, name)
             inner.SetInParent()
-            _fill(value, inner)
+            fill(value, inner)
 
     return nested
 
@@ -187,7 +208,9 @@ def _conversion(name: str, hint: Any) -> _Convert | None:
     if repeated and item in (str, int, bytes):
         return lambda message, values: tuple(values)
     if repeated:
-        return lambda message, values: tuple(_read(item, one) for one in values)
+        return lambda message, values: tuple(read(item, one) for one in values)
+    if item is datetime and optional:
+        return lambda message, stamp: _as_datetime(stamp) if message.HasField(name) else None
     if item is datetime:
         return lambda message, stamp: _as_datetime(stamp)
     if issubclass(item, IntEnum):
@@ -197,8 +220,8 @@ def _conversion(name: str, hint: Any) -> _Convert | None:
     if item in (str, int, bool, bytes, float):
         return None
     if optional:
-        return lambda message, inner: _read(item, inner) if message.HasField(name) else None
-    return lambda message, inner: _read(item, inner)
+        return lambda message, inner: read(item, inner) if message.HasField(name) else None
+    return lambda message, inner: read(item, inner)
 
 
 def _shape(hint: Any) -> tuple[Any, bool, bool]:
@@ -209,6 +232,11 @@ def _shape(hint: Any) -> tuple[Any, bool, bool]:
         item = next(arg for arg in get_args(hint) if arg is not type(None))
         return item, False, True
     return hint, False, False
+
+
+def _fill_time(name: str, time: datetime | None, message: Message) -> None:
+    if time is not None:
+        _set_time(getattr(message, name), time)
 
 
 def _set_time(stamp: Timestamp, time: datetime) -> None:
@@ -229,7 +257,9 @@ __all__ = [
     "KINDS",
     "decode",
     "encode",
+    "fill",
     "from_message",
+    "read",
     "recorded_from_message",
     "recorded_to_message",
     "stored_name",

@@ -118,6 +118,7 @@ class AccessTable:
 
     def __init__(self) -> None:
         self._of_connection: dict[str, dict[str, TopicAccess]] = {}
+        self._by_id: dict[str, TopicAccess] = {}
         self._grants: set[tuple[str, str, str, ApiType]] = set()
 
     @classmethod
@@ -127,6 +128,11 @@ class AccessTable:
         table._of_connection = {
             connection_id: {access.topic: access for access in saved}
             for connection_id, saved in image.of_connection.items()
+        }
+        table._by_id = {
+            access.topic_access_id: access
+            for saved in image.of_connection.values()
+            for access in saved
         }
         table._grants = {
             (access.connection_id, access.topic, grant.algorithm_id, grant.api_type)
@@ -148,6 +154,14 @@ class AccessTable:
     def get(self, connection_id: str, topic: str) -> TopicAccess | None:
         """What was saved last, also when it grants nothing."""
         return self._of_connection.get(connection_id, {}).get(topic)
+
+    def by_id(self, topic_access_id: str) -> TopicAccess | None:
+        """The same by the id of its stream."""
+        return self._by_id.get(topic_access_id)
+
+    def all(self) -> tuple[TopicAccess, ...]:
+        """Connection by connection, each in the order of each topic's first save."""
+        return tuple(access for saved in self._of_connection.values() for access in saved.values())
 
     def of_connection(self, connection_id: str) -> tuple[TopicAccess, ...]:
         """The topics that grant something, in the order of their first save."""
@@ -181,6 +195,7 @@ class AccessTable:
             stream_version=recorded.version,
         )
         self._of_connection.setdefault(connection_id, {})[topic] = access
+        self._by_id[access.topic_access_id] = access
         for grant in taken:
             self._grants.discard((connection_id, topic, grant.algorithm_id, grant.api_type))
         for grant in grants:

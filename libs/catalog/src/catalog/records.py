@@ -7,9 +7,9 @@ whole log. Times are aware UTC. Absent strings are empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from catalog.events import (
     AccountKind,
@@ -25,6 +25,10 @@ from catalog.events import (
     SourceKind,
 )
 
+LEFT_OUT: Final = "left out of messages"
+"""Key of a field's metadata: only look-ups need it, messages do not have it. Its value is what is
+read in its place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
@@ -33,7 +37,7 @@ class ApiKey:
     key_id: str
     label: str
     key_type: KeyType
-    key_sha256: bytes
+    key_sha256: bytes = field(metadata={LEFT_OUT: b""})
     mask: str
     created_time: datetime
 
@@ -174,7 +178,7 @@ class Flow:
     last_settings: FlowEnabled | None = None
     enabled_position: int = 0
     enabled_time: datetime | None = None
-    changes: tuple[FlowChange, ...] = ()
+    changes: tuple[FlowChange, ...] = field(default=(), metadata={LEFT_OUT: ()})
     created_position: int = 0
     position: int = 0
     stream_version: int = 0
