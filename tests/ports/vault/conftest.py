@@ -13,11 +13,13 @@ from registry.ports.vault import Vault
 
 from tests.support.registry import fresh_database
 
+NEWEST_MASTER_KEY = b"n" * 32
+
 
 @pytest.fixture(params=["memory", "postgres"])
 async def vault(request: pytest.FixtureRequest, postgres: Postgres) -> AsyncIterator[Vault]:
     """An empty vault."""
-    envelope = Envelope(b"k" * 32)
+    envelope = Envelope(b"k" * 32, NEWEST_MASTER_KEY)
     if request.param == "memory":
         yield MemoryVault(envelope)
         return

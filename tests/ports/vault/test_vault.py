@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from kernel.errors import InvalidInput, NotFound
+from kernel.errors import InvalidInput, NotFound, VersionConflict
 from registry.ports.vault import Vault, VaultEntry
 
 FIELD = "credentials"
@@ -95,3 +95,91 @@ async def test_a_fingerprint_tells_equal_secrets_of_one_place_only(vault: Vault)
     assert len(of(b"hunter22")) == 8
     others = {of(b"hunter23"), of(b"hunter22", str(uuid4())), of(b"hunter22", field="role")}
     assert of(b"hunter22") not in others
+
+
+async def _read(vault: Vault, secret_id: str, *, stream_id: str = STREAM) -> bytes:
+    return await vault.read(secret_id=secret_id, stream_id=stream_id, field=FIELD)
+
+
+async def test_a_superseded_secret_is_readable_and_comes_back_to_use(vault: Vault) -> None:
+    secret_id = await _put(vault)
+    for _ in range(2):
+        await vault.supersede(secret_id)
+    (entry,) = await _entries(vault)
+    assert (entry.used, entry.superseded) == (True, True)
+    assert await _read(vault, secret_id) == b"hunter22"
+    await vault.mark_used(secret_id)
+    (entry,) = await _entries(vault)
+    assert (entry.used, entry.superseded) == (True, False)
+    await vault.supersede(str(uuid4()))
+
+
+async def test_only_a_secret_that_was_superseded_long_ago_is_destroyed(vault: Vault) -> None:
+    pending, used, superseded = await _put(vault), await _put(vault), await _put(vault)
+    await vault.mark_used(used)
+    await vault.supersede(superseded)
+    assert not await vault.destroy_superseded(superseded, than_s=3600.0)
+    for secret_id in (pending, used, str(uuid4())):
+        assert not await vault.destroy_superseded(secret_id, than_s=-60.0)
+    assert await vault.destroy_superseded(superseded, than_s=-60.0)
+    assert not await vault.destroy_superseded(superseded, than_s=-60.0)
+    assert {entry.secret_id for entry in await _entries(vault)} == {pending, used}
+
+
+async def test_the_vault_says_what_it_holds_and_of_which_stream(vault: Vault) -> None:
+    secret_id = await _put(vault)
+    assert await vault.holds(secret_id=secret_id, stream_id=STREAM)
+    assert not await vault.holds(secret_id=secret_id, stream_id=str(uuid4()))
+    assert not await vault.holds(secret_id=str(uuid4()), stream_id=STREAM)
+    await vault.supersede(secret_id)
+    assert await vault.holds(secret_id=secret_id, stream_id=STREAM)
+    (entry,) = await _entries(vault)
+    assert entry.superseded, "asking does not bring it back to use"
+    await vault.shred(STREAM)
+    assert not await vault.holds(secret_id=secret_id, stream_id=STREAM)
+
+
+async def test_a_key_from_before_a_shredding_is_never_used_again(vault: Vault) -> None:
+    """Whoever comes first after a crash: the sweep, or the next command."""
+    old = await _put(vault)
+    new = str(uuid4())
+    await vault.put(secret_id=new, stream_id=STREAM, field=FIELD, secret=b"new", shreddings=1)
+    assert not await vault.holds(secret_id=old, stream_id=STREAM)
+    for _ in range(2):
+        await vault.shred(STREAM, shreddings=1)
+    assert await _read(vault, new) == b"new", "the key was made after the shredding"
+    (entry,) = await _entries(vault)
+    assert entry.shreddings == 1
+    await vault.shred(STREAM, shreddings=2)
+    assert await _entries(vault) == []
+
+
+async def test_who_missed_a_shredding_may_not_store(vault: Vault) -> None:
+    kept = str(uuid4())
+    await vault.put(secret_id=kept, stream_id=STREAM, field=FIELD, secret=b"new", shreddings=2)
+    with pytest.raises(VersionConflict):
+        await _put(vault)
+    assert [entry.secret_id for entry in await _entries(vault)] == [kept]
+
+
+async def test_a_stale_secret_is_stored_again_under_the_next_key(vault: Vault) -> None:
+    """The same command decides again after it learnt of a shredding: its secret keeps its id."""
+    secret_id = await _put(vault)
+    await vault.put(
+        secret_id=secret_id, stream_id=STREAM, field=FIELD, secret=b"again", shreddings=1
+    )
+    assert await _read(vault, secret_id) == b"again"
+
+
+async def test_a_rotation_leaves_secrets_and_fingerprints_as_they_are(vault: Vault) -> None:
+    streams = [str(uuid4()) for _ in range(5)]
+    secret_ids = {stream_id: await _put(vault, stream_id=stream_id) for stream_id in streams}
+    fingerprint = vault.fingerprint(stream_id=STREAM, field=FIELD, secret=b"hunter22")
+    digest = vault.request_digest(b"hunter22")
+    assert [await vault.rotate(limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    secret_ids[STREAM] = await _put(vault)
+    assert await vault.rotate(limit=10) == 0, "new keys are made under the new master key"
+    for stream_id, secret_id in secret_ids.items():
+        assert await _read(vault, secret_id, stream_id=stream_id) == b"hunter22"
+    assert vault.fingerprint(stream_id=STREAM, field=FIELD, secret=b"hunter22") == fingerprint
+    assert vault.request_digest(b"hunter22") == digest

@@ -39,7 +39,7 @@ from registry.application.metrics import RegistryMetrics
 from registry.application.moments import Moments
 from registry.application.partitions import LogWitness
 from registry.application.projection import Projection
-from registry.application.snapshotter import EVERY_EVENTS, Snapshotter
+from registry.application.snapshotter import Snapshotter
 from registry.application.streams import Streams
 from registry.application.upkeep import PENDING_MAX_S, Upkeep
 from registry.entrypoints.catalog_rpc import CatalogRpc
@@ -95,7 +95,6 @@ class Registry:
         parts: LogParts | None = None,
         archive: LogArchive | None = None,
         pending_max_s: float = PENDING_MAX_S,
-        snapshot_every_events: int = EVERY_EVENTS,
     ) -> Self:
         """Put together; nothing runs yet. Without snapshots, timeline, parts: those in memory.
 
@@ -121,10 +120,11 @@ class Registry:
                 projection=projection,
                 streams=streams,
             ),
-            credentials=Credentials(vault=vault, projection=projection, store=store),
+            credentials=Credentials(vault=vault, projection=projection, streams=streams),
             upkeep=Upkeep(
                 store=store,
                 vault=vault,
+                streams=streams,
                 projection=projection,
                 metrics=metrics,
                 pending_max_s=pending_max_s,
@@ -135,7 +135,6 @@ class Registry:
                 snapshots=snapshots,
                 projection=projection,
                 head=head,
-                every_events=snapshot_every_events,
             ),
             moments=Moments(
                 store=store, timeline=timeline, snapshots=snapshots, projection=projection

@@ -109,6 +109,8 @@ class Commands:
         steps = VaultSteps(
             vault=self._vault,
             store=self._store,
+            streams=self._streams,
+            aggregate=request.aggregate,
             stream_id=request.stream_id,
             secret=request.secret,
         )

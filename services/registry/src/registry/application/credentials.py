@@ -2,71 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from catalog.catalog import Catalog
-from catalog.events import (
-    ConnectionCreated,
-    ConnectionCredentialsShredded,
-    ConnectionDeleted,
-    ConnectionUpdated,
-    Event,
-    FlowCreated,
-    FlowCredentialsShredded,
-    FlowDeleted,
-    SecretRef,
-)
-from kernel.errors import NotFound
+from catalog.events import ConnectionCreated, ConnectionUpdated, Event, FlowCreated, SecretRef
+from kernel.errors import AlreadyExists, NotFound
 
 from registry.application.projection import Projection, recorded
+from registry.application.streams import Loaded, Streams
 from registry.domain import aggregates, connection, flow
 from registry.domain.aggregates import Aggregate
-from registry.ports.event_store import READ_EVENTS_MAX, EventStore
+from registry.ports.event_store import READ_EVENTS_MAX, Archived, EventStore
 from registry.ports.vault import Vault
 
 CREDENTIALS_FIELD = "credentials"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SecretHistory:
-    """What a stream's events say of its secrets.
-
-    `named`: ids of all secrets that they named since the last shredding, oldest first; `standing`:
-    the one that they name now.
-    """
-
-    named: tuple[str, ...] = ()
-    standing: str = ""
-    shreddings: int = 0
-    deleted: bool = False
-
-    def after(self, event: Event) -> SecretHistory:
-        """The history with one more event."""
-        match event:
-            case ConnectionCreated() | ConnectionUpdated() | FlowCreated():
-                reference = reference_in(event)
-                if reference is None:
-                    return replace(self, standing="")
-                others = tuple(one for one in self.named if one != reference.secret_id)
-                return replace(
-                    self, named=(*others, reference.secret_id), standing=reference.secret_id
-                )
-            case ConnectionCredentialsShredded() | FlowCredentialsShredded():
-                return SecretHistory(shreddings=self.shreddings + 1)
-            case ConnectionDeleted() | FlowDeleted():
-                return replace(self, named=(), standing="", deleted=True)
-            case _:
-                return self
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The secret of an aggregate as its state has it, and how often its secrets were shredded."""
+    """What an aggregate's state says of its secrets: the one that it names now, and how often they
+    were shredded. Not `known`: the log has nothing of it."""
 
     secret_id: str = ""
     shreddings: int = 0
+    deleted: bool = False
+    known: bool = True
 
 
 def reference_in(event: Event) -> SecretRef | None:
@@ -84,42 +45,52 @@ def standing_in(state: Any) -> Standing:
     """What an aggregate's state says; nothing for kinds without secrets."""
     match state:
         case connection.Connection():
-            reference = None if state.deleted else state.now.credentials
+            reference = state.now.credentials
         case flow.Flow():
-            reference = None if state.deleted else flow.credentials_of(state)
+            reference = flow.credentials_of(state)
+        case None:
+            return Standing(known=False)
         case _:
             return Standing()
-    secret_id = "" if reference is None else reference.secret_id
-    return Standing(secret_id=secret_id, shreddings=state.shreddings)
+    secret_id = "" if reference is None or state.deleted else reference.secret_id
+    return Standing(secret_id=secret_id, shreddings=state.shreddings, deleted=state.deleted)
 
 
-def history_of(events: Iterable[Event]) -> SecretHistory:
-    """Of a whole stream, from its first event."""
-    history = SecretHistory()
-    for event in events:
-        history = history.after(event)
-    return history
+async def load_holder(streams: Streams, stream_id: str) -> tuple[Aggregate, Loaded]:
+    """The connection or flow whose secrets these are, as it stands in the log. A connection at
+    version 0 when the log has nothing of it. Raises NotFound for another kind, Unavailable."""
+    for aggregate in (aggregates.CONNECTION, aggregates.FLOW):
+        try:
+            return aggregate, await streams.load(aggregate, stream_id, fresh=True)
+        except AlreadyExists:
+            continue
+    raise NotFound("there is no connection or listener with this stream_id")
 
 
-async def read_history(store: EventStore, stream_id: str) -> SecretHistory:
-    """Of a stream as it stands in the log. Raises Unavailable."""
-    events: list[Event] = []
+async def was_named(store: EventStore, stream_id: str, secret_id: str) -> bool:
+    """Did an event of the stream ever name the secret? Also true when its first events are in the
+    archive only: then nobody can tell. Raises Unavailable."""
     version = 0
-    while page := await store.read_stream(stream_id, after_version=version):
-        events += [recorded(stored).event for stored in page]
-        version = page[-1].version
+    while True:
+        try:
+            page = await store.read_stream(stream_id, after_version=version)
+        except Archived:
+            return True
+        references = [reference_in(recorded(stored).event) for stored in page]
+        if any(one is not None and one.secret_id == secret_id for one in references):
+            return True
         if len(page) < READ_EVENTS_MAX:
-            break
-    return history_of(events)
+            return False
+        version = page[-1].version
 
 
 class Credentials:
     """Answers the router's question for the secret behind a reference."""
 
-    def __init__(self, *, vault: Vault, projection: Projection, store: EventStore) -> None:
+    def __init__(self, *, vault: Vault, projection: Projection, streams: Streams) -> None:
         self._vault = vault
         self._projection = projection
-        self._store = store
+        self._streams = streams
 
     async def read(self, *, stream_id: str, secret_id: str) -> bytes:
         """The secret in clear. Raises NotFound unless a connection or listener names it now; with
@@ -146,11 +117,8 @@ class Credentials:
 
     async def aggregate_of(self, stream_id: str) -> Aggregate:
         """What kind of thing has these secrets. Raises NotFound, Unavailable."""
-        first: Sequence[Any] = await self._store.read_stream(stream_id, limit=1)
-        for aggregate in (aggregates.CONNECTION, aggregates.FLOW):
-            if first and first[0].category == aggregate.category:
-                return aggregate
-        raise NotFound("there is no connection or listener with this stream_id")
+        aggregate, _ = await load_holder(self._streams, stream_id)
+        return aggregate
 
     def _is_named(self, stream_id: str, secret_id: str) -> bool:
         reference = credentials_of(self._projection.catalog, stream_id)

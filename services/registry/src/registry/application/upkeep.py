@@ -10,11 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from kernel.errors import Unavailable
+from kernel.errors import EventflowsError, Unavailable
 
-from registry.application.credentials import credentials_of, read_history
+from registry.application.credentials import (
+    credentials_of,
+    load_holder,
+    standing_in,
+    was_named,
+)
 from registry.application.metrics import RegistryMetrics
 from registry.application.projection import Projection
+from registry.application.streams import Streams
 from registry.ports.event_store import EventStore
 from registry.ports.vault import SUPERSEDED_KEPT_S, Vault, VaultEntry
 
@@ -34,6 +40,7 @@ class Upkeep:
         *,
         store: EventStore,
         vault: Vault,
+        streams: Streams,
         projection: Projection,
         metrics: RegistryMetrics,
         pending_max_s: float = PENDING_MAX_S,
@@ -41,6 +48,7 @@ class Upkeep:
     ) -> None:
         self._store = store
         self._vault = vault
+        self._streams = streams
         self._projection = projection
         self._metrics = metrics
         self._pending_max_s = pending_max_s
@@ -71,7 +79,7 @@ class Upkeep:
             await self._projection.reach_head()
             for entry in page:
                 if not self._is_right(entry):
-                    await self._put_right(entry)
+                    await self._try_to_put_right(entry)
             after = page[-1].secret_id
 
     def _is_right(self, entry: VaultEntry) -> bool:
@@ -80,25 +88,38 @@ class Upkeep:
         named = reference is not None and reference.secret_id == entry.secret_id
         return named and entry.used and not entry.superseded
 
+    async def _try_to_put_right(self, entry: VaultEntry) -> None:
+        """One secret whose stream cannot be read must not keep the others from being swept."""
+        try:
+            await self._put_right(entry)
+        except Unavailable:
+            raise
+        except EventflowsError as error:
+            _log.error(
+                "nobody can tell what becomes of a secret",
+                extra={"stream_id": entry.stream_id, "why": str(error)},
+            )
+
     async def _put_right(self, entry: VaultEntry) -> None:
-        history = await read_history(self._store, entry.stream_id)
-        if history.deleted:
+        _, loaded = await load_holder(self._streams, entry.stream_id)
+        standing = standing_in(loaded.state)
+        if standing.deleted:
             await self._vault.shred(entry.stream_id)
             self._metrics.swept_secrets.inc()
-        elif entry.shreddings < history.shreddings:
-            await self._vault.shred(entry.stream_id, shreddings=history.shreddings)
+        elif entry.shreddings < standing.shreddings:
+            await self._vault.shred(entry.stream_id, shreddings=standing.shreddings)
             self._metrics.swept_secrets.inc()
-        elif entry.secret_id == history.standing:
+        elif entry.secret_id == standing.secret_id:
             await self._vault.mark_used(entry.secret_id)
-        elif entry.secret_id in history.named:
+        elif entry.used and not standing.known:
+            # A log from a backup is in place. Destroying is not ours to decide.
+            _log.error("the log does not know a used secret", extra={"stream_id": entry.stream_id})
+        elif entry.used or await was_named(self._store, entry.stream_id, entry.secret_id):
             await self._vault.supersede(entry.secret_id)
             await self._destroy_old(entry)
-        elif not entry.used:
+        else:
             await self._vault.discard(entry.secret_id)
             self._metrics.swept_secrets.inc()
-        else:
-            # Used, yet unknown: a log from a backup is in place. Destroying is not ours to decide.
-            _log.error("the log does not know a used secret", extra={"stream_id": entry.stream_id})
 
     async def _destroy_old(self, entry: VaultEntry) -> None:
         if await self._vault.destroy_superseded(entry.secret_id, than_s=self._superseded_kept_s):

@@ -21,7 +21,9 @@ from catalog.events import (
 )
 from kernel.errors import StateForbids, Unavailable
 
-from registry.application.credentials import read_history, reference_in, standing_in
+from registry.application.credentials import reference_in, standing_in, was_named
+from registry.application.streams import Streams
+from registry.domain.aggregates import Aggregate
 from registry.ports.event_store import EventStore
 from registry.ports.vault import Vault
 
@@ -50,10 +52,19 @@ class VaultSteps:
     """
 
     def __init__(
-        self, *, vault: Vault, store: EventStore, stream_id: str, secret: NewSecret | None
+        self,
+        *,
+        vault: Vault,
+        store: EventStore,
+        streams: Streams,
+        aggregate: Aggregate,
+        stream_id: str,
+        secret: NewSecret | None,
     ) -> None:
         self._vault = vault
         self._store = store
+        self._streams = streams
+        self._aggregate = aggregate
         self._stream_id = stream_id
         self._secret = secret
         self._stored_for: int | None = None
@@ -95,10 +106,10 @@ class VaultSteps:
             return
         secret_id = self._secret.secret_id
         try:
-            history = await read_history(self._store, self._stream_id)
-            if secret_id == history.standing:
+            loaded = await self._streams.load(self._aggregate, self._stream_id, fresh=True)
+            if secret_id == standing_in(loaded.state).secret_id:
                 await self._vault.mark_used(secret_id)
-            elif secret_id in history.named:
+            elif await was_named(self._store, self._stream_id, secret_id):
                 await self._vault.supersede(secret_id)
             else:
                 await self._vault.discard(secret_id)
