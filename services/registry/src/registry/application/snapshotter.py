@@ -42,13 +42,13 @@ class Snapshotter:
         snapshots: Snapshots,
         projection: Projection,
         head: LogHead,
-        every_events: int = EVERY_EVENTS,
+        every_events: int | None = None,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._projection = projection
         self._head = head
-        self._every_events = every_events
+        self._every_events = EVERY_EVENTS if every_events is None else every_events
 
     async def run(self) -> None:
         """Until the head is closed. What fails is tried again: a missing snapshot costs no data."""
