@@ -81,7 +81,10 @@ class Calls:
 
         async def metadata() -> Mapping[str, str | bytes]:
             async with asyncio.timeout(self._profile.timeout_s):
-                return dict(await call.initial_metadata())
+                given = dict(await call.initial_metadata())
+            if call.done():
+                await call  # refused before it began: raises why
+            return given
 
         try:
             async for request in requests(metadata):
