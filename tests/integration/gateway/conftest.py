@@ -6,28 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from aiohttp import web
-from devstack import Kafka, Postgres
 
 from tests.integration.gateway.cluster import Cluster, Owner, running_cluster
 
 WAIT_S = 120.0
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def cluster(
-    postgres: Postgres, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Cluster]:
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def cluster() -> AsyncIterator[Cluster]:
     """Registry, runner, router and both gateway processes on real PostgreSQL and Kafka."""
     end = asyncio.Event()
     opened: asyncio.Future[Cluster] = asyncio.get_running_loop().create_future()
 
     async def keep() -> None:
         # A task of its own: fixtures begin and end in different tasks.
-        folder = tmp_path_factory.mktemp("gateway")
-        async with running_cluster(postgres, kafka, folder) as running:
+        async with running_cluster() as running:
             opened.set_result(running)
             await end.wait()
 

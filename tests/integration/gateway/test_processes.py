@@ -12,7 +12,6 @@ import grpc
 import grpc.aio
 import psutil
 import pytest
-from devstack import Kafka
 from devstack.rest import Rest, RestRefused
 from eventflows.gateway.v1 import gateway_pb2 as pb
 from eventflows.gateway.v1 import gateway_pb2_grpc
@@ -85,12 +84,12 @@ async def test_a_chunked_input_of_ten_mebibytes_passes_and_one_more_byte_does_no
 
 
 async def test_a_connection_is_tested_and_its_topics_are_listed_live(
-    cluster: Cluster, owner: Owner, kafka: Kafka, model_url: str
+    cluster: Cluster, owner: Owner, model_url: str
 ) -> None:
     topic = f"images-{owner.name}"
-    await kafka.create_topic(topic, partitions=3)
+    await cluster.kafka.create_topic(topic, partitions=3)
     body = {
-        "name": f"broker-{owner.name}", "broker_url": kafka.bootstrap_servers,
+        "name": f"broker-{owner.name}", "broker_url": cluster.kafka.bootstrap_servers,
         "connection_type": "kafka_unauthenticated_plaintext",
     }  # fmt: skip
     made = await cluster.admin.post("/v1/admin/broker-connections", body)
@@ -106,12 +105,12 @@ async def test_a_connection_is_tested_and_its_topics_are_listed_live(
 
 
 async def test_an_enabled_flow_runs_and_says_so(
-    cluster: Cluster, owner: Owner, kafka: Kafka, model_url: str
+    cluster: Cluster, owner: Owner, model_url: str
 ) -> None:
     topic = f"records-{owner.name}"
-    await kafka.create_topic(topic, partitions=2)
+    await cluster.kafka.create_topic(topic, partitions=2)
     body = {
-        "name": f"broker-{owner.name}", "broker_url": kafka.bootstrap_servers,
+        "name": f"broker-{owner.name}", "broker_url": cluster.kafka.bootstrap_servers,
         "connection_type": "kafka_unauthenticated_plaintext",
     }  # fmt: skip
     made = await cluster.admin.post("/v1/admin/broker-connections", body)
@@ -134,7 +133,7 @@ async def test_an_enabled_flow_runs_and_says_so(
 
 
 async def test_grpc_sees_what_rest_wrote(cluster: Cluster, owner: Owner) -> None:
-    async with rpc_channel(cluster.rpc_address, None) as channel:
+    async with rpc_channel(cluster.devstack.gateway_address, None) as channel:
         users: Any = gateway_pb2_grpc.UsersStub(channel)
         metadata = (("authorization", f"Simple {cluster.admin_key}"),)
         # Another process with a catalog of its own: it may be a moment behind.
@@ -178,7 +177,7 @@ async def test_metrics_count_requests(cluster: Cluster) -> None:
     timeout = aiohttp.ClientTimeout(total=WAIT_S)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
-        session.get(cluster.rest_metrics_url) as page,
+        session.get(cluster.devstack.metrics_url("rest")) as page,
     ):
         text = await page.text()
     assert (

@@ -57,6 +57,7 @@ async def world(stage: Stage) -> World:
             "git_hash": algorithm["version_info"]["git_hash"], "flow": flow["id"],
             "build": algorithm["build"]["build_id"], "listener": listener["id"],
             "connection": connection, "topic": "images", "key": key["id"],
+            "position": "1",
         },
         position=stage.follower.catalog.position,
     )  # fmt: skip
