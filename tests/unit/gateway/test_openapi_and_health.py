@@ -48,6 +48,26 @@ async def test_the_specification_is_whole(stage: Stage) -> None:
     assert components["UserCreate"]["additionalProperties"] is False
 
 
+async def test_the_specification_tells_of_the_past_of_tags_and_of_repeats(stage: Stage) -> None:
+    document = (await stage.client.call("GET", "/v1/openapispec")).json
+    for operation in OPERATIONS:
+        described = document["paths"][operation.path][operation.method.lower()]
+        parameters = {one["name"]: one for one in described["parameters"]}
+        headers = described["responses"][str(operation.status)]["headers"]
+        assert ("as_of" in parameters) == operation.as_of
+        assert ("X-Eventflows-As-Of-Position" in headers) == operation.as_of
+        assert ("ETag" in headers) == operation.entity_tag
+        changes = operation.method != "GET" and operation.name != "try_broker_connection"
+        assert ("Idempotency-Key" in parameters) == changes
+        assert ("If-Match" in parameters) == (changes and operation.name != "run")
+    required = [
+        one["name"]
+        for one in document["paths"]["/v1/admin/log/diff"]["get"]["parameters"]
+        if one["required"]
+    ]
+    assert required == ["from"]
+
+
 async def test_head_is_answered_like_get(stage: Stage, owner: Owner) -> None:
     answer = await stage.client.call("HEAD", f"/v1/users/{owner.id}/event-listeners", key=owner.key)
     assert answer.status == 200
@@ -90,9 +110,11 @@ async def test_a_stale_catalog_decides_nothing_but_health_still_answers(
     answer = await client.call("GET", f"/v1/users/{owner.id}/event-listeners", key=owner.key)
     assert (answer.status, answer.error["code"]) == (503, 9003)
     assert answer.headers["x-eventflows-catalog-age-seconds"] == "300.5"
+    assert int(answer.headers["retry-after"]) >= 1
     assert (await client.call("POST", "/v1/algo/a/B", key=owner.key)).status == 503
     assert (await client.call("GET", "/healthz")).status == 200
-    assert (await client.call("GET", "/readyz")).status == 503
+    ready = await client.call("GET", "/readyz")
+    assert (ready.status, int(ready.headers["retry-after"]) >= 1) == (503, True)
     assert (await client.call("GET", "/v1/openapispec")).status == 200
     fresh = with_age(stage, 299.0)
     assert (await fresh.call("GET", "/readyz")).status == 200

@@ -19,6 +19,7 @@ from gateway.domain.moment import AsOf, Moment
 
 READ_TIMEOUT_S = 55.0
 UNREACHABLE = "the past cannot be read while the registry cannot be reached: try again later"
+NOT_WHOLE = "the catalog that the registry sent is not whole: try again"
 OTHER_BUILD = (
     "the gateway and the registry are of different builds, so the past cannot be read: try again "
     "when the upgrade is done"
@@ -70,7 +71,7 @@ class _Read:
             # A second of work at 100,000 flows: other requests go on meanwhile.
             return await asyncio.to_thread(snapshot.restore, parts)
         except SnapshotUnusable as error:
-            raise Unavailable(OTHER_BUILD) from error
+            raise Unavailable(NOT_WHOLE) from error
 
 
 async def _first(parts: AsyncIterator[registry_pb2.CatalogPart]) -> registry_pb2.CatalogPart:
