@@ -104,7 +104,10 @@ class Names:
         """A thing that is gone still has the name that its first event gave it."""
         request = pb.ReadLogRequest(stream_ids=[id_], limit=1)
         page = await self._calls.ask(self._calls.stub.ReadLog, request)
-        return told_name(page.events[0].event) if page.events else ""
+        if not page.events:
+            return ""
+        event = page.events[0].event
+        return told_name(event) or event.flow_created.channel.name
 
     async def _flow(self, flow: catalog_pb2.Flow) -> str:
         algorithm = await self.of(Kind.ALGORITHM, flow.algorithm_id)
@@ -129,7 +132,7 @@ class Names:
 
 
 def told_name(event: events_pb2.Event) -> str:
-    """The name that an event itself gives to its stream; empty when it gives none."""
+    """The name that an event itself gives to its stream; empty when it gives none, or part of it."""
     match event.WhichOneof("kind"):
         case "account_created":
             return event.account_created.username
@@ -139,7 +142,5 @@ def told_name(event: events_pb2.Event) -> str:
             return event.connection_created.name
         case "connection_updated":
             return event.connection_updated.name
-        case "flow_created":
-            return event.flow_created.channel.name
-        case _:
+        case _:  # those of flows and topics are made of others' names
             return ""

@@ -161,7 +161,7 @@ async def test_a_reader_that_has_enough_is_no_error(told_anew: Told, format_: st
         transport = process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
         transport.close()  # what `head` does when it has its lines
         async with told.registry.client() as client:
-            await client.CreateAccount(account_request(f"unread-{format_}"))
+            await client.CreateAccount(account_request(f"unread_{format_}"))
         async with asyncio.timeout(10):
             _, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
