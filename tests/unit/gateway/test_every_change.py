@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from gateway.entrypoints.rest.app import OPERATIONS
+from eventflows.runner.v1 import runner_pb2
+from gateway.entrypoints.rest.app import OPERATIONS, rest_app
 from gateway.entrypoints.rest.operation import Operation
 from gateway.entrypoints.rest.preconditions import TAGS_MAX, expected_versions
 from kernel.errors import InvalidInput
 
-from tests.unit.gateway.asgi_client import Answer
+from tests.unit.gateway.asgi_client import Answer, AsgiClient
+from tests.unit.gateway.memory_peers import MemoryRunner
 from tests.unit.gateway.stage import Owner, Stage
 from tests.unit.gateway.world import world
 
+WAIT_S = 10.0
 CHANGES = [one for one in OPERATIONS if one.idempotent and one.name != "run"]
 SINGLES = [one for one in OPERATIONS if one.method == "GET" and one.entity_tag]
 EVERY_CHANGE = pytest.mark.parametrize("operation", CHANGES, ids=lambda o: f"{o.method} {o.path}")
@@ -217,6 +221,39 @@ async def test_the_same_idempotency_key_with_another_body_is_refused(
     assert (answer.status, answer.error["code"]) == (409, 9011), answer.content
     assert "Idempotency-Key was used for another request" in answer.error["message"]
     assert (await stage.gateway.log.head()).position == done
+
+
+class ClockRunner(MemoryRunner):
+    """No two builds end alike; both have begun before one ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._both = asyncio.Barrier(2)
+
+    async def build(self, request: runner_pb2.BuildRequest) -> runner_pb2.BuildResponse:
+        answer = await super().build(request)
+        answer.finished_at.seconds += len(self.builds)
+        async with asyncio.timeout(WAIT_S):
+            await self._both.wait()
+        return answer
+
+
+async def test_a_build_that_is_asked_for_twice_at_once_is_one_build(
+    stage: Stage, owner: Owner
+) -> None:
+    name = await stage.bare_algorithm(owner)
+    client = AsgiClient(rest_app(replace(stage.gateway, runner=ClockRunner())))
+    path = f"/v1/algorithms/{owner.name}/{name}"
+    calls = [
+        client.call(
+            "POST", f"{path}/compile", {}, key=owner.key, headers={"Idempotency-Key": "once"}
+        )
+        for _ in range(2)
+    ]
+    one, other = await asyncio.gather(*calls)
+    assert (one.status, other.status) == (200, 200), (one.content, other.content)
+    assert one.json["build"] == other.json["build"]
+    assert len((await stage.by(owner, "GET", f"{path}/builds"))["results"]) == 1
 
 
 @pytest.mark.parametrize("operation", SINGLES, ids=lambda o: o.path)

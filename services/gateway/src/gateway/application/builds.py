@@ -9,7 +9,7 @@ from datetime import UTC
 from catalog.records import Algorithm, Build
 from eventflows.registry.v1 import registry_pb2
 from eventflows.runner.v1 import runner_pb2
-from kernel.errors import NotFound, VersionConflict
+from kernel.errors import NotFound, StateForbids, VersionConflict
 
 from gateway.application.algorithms import (
     AlgorithmRecord,
@@ -19,7 +19,7 @@ from gateway.application.algorithms import (
     own_algorithm,
     record,
 )
-from gateway.application.gateway import Gateway
+from gateway.application.gateway import CODE_KEY_REUSED, Gateway
 from gateway.domain import fields
 from gateway.domain.caller import Standard
 from gateway.domain.intent import Intent
@@ -58,7 +58,12 @@ async def compile_algorithm(
         started_at=ended.started_at,
         finished_at=ended.finished_at,
     )
-    result = await gateway.send(command, caller, intent)
+    try:
+        result = await gateway.send(command, caller, intent)
+    except StateForbids as error:
+        if error.code != CODE_KEY_REUSED:
+            raise
+        return await _built_meanwhile(gateway, algorithm, build_id, error)
     built = record(gateway, algorithm, build=_from_command(command))
     return replace(built, stream_version=result.version)
 
@@ -87,6 +92,17 @@ def get_build(gateway: Gateway, caller: Standard, ref: AlgorithmRef, build_id: s
             "there is no build of this id: GET …/builds lists them", code=CODE_BUILD_NOT_FOUND
         )
     return build_record(algorithm, build)
+
+
+async def _built_meanwhile(
+    gateway: Gateway, algorithm: Algorithm, build_id: str, refused: StateForbids
+) -> AlgorithmRecord:
+    """The same wish came twice at once: the build that ended first counts. Else `refused`."""
+    await gateway.reach_head()
+    newest = gateway.catalog.algorithm(algorithm.algorithm_id) or algorithm
+    if (known := _find(newest, build_id)) is None:
+        raise refused
+    return record(gateway, newest, build=known)
 
 
 async def _build(gateway: Gateway, request: runner_pb2.BuildRequest) -> runner_pb2.BuildResponse:

@@ -109,6 +109,12 @@ class Gateway:
             await self.view.wait_for(result.position, timeout_s=READ_OWN_WRITE_TIMEOUT_S)
         return result
 
+    async def reach_head(self) -> None:
+        """Wait, for a bounded time, until our own catalog has what the log holds now."""
+        head = await self.log.head()
+        with suppress(TimedOut):
+            await self.view.wait_for(head.position, timeout_s=READ_OWN_WRITE_TIMEOUT_S)
+
     async def did_before(self, command: Command, caller: Caller, intent: Intent) -> bool:
         """Did this very wish, sent earlier, remove what the command names? Changes nothing.
 
