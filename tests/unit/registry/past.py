@@ -14,10 +14,12 @@ from registry.adapters.memory_event_store import MemoryEventStore
 from registry.adapters.memory_snapshots import MemorySnapshots
 from registry.adapters.memory_timeline import MemoryTimeline
 from registry.application.log_head import LogHead
+from registry.application.log_pages import LogPages
 from registry.application.metrics import RegistryMetrics
 from registry.application.moments import Moments
 from registry.application.projection import Projection, recorded
 from registry.application.snapshotter import Snapshotter
+from registry.entrypoints.recorded import encoded_events
 from registry.ports.event_store import Append, EventStore, NewEvent
 
 from tests.support.catalog_answers import answers
@@ -43,7 +45,7 @@ class Past:
         """Nothing is read yet."""
         head = LogHead(metrics=RegistryMetrics(CollectorRegistry()))
         snapshots, timeline = MemorySnapshots(store), MemoryTimeline(store)
-        projection = Projection(store, head, snapshots)
+        projection = Projection(store, head, snapshots, LogPages(store, encode=encoded_events))
         return cls(
             store=store,
             head=head,

@@ -132,6 +132,7 @@ async def test_what_another_process_did_is_seen(
         )
         request = _request(aggregates.ALGORITHM, id_of("echo"), checks.create_algorithm(algorithm))
         assert (await other.commands.execute(request)).changed
+        await other.projection.reach_head()
         assert other.projection.catalog.algorithm_named("acme", "Echo") is not None
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -28,13 +29,15 @@ from registry.adapters.postgres_pool import PostgresPool
 from registry.adapters.postgres_snapshots import PostgresSnapshots
 from registry.adapters.postgres_timeline import PostgresTimeline
 from registry.adapters.postgres_vault import PostgresVault
+from registry.application.archive import Archiver
 from registry.application.commands import Commands
 from registry.application.credentials import Credentials
-from registry.application.export import Exporter
+from registry.application.export import Exporter, SecretExport
 from registry.application.first_admin import create_first_admin
 from registry.application.group_commit import GroupCommit
 from registry.application.importing import Importer
 from registry.application.log_head import LogHead
+from registry.application.log_pages import LogPages
 from registry.application.metrics import RegistryMetrics
 from registry.application.moments import Moments
 from registry.application.partitions import LogWitness
@@ -47,13 +50,14 @@ from registry.entrypoints.commands_rpc import CommandsRpc
 from registry.entrypoints.credentials_rpc import CredentialsRpc
 from registry.entrypoints.export_rpc import ExportRpc
 from registry.entrypoints.log_rpc import LogRpc
+from registry.entrypoints.recorded import encoded_events
 from registry.entrypoints.rpc import DESCRIPTOR, RegistryService, add_to_server
 from registry.entrypoints.watch_rpc import WatchRpc
 from registry.ports.archive import LogArchive, LogParts
 from registry.ports.event_store import EventStore
 from registry.ports.snapshots import Snapshots
 from registry.ports.timeline import Timeline
-from registry.ports.vault import Vault
+from registry.ports.vault import SUPERSEDED_KEPT_S, Vault
 from registry.settings import RegistrySettings, read_dsn
 
 SERVICE = "registry"
@@ -69,6 +73,7 @@ class Registry:
 
     store: EventStore
     head: LogHead
+    pages: LogPages
     projection: Projection
     group_commit: GroupCommit
     commands: Commands
@@ -95,6 +100,7 @@ class Registry:
         parts: LogParts | None = None,
         archive: LogArchive | None = None,
         pending_max_s: float = PENDING_MAX_S,
+        superseded_kept_s: float = SUPERSEDED_KEPT_S,
     ) -> Self:
         """Put together; nothing runs yet. Without snapshots, timeline, parts: those in memory.
 
@@ -105,12 +111,14 @@ class Registry:
         parts = parts or MemoryLogParts(store)
         metrics = RegistryMetrics(collector)
         head = LogHead(metrics=metrics)
-        projection = Projection(store, head, snapshots)
+        pages = LogPages(store, encode=encoded_events)
+        projection = Projection(store, head, snapshots, pages)
         group_commit = GroupCommit(store, metrics=metrics, stored=head.advance)
         streams = Streams(store, parts=parts)
         return cls(
             store=store,
             head=head,
+            pages=pages,
             projection=projection,
             group_commit=group_commit,
             commands=Commands(
@@ -128,6 +136,7 @@ class Registry:
                 projection=projection,
                 metrics=metrics,
                 pending_max_s=pending_max_s,
+                superseded_kept_s=superseded_kept_s,
             ),
             snapshots=snapshots,
             snapshotter=Snapshotter(
@@ -141,7 +150,11 @@ class Registry:
             ),
             parts=parts,
             witness=LogWitness(store=store, parts=parts, head=head, metrics=metrics),
-            exporter=Exporter(store=store, parts=parts, vault=vault, projection=projection),
+            exporter=Exporter(
+                store=store,
+                parts=parts,
+                secrets=SecretExport(store=store, vault=vault, projection=projection),
+            ),
             importer=None
             if archive is None
             else Importer(
@@ -223,6 +236,32 @@ async def serve(
             started(server)
         _log.info("serving", extra={"address": str(server.address)})
         await _stopped_or_failed(stop, loops)
+
+
+async def archive(settings: RegistrySettings, *, below: int, folder: Path) -> Sequence[Path]:
+    """Move the log's oldest partitions, as far as they end at or below a position, to files.
+
+    Raises SettingsError, InvalidInput, NotFound, StateForbids, Unavailable.
+    """
+    configure_logs(service=SERVICE, level=settings.log_level)
+    if settings.ops_dsn_file is None:
+        raise SettingsError(
+            ["EVENTFLOWS_REGISTRY_OPS_DSN_FILE is missing: `archive` needs an operator's address"]
+        )
+    log_dsn, ops_dsn = read_dsn(settings.database_dsn_file), read_dsn(settings.ops_dsn_file)
+    await migrations.check_schema(log_dsn)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresEventStore(log_dsn))
+        pool = await stack.enter_async_context(PostgresPool(log_dsn))
+        parts = PostgresLogParts(pool)
+        archiver = Archiver(
+            store=store,
+            parts=parts,
+            archive=await stack.enter_async_context(PostgresArchive(ops_dsn)),
+            snapshots=PostgresSnapshots(pool),
+            exporter=Exporter(store=store, parts=parts),
+        )
+        return await archiver.run(below=below, folder=folder)
 
 
 async def _archive(settings: RegistrySettings, stack: AsyncExitStack) -> LogArchive | None:
@@ -340,7 +379,7 @@ def rpc_service(registry: Registry, vault: Vault) -> RpcService:
         add_to_server,
         RegistryService(
             CommandsRpc(commands=registry.commands, vault=vault, credentials=registry.credentials),
-            WatchRpc(store=registry.store, head=registry.head, metrics=registry.metrics),
+            WatchRpc(pages=registry.pages, head=registry.head, metrics=registry.metrics),
             LogRpc(store=registry.store, parts=registry.parts),
             ExportRpc(exporter=registry.exporter, importer=registry.importer),
             CredentialsRpc(credentials=registry.credentials),

@@ -1,9 +1,9 @@
-"""Pages of the log for watchers: what many stand before is read and encoded once.
+"""Pages of the log: what many readers of a process stand before is read and encoded once.
 
-Watchers of the newest events ask for the same few rows at the same moment. The first to ask reads
-for all, and the newest stretches are kept for those that come a little later; a stretch of an
-append-only log is right for ever. Price: KEPT_BYTES_MAX of memory a process (about three times that
-with Python's own).
+Watchers and the process's own catalog ask for the same few rows at the same moment. The first to
+ask reads for all, and the newest stretches are kept for those that come a little later; a stretch
+of an append-only log is right for ever. Price: KEPT_BYTES_MAX of memory a process (about three
+times that with Python's own).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kernel.errors import EventflowsError
+from kernel.errors import EventflowsError, Unavailable
 
 from registry.ports.event_store import EventStore, Selection, StoredEvent
 
@@ -36,7 +36,7 @@ class Stretch:
 
 
 class LogPages:
-    """Reads for all watchers of a process. `encode` turns events into bytes that can be joined."""
+    """Reads for all. `encode` turns events into bytes that can be joined."""
 
     def __init__(self, store: EventStore, *, encode: Encode) -> None:
         self._store = store
@@ -104,7 +104,11 @@ class LogPages:
             events = await self._store.read(
                 position, limit=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
             )
-            if not events or events[0].position != position + 1:
+            if not events:
+                raise Unavailable(
+                    "the log is shorter than it was: was a backup restored? restart the registry"
+                )
+            if events[0].position != position + 1:
                 raise EventflowsError(f"the log has a hole after position {position}: verify it")
             stretch = Stretch(
                 from_position=position,

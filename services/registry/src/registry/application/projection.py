@@ -15,11 +15,11 @@ from kernel.backoff import delay_s
 from kernel.errors import Unavailable
 
 from registry.application.log_head import LogHead
+from registry.application.log_pages import PAGE_EVENTS_MAX, LogPages
 from registry.application.snapshots import newest_image
 from registry.ports.event_store import EventStore, StoredEvent
 from registry.ports.snapshots import Snapshots
 
-PAGE_EVENTS_MAX = 1_000
 IDLE_S = 60.0
 BACKOFF_FIRST_S = 0.05
 BACKOFF_LONGEST_S = 1.0
@@ -30,9 +30,12 @@ _log = logging.getLogger(__name__)
 class Projection:
     """A `Catalog` fed from the store. One task at a time feeds it."""
 
-    def __init__(self, store: EventStore, head: LogHead, snapshots: Snapshots) -> None:
+    def __init__(
+        self, store: EventStore, head: LogHead, snapshots: Snapshots, pages: LogPages
+    ) -> None:
         self.catalog = Catalog()
         self._store = store
+        self._pages = pages
         self._snapshots = snapshots
         self._head = head
         self._feeding = asyncio.Lock()
@@ -53,7 +56,7 @@ class Projection:
         while self.catalog.position < position:
             async with self._feeding:
                 if self.catalog.position < position:
-                    await self._feed()
+                    await self._feed(position)
 
     async def reach_head(self) -> None:
         """Return when the catalog holds everything that the log held at the call."""
@@ -77,12 +80,13 @@ class Projection:
                     )
                 )  # fmt: skip
 
-    async def _feed(self) -> None:
-        page = await self._store.read(self.catalog.position, limit=PAGE_EVENTS_MAX)
-        if not page:
-            raise Unavailable(
-                "the log is shorter than it was: was a backup restored? restart the registry"
-            )
+    async def _feed(self, to: int) -> None:
+        """One page; of the newest events the one that the watchers read at the same moment."""
+        after = self.catalog.position
+        if to - after > PAGE_EVENTS_MAX:
+            page = await self._store.read(after, limit=PAGE_EVENTS_MAX)
+        else:
+            page = (await self._pages.after(after)).events
         for stored in page:
             self.catalog.apply(recorded(stored))
 

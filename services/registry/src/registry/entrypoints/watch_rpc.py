@@ -16,8 +16,7 @@ from registry.application.log_head import LogHead
 from registry.application.log_pages import LogPages
 from registry.application.metrics import RegistryMetrics
 from registry.application.watch import watch
-from registry.entrypoints.recorded import encoded_events
-from registry.ports.event_store import SELECTED_STREAMS_MAX, EventStore, Selection
+from registry.ports.event_store import SELECTED_STREAMS_MAX, Selection
 
 WATCHERS_MAX = 500
 WATCHERS_RETRY_AFTER_S = 5.0
@@ -26,10 +25,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class WatchRpc:
-    """Any number of watchers up to WATCHERS_MAX. Answers are bytes: see `WATCH_HANDLER`."""
+    """Any number of watchers up to WATCHERS_MAX.
 
-    def __init__(self, *, store: EventStore, head: LogHead, metrics: RegistryMetrics) -> None:
-        self._pages = LogPages(store, encode=encoded_events)
+    `pages` are encoded already, so the answers are bytes: see `watch_handler`.
+    """
+
+    def __init__(self, *, pages: LogPages, head: LogHead, metrics: RegistryMetrics) -> None:
+        self._pages = pages
         self._head = head
         self._metrics = metrics
         self._watchers = 0
