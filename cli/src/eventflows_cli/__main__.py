@@ -29,7 +29,7 @@ from eventflows_cli.commands import (
     tail,
     verify,
 )
-from eventflows_cli.output import visible
+from eventflows_cli.output import reader_left, visible
 
 COMMANDS = (
     tail, show, stat, at, diff, verify, export, import_, revert, relay, shred, keygen, profiles,
@@ -55,9 +55,7 @@ def _run() -> int:
     except (KeyboardInterrupt, Abort):
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Who reads has enough. Without this Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exit_codes.DONE
+        return reader_left()
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _failed(what, exit_codes.INPUT_OUTPUT)

@@ -132,7 +132,7 @@ class Names:
 
 
 def told_name(event: events_pb2.Event) -> str:
-    """The name that an event itself gives to its stream; empty when it gives none, or part of it."""
+    """The name that an event itself gives to its stream; empty when it gives none."""
     match event.WhichOneof("kind"):
         case "account_created":
             return event.account_created.username

@@ -6,6 +6,7 @@ A command has one JSON document; tables are drawn from the same document, so bot
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, Final
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eventflows_cli.exit_codes import DONE
 from eventflows_cli.json_shapes import Json
 
 PLAIN_WIDTH: Final = 4_096
@@ -114,6 +116,15 @@ def visible(text: str) -> str:
         character if character.isprintable() or character == "\n" else _escaped(character)
         for character in text
     )
+
+
+def reader_left() -> int:
+    """Who reads stdout has enough, which is a good end: its exit code.
+
+    Without this Python would complain when it flushes at its end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
 
 
 def _escaped(character: str) -> str:

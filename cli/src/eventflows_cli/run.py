@@ -21,7 +21,7 @@ import typer
 from kernel.errors import InvalidInput, StateForbids
 
 from eventflows_cli.exit_codes import DONE, TERMINATED
-from eventflows_cli.output import Format, Output
+from eventflows_cli.output import Format, Output, reader_left
 
 if TYPE_CHECKING:
     from eventflows_cli.calls import Calls
@@ -84,7 +84,10 @@ def command(
 
         def invoke(**given: Any) -> int:
             run = _shared(**{name: given.pop(name) for name in shared})
-            return asyncio.run(_until_stopped(function(run, **given)))  # type: ignore[call-arg]
+            try:
+                return asyncio.run(_until_stopped(function(run, **given)))  # type: ignore[call-arg]
+            except BrokenPipeError:  # typer would end with 1
+                return reader_left()
 
         parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
