@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from catalog.codec import recorded_to_message
+from catalog.errors import SECRET_GONE
 from eventflows.registry.v1 import registry_pb2
 from eventflows.registry.v1.registry_pb2_grpc import (
     RegistryServicer,
@@ -71,7 +72,7 @@ class ScriptedRegistry(RegistryServicer):
         self.secret_reads += 1
         found = self.secrets.get(request.secret_id)
         if found is None:
-            raise NotFound(f"There is no secret {request.secret_id}.")
+            raise NotFound(f"There is no secret {request.secret_id}.", code=SECRET_GONE)
         return registry_pb2.Credential(username=found[0], password=found[1])
 
 

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from catalog.errors import SECRET_GONE
 from catalog.events import SecretRef
-from kernel.errors import NotFound
+from kernel.errors import EventflowsError, NotFound
 from router.adapters import kafka_probe
 from router.application import connections as module
 from router.application.connections import Connections
 from router.control_ports import BrokerLogin
+from router.domain.errors import CredentialsMissing
 from router.domain.flow_spec import INTERNAL_CONNECTION
 from router.domain.kafka_connection import KafkaConnection
 
@@ -46,9 +48,12 @@ class Vault:
 
     def __init__(self) -> None:
         self.read_ids: list[tuple[str, str]] = []
+        self.refusal: EventflowsError | None = None
 
     async def read(self, *, stream_id: str, secret: SecretRef) -> BrokerLogin:
         self.read_ids.append((stream_id, secret.secret_id))
+        if self.refusal is not None:
+            raise self.refusal
         return BrokerLogin(username="user", password="secret word")
 
 
@@ -108,3 +113,24 @@ async def test_a_connection_that_nobody_knows_is_not_found(
         feed.tell()
     with pytest.raises(NotFound, match=id_of("cluster")):
         await connections_of(feed, Vault()).resolve(id_of("cluster"))
+
+
+async def test_a_secret_that_the_vault_lost_is_told_with_what_to_do() -> None:
+    log = EventLog()
+    log.connection("cluster", secured=True)
+    feed, vault = LateFeed(log), Vault()
+    feed.tell()
+    vault.refusal = NotFound("the vault does not hold this secret", code=SECRET_GONE)
+    with pytest.raises(CredentialsMissing, match="cluster has no credentials: let an admin enter"):
+        await connections_of(feed, vault).resolve(id_of("cluster"))
+
+
+async def test_a_secret_that_was_just_replaced_is_no_reason_to_be_blocked() -> None:
+    log = EventLog()
+    log.connection("cluster", secured=True)
+    feed, vault = LateFeed(log), Vault()
+    feed.tell()
+    vault.refusal = NotFound("no connection or listener has this secret: read the catalog again")
+    with pytest.raises(NotFound) as caught:
+        await connections_of(feed, vault).resolve(id_of("cluster"))
+    assert not isinstance(caught.value, CredentialsMissing)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from catalog.catalog import Catalog
-from catalog.events import ApiType, FlowEnabled
+from catalog.events import (
+    ApiType,
+    ConnectionCredentialsShredded,
+    ConnectionUpdated,
+    FlowEnabled,
+    SecretRef,
+)
 from catalog.identifiers import completions_topic
+from router.application.flow_keeper import same_flow
 from router.application.plans import BlockedFlow, FlowPlans
 from router.domain.flow_spec import (
     CONCURRENCY_DEFAULT,
@@ -161,3 +169,40 @@ def test_plans_follow_the_catalog(log: EventLog) -> None:
     after = plans.plan(flow_id)
     assert isinstance(after, FlowSpec)
     assert after.version == "3.0.0"
+
+
+def test_what_a_client_is_made_of_makes_a_new_spec_and_a_new_name_does_not(log: EventLog) -> None:
+    log.connection("secured", secured=True)
+    flow_id = log.subscribe("secured", "images", "acme/echo")
+    before = spec_of_flow(log, flow_id)
+    connection = log.catalog().connection(id_of("secured"))
+    assert connection is not None
+    stands = ConnectionUpdated(
+        connection_id=id_of("secured"),
+        name="another name",
+        bootstrap_servers=connection.bootstrap_servers,
+        security_protocol=connection.security_protocol,
+        sasl_mechanism=connection.sasl_mechanism,
+        ca_certificate=connection.ca_certificate,
+        credentials=connection.credentials,
+    )
+    log.add(id_of("secured"), stands)
+    assert same_flow(spec_of_flow(log, flow_id), before)
+    secret = SecretRef(secret_id=id_of("another secret"), fingerprint=b"12345678")
+    for changed in (
+        replace(stands, credentials=secret),
+        replace(stands, bootstrap_servers=("other:9093",)),
+        replace(stands, ca_certificate="pem"),
+        replace(stands, sasl_mechanism="PLAIN"),
+    ):
+        log.add(id_of("secured"), changed)
+        assert not same_flow(spec_of_flow(log, flow_id), before), changed
+
+
+def test_after_a_shredding_the_flow_is_blocked_until_credentials_come(log: EventLog) -> None:
+    log.connection("secured", secured=True)
+    flow_id = log.subscribe("secured", "images", "acme/echo")
+    log.add(id_of("secured"), ConnectionCredentialsShredded(connection_id=id_of("secured")))
+    plan = plans_of(log).plan(flow_id)
+    assert isinstance(plan, BlockedFlow)
+    assert "no credentials: let an admin enter" in plan.reason

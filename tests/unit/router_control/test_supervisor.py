@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from catalog.events import SecurityProtocol
 from kernel.errors import Unavailable
-from router.application.flow_keeper import NOT_ENDING, RESTART_FIRST_S, RESTART_LONGEST_S
+from router.application.flow_keeper import (
+    BLOCKED_LOOK_S,
+    NOT_ENDING,
+    RESTART_FIRST_S,
+    RESTART_LONGEST_S,
+)
 from router.application.plans import BlockedFlow
 from router.application.shards import CONFIRMATION_AGE_MAX_S, SHARDS, shard_of
 from router.application.supervisor import by_state
-from router.domain.status import PumpState
+from router.domain.errors import CredentialsMissing
+from router.domain.flow_spec import ConnectionTerms
+from router.domain.status import PumpState, PumpStatus
 
-from tests.support.manual_clock import let_others_run, until
+from tests.support.manual_clock import BEGINNING, let_others_run, until
 from tests.unit.router_control.stage import running_supervisor, spec
 
 A, B, C = (spec(name) for name in ("a", "b", "c"))
@@ -270,3 +278,57 @@ async def test_flows_are_counted_by_state() -> None:
         await stage.until_running("a", "b")
         counts = by_state(stage.supervisor.statuses(), stage.supervisor.blocked())
         assert counts == {"running": 2, "blocked": 1}
+
+
+async def test_a_flow_without_credentials_is_blocked_and_looks_again_now_and_then() -> None:
+    async with running_supervisor() as stage:
+        stage.refusals["a"] = CredentialsMissing("enter them again")
+        stage.plans.set(A)
+        await until(lambda: stage.running() == {"a": PumpState.BLOCKED})
+        assert stage.supervisor.statuses()[0].reason == "enter them again"
+        since = stage.supervisor.statuses()[0].since
+        for _ in range(3):
+            await until(lambda: stage.clock.waits() == [BLOCKED_LOOK_S])
+            stage.clock.advance(BLOCKED_LOOK_S)
+            stage.ownership.confirm(at_s=stage.clock.monotonic_s())
+            await let_others_run()
+            assert stage.running() == {"a": PumpState.BLOCKED}
+        assert stage.supervisor.statuses()[0].since == since, "one trouble, told once"
+        del stage.refusals["a"]
+        await until(lambda: bool(stage.clock.waits()))
+        stage.clock.advance(BLOCKED_LOOK_S)
+        stage.ownership.confirm(at_s=stage.clock.monotonic_s())
+        await stage.until_running("a")
+
+
+async def test_new_credentials_wake_a_blocked_flow_at_once() -> None:
+    async with running_supervisor() as stage:
+        stage.refusals["a"] = CredentialsMissing("enter them again")
+        stage.plans.set(A)
+        await until(lambda: stage.running() == {"a": PumpState.BLOCKED})
+        del stage.refusals["a"]
+        terms = ConnectionTerms(
+            bootstrap_servers=("kafka:9093",),
+            security_protocol=SecurityProtocol.SASL_SSL,
+            secret_id="another",
+        )
+        stage.plans.set(spec("a", terms=terms))
+        await stage.until_running("a")
+
+
+def test_blocked_flows_are_counted_together_wherever_they_were_found() -> None:
+    blocked = BlockedFlow(flow_id="b", reason="the grant was taken away")
+    status = PumpStatus(
+        flow_id="a",
+        state=PumpState.BLOCKED,
+        reason="enter them again",
+        since=BEGINNING,
+        last_progress=None,
+        lag_records=0,
+        in_flight=0,
+        settled_total=0,
+        dead_lettered_total=0,
+        retries_total=0,
+        partitions=0,
+    )
+    assert by_state((status,), (blocked,)) == {"blocked": 2}

@@ -85,8 +85,8 @@ def connection_deleted(name: str) -> BlockReason:
 def credentials_missing(what: str) -> BlockReason:
     return BlockReason(
         kind=BlockReasonKind.CREDENTIALS_MISSING,
-        sentence=f"{what} has no credentials: create it again with its user name and password, or "
-        "its connection string",
+        sentence=f"{what} has no credentials: let an admin enter its user name and password again, "
+        "or delete the listener and create it again with its connection string",
     )
 
 

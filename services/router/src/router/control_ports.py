@@ -29,7 +29,8 @@ class Credentials(Protocol):
     async def read(self, *, stream_id: str, secret: SecretRef) -> BrokerLogin:
         """The login behind a reference of that stream.
 
-        Raises NotFound for a secret that is gone, Unavailable, TimedOut, NotAllowed.
+        Raises NotFound, with code `catalog.errors.SECRET_GONE` when the vault lost the secret and
+        another one when the connection has gone on to another; Unavailable, TimedOut, NotAllowed.
         """
         ...
 

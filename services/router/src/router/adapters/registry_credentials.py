@@ -27,8 +27,8 @@ class RegistryCredentials:
     async def read(self, *, stream_id: str, secret: SecretRef) -> BrokerLogin:
         """The login behind a reference of that stream.
 
-        Raises NotFound for a secret that was shredded, Unavailable and TimedOut when the registry
-        cannot be asked, NotAllowed when we may not.
+        Raises NotFound (code SECRET_GONE: the vault lost it), Unavailable and TimedOut when the
+        registry cannot be asked, NotAllowed when we may not.
         """
         request = ReadCredentialRequest(stream_id=stream_id, secret_id=secret.secret_id)
         try:

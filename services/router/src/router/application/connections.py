@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import asyncio
 
+from catalog.blocking import credentials_missing
+from catalog.errors import SECRET_GONE
+from catalog.events import SecretRef
 from catalog.records import Connection
 from kernel.errors import NotFound
 
 from router.application.plans import CatalogFeed
-from router.control_ports import ClusterProbe, Credentials, FoundTopic, ProbeResult
+from router.control_ports import (
+    BrokerLogin,
+    ClusterProbe,
+    Credentials,
+    FoundTopic,
+    ProbeResult,
+)
+from router.domain.errors import CredentialsMissing
 from router.domain.flow_spec import INTERNAL_CONNECTION
 from router.domain.kafka_connection import KafkaConnection
 
@@ -40,17 +50,16 @@ class Connections:
     async def resolve(self, connection_id: str) -> KafkaConnection:
         """The connection with its credentials; `INTERNAL_CONNECTION` is our own Kafka.
 
-        Raises NotFound for an id that the catalog does not know within FOLLOW_WAIT_S, or whose
-        secret is gone; Unavailable, TimedOut when the registry cannot be asked for the secret.
+        Raises NotFound for an id that the catalog does not know within FOLLOW_WAIT_S;
+        CredentialsMissing when the vault does not hold its secret; Unavailable, TimedOut when the
+        registry cannot be asked for it.
         """
         if connection_id == INTERNAL_CONNECTION:
             return self._internal
         connection = await self._known(connection_id)
         username, password = "", ""
         if connection.credentials is not None:
-            login = await self._credentials.read(
-                stream_id=connection_id, secret=connection.credentials
-            )
+            login = await self._login(connection, connection.credentials)
             username, password = login.username, login.password
         return KafkaConnection(
             connection_id=connection_id,
@@ -75,6 +84,15 @@ class Connections:
         connection = await self.resolve(connection_id)
         async with asyncio.timeout(PROBE_MAX_S):
             return await self._probe.list_topics(connection)
+
+    async def _login(self, connection: Connection, secret: SecretRef) -> BrokerLogin:
+        try:
+            return await self._credentials.read(stream_id=connection.connection_id, secret=secret)
+        except NotFound as error:
+            if error.code != SECRET_GONE:
+                raise
+            missing = credentials_missing(f"the connection {connection.name}")
+            raise CredentialsMissing(missing.sentence) from error
 
     async def _known(self, connection_id: str) -> Connection:
         found = self._feed.catalog.connection(connection_id)

@@ -2,6 +2,7 @@
 
                 want(spec)                 pump raises
     idle ────────────────▶ running ─────────────────────▶ waiting (backoff) ──▶ running
+                             │                            blocked (credentials) ──▶ running
                              │  want(other spec)
                              ├──────────────────▶ draining ──▶ running with the other spec
                              │  want(None)
@@ -24,6 +25,7 @@ from typing import Protocol
 from kernel.backoff import delay_s
 from kernel.errors import EventflowsError
 
+from router.domain.errors import CredentialsMissing
 from router.domain.flow_spec import FlowSpec
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock, Random
@@ -34,6 +36,8 @@ STOP_SLACK_S = 5.0
 """A pump bounds its own stop by the grace time; this is for one that does not keep its word."""
 CANCEL_AGAIN_S = 30.0
 """Longer than closing a source takes whose broker is away: a second cancel would break that off."""
+BLOCKED_LOOK_S = 30.0
+"""New credentials wake the flow at once; this is for a vault that gets its old ones back."""
 ERROR_CHARACTERS_MAX = 500
 NOT_ENDING = "the pump does not end although it was cancelled; the flow waits until it does"
 
@@ -120,7 +124,8 @@ class FlowKeeper:
         """Keep the flow as wanted until nothing is wanted. Raises only CancelledError."""
         while (spec := self._wanted) is not None:
             self._changed.clear()
-            self._enter(PumpState.STARTING)
+            if not self._is_blocked:  # one that looks again stays blocked until it has found them
+                self._enter(PumpState.STARTING)
             self._started_s = self._clock.monotonic_s()
             delivering = asyncio.create_task(self._deliver(spec), name=f"pump {self.flow_id}")
             try:
@@ -136,6 +141,7 @@ class FlowKeeper:
 
     async def _deliver(self, spec: FlowSpec) -> None:
         pump = await self._open_pump(spec)
+        self._enter(PumpState.STARTING)
         self._pump = pump
         await pump.run()
 
@@ -192,6 +198,13 @@ class FlowKeeper:
             self._failures = 0
         if error is None:
             return
+        if isinstance(error, CredentialsMissing):
+            self._failures = 0
+            if not self._is_blocked:
+                _log.warning("the flow is blocked: %s", error.message, extra=self._names())
+                self._enter(PumpState.BLOCKED, error.message)
+            await self._wait(BLOCKED_LOOK_S)
+            return
         self._failures += 1
         wait_s = delay_s(
             self._failures,
@@ -206,6 +219,14 @@ class FlowKeeper:
             reason = f"the pump failed with {type(error).__name__}; see the worker's log"
             _log.error("the pump failed", exc_info=error, extra=self._names())
         self._enter(PumpState.BACKING_OFF, reason[:ERROR_CHARACTERS_MAX])
+        await self._wait(wait_s)
+
+    @property
+    def _is_blocked(self) -> bool:
+        return self._state[0] is PumpState.BLOCKED
+
+    async def _wait(self, wait_s: float) -> None:
+        """Return after that time, or as soon as something else is wanted."""
         waiting = asyncio.create_task(self._clock.sleep(wait_s))
         changed = asyncio.create_task(self._changed.wait())
         try:

@@ -14,7 +14,7 @@ from catalog.catalog import Catalog
 from catalog.effective import AlgorithmTarget, Blocked, Runnable, TopicTarget, effective
 from catalog.events import FlowKind
 from catalog.identifiers import completions_topic
-from catalog.records import Algorithm
+from catalog.records import Algorithm, Connection
 
 from router.domain.flow_spec import (
     CONCURRENCY_DEFAULT,
@@ -23,6 +23,7 @@ from router.domain.flow_spec import (
     TIMEOUT_MAX_S,
     AlgorithmName,
     AlgorithmTargetSpec,
+    ConnectionTerms,
     FlowSpec,
     KafkaSourceSpec,
     KafkaTargetSpec,
@@ -132,6 +133,19 @@ def spec_of(runnable: Runnable, *, group_prefix: str, position: int) -> FlowSpec
         timeout_s=min(settings.timeout_s, TIMEOUT_MAX_S),
         enabled_position=flow.enabled_position,
         registry_position=position,
+        terms=_terms(runnable.connection),
+    )
+
+
+def _terms(connection: Connection | None) -> ConnectionTerms | None:
+    if connection is None:
+        return None
+    return ConnectionTerms(
+        bootstrap_servers=connection.bootstrap_servers,
+        security_protocol=connection.security_protocol,
+        sasl_mechanism=connection.sasl_mechanism,
+        ca_certificate=connection.ca_certificate,
+        secret_id="" if connection.credentials is None else connection.credentials.secret_id,
     )
 
 

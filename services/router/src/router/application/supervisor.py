@@ -18,7 +18,7 @@ from router.application.flow_keeper import FlowKeeper, OpenPump
 from router.application.plans import BlockedFlow, Plan
 from router.application.shards import ShardOwnership, shard_of
 from router.domain.flow_spec import FlowSpec
-from router.domain.status import PumpStatus
+from router.domain.status import PumpState, PumpStatus
 from router.ports import Clock, Random
 
 CHECK_INTERVAL_S = 0.5
@@ -189,5 +189,6 @@ def by_state(statuses: tuple[PumpStatus, ...], blocked: tuple[BlockedFlow, ...])
     for status in statuses:
         counts[status.state.value] = counts.get(status.state.value, 0) + 1
     if blocked:
-        counts["blocked"] = len(blocked)
+        state = PumpState.BLOCKED.value
+        counts[state] = counts.get(state, 0) + len(blocked)
     return counts

@@ -1,8 +1,9 @@
-"""Two refusals of a source that the pump treats in ways of their own."""
+"""Refusals that a flow treats in ways of their own."""
 
 from __future__ import annotations
 
-from kernel.errors import StateForbids
+from catalog.errors import SECRET_GONE
+from kernel.errors import NotFound, StateForbids
 
 
 class StaleAssignment(StateForbids):
@@ -11,3 +12,10 @@ class StaleAssignment(StateForbids):
 
 class PositionLost(StateForbids):
     """The broker no longer has the records at the flow's position: a person has to decide."""
+
+
+class CredentialsMissing(NotFound):
+    """The vault does not hold what the connection's credentials refer to: somebody has to enter
+    them again. The flow is blocked until then."""
+
+    code = SECRET_GONE

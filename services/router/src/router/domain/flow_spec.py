@@ -5,11 +5,11 @@ A change of any field is a new spec and so a new pump; a spec never holds a secr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from catalog.events import FlowKind
+from catalog.events import FlowKind, SecurityProtocol
 
 INTERNAL_CONNECTION = "internal"
 """Stands in a `connection_id` for our own Kafka."""
@@ -66,6 +66,17 @@ TargetSpec: TypeAlias = AlgorithmTargetSpec | KafkaTargetSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionTerms:
+    """What the clients of a connection are made of. `secret_id` refers to the credentials."""
+
+    bootstrap_servers: tuple[str, ...]
+    security_protocol: SecurityProtocol
+    sasl_mechanism: str = ""
+    ca_certificate: str = field(default="", repr=False)
+    secret_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSpec:
     """One runnable flow.
 
@@ -74,7 +85,8 @@ class FlowSpec:
     `dead_letter_topic` is a topic of the flow's own connection; None: our internal topic
     `dead-letters`. `timeout_s` 0: the runner's default. `enabled_position` is where the flow was
     enabled last, so that enabling a failed one again is a new spec; `registry_position` is the
-    place that this spec was derived at. `generation` is 0 for live delivery.
+    place that this spec was derived at. `generation` is 0 for live delivery. `terms` are those of
+    the flow's connection, so that a change of them is a new spec; None for chain flows.
     """
 
     flow_id: str
@@ -91,6 +103,7 @@ class FlowSpec:
     enabled_position: int
     registry_position: int
     generation: int = 0
+    terms: ConnectionTerms | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a spec that cannot run: the supervisor made a mistake."""

@@ -6,8 +6,9 @@
         ▼                   ▼       ▼
     failed(why)          draining ──▶ stopped
 
-`failed` waits for a person; everything else heals by itself. *Blocked* flows have no pump, so the
-supervisor alone knows that state.
+`failed` and `blocked` wait for a person; everything else heals by itself. A *blocked* flow has no
+pump: of most the supervisor alone knows, and `blocked(why)` here is one whose credentials the vault
+does not hold, which shows only when its pump is to be made.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class PumpState(Enum):
     DRAINING = "draining"
     STOPPED = "stopped"
     FAILED = "failed"
+    BLOCKED = "blocked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
