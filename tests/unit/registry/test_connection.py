@@ -10,7 +10,9 @@ import pytest
 from catalog.events import (
     ApiType,
     ConnectionCreated,
+    ConnectionCredentialsShredded,
     ConnectionDeleted,
+    ConnectionUpdated,
     Event,
     Grant,
     SecretRef,
@@ -20,7 +22,7 @@ from catalog.events import (
 from catalog.identifiers import topic_access_id
 from kernel.errors import AlreadyExists, InvalidInput, NotFound, StateForbids, TooLarge
 from registry.domain import connection, topic_access
-from registry.domain.connection import CreateConnection, DeleteConnection
+from registry.domain.connection import CreateConnection, DeleteConnection, UpdateConnection
 from registry.domain.topic_access import SetTopicAccess
 
 from tests.support.event_log import id_of
@@ -157,3 +159,124 @@ def test_the_grants_of_a_topic_are_saved_as_one(
 def test_wrong_grants_are_refused(when: SetTopicAccess, error: type[Exception]) -> None:
     with pytest.raises(error):
         topic_access.decider.decide(when, frozenset())
+
+
+UPDATE = UpdateConnection(
+    connection_id=CONNECTION,
+    name="Our cluster",
+    bootstrap_servers=("kafka:9093",),
+    security_protocol=SecurityProtocol.SASL_SSL,
+    sasl_mechanism="PLAIN",
+)
+STANDS = ConnectionUpdated(
+    connection_id=CONNECTION,
+    name="Our cluster",
+    bootstrap_servers=("kafka:9093",),
+    security_protocol=SecurityProtocol.SASL_SSL,
+    sasl_mechanism="PLAIN",
+    credentials=SECRET,
+)
+UPDATE_PLAIN = UpdateConnection(
+    connection_id=CONNECTION,
+    name="Our cluster",
+    bootstrap_servers=("kafka:9092",),
+    security_protocol=SecurityProtocol.PLAINTEXT,
+)
+WAS_PLAIN = ConnectionUpdated(
+    connection_id=CONNECTION,
+    name="Our cluster",
+    bootstrap_servers=("kafka:9092",),
+    security_protocol=SecurityProtocol.PLAINTEXT,
+)
+SHRED = connection.ShredCredentials(connection_id=CONNECTION)
+SHREDDED = ConnectionCredentialsShredded(connection_id=CONNECTION)
+
+
+@pytest.mark.parametrize(
+    ("given", "when", "then"),
+    [
+        ([CREATED], UPDATE, []),
+        ([CREATED], replace(UPDATE, name="Renamed"), [replace(STANDS, name="Renamed")]),
+        ([CREATED], replace(UPDATE, credentials=OTHER_ID), []),
+        (
+            [CREATED],
+            replace(UPDATE, name="Renamed", credentials=OTHER_ID),
+            [replace(STANDS, name="Renamed")],
+        ),
+        (
+            [CREATED],
+            replace(UPDATE, credentials=OTHER_SECRET),
+            [replace(STANDS, credentials=OTHER_SECRET)],
+        ),
+        (
+            [CREATED],
+            replace(UPDATE, credentials=OTHER_ID, lost_secret_id=SECRET.secret_id),
+            [replace(STANDS, credentials=OTHER_ID)],
+        ),
+        ([CREATED], replace(UPDATE, credentials=OTHER_ID, lost_secret_id=id_of("older")), []),
+        ([CREATED], UPDATE_PLAIN, [WAS_PLAIN]),
+        ([CREATED, WAS_PLAIN], UPDATE_PLAIN, []),
+        ([CREATED, WAS_PLAIN], replace(UPDATE, credentials=SECRET), [STANDS]),
+        ([CREATED, SHREDDED], replace(UPDATE, credentials=SECRET), [STANDS]),
+        ([CREATED, replace(STANDS, name="Renamed")], CREATE, []),
+    ],
+    ids=str,
+)
+def test_an_update_replaces_what_stands(given: list[Event], when: Any, then: list[Event]) -> None:
+    assert _decide(given, when) == then
+
+
+@pytest.mark.parametrize(
+    ("given", "when", "then"),
+    [
+        ([CREATED], SHRED, [SHREDDED]),
+        ([CREATED, SHREDDED], SHRED, []),
+        ([CREATED, SHREDDED, STANDS], SHRED, [SHREDDED]),
+        ([CREATED, WAS_PLAIN], SHRED, [SHREDDED]),
+        ([CREATED, DELETED], SHRED, []),
+    ],
+)
+def test_secrets_are_shredded_once_also_those_that_were_replaced(
+    given: list[Event], when: Any, then: list[Event]
+) -> None:
+    assert _decide(given, when) == then
+
+
+@pytest.mark.parametrize(
+    ("given", "when", "error"),
+    [
+        ([], UPDATE, NotFound),
+        ([], SHRED, NotFound),
+        ([CREATED, DELETED], UPDATE, StateForbids),
+        ([CREATED, SHREDDED], UPDATE, StateForbids),
+        ([CREATED, WAS_PLAIN], UPDATE, StateForbids),
+        ([CREATED], replace(UPDATE_PLAIN, credentials=OTHER_SECRET), InvalidInput),
+        ([CREATED], replace(UPDATE_PLAIN, sasl_mechanism="PLAIN"), InvalidInput),
+        ([CREATED], replace(UPDATE, sasl_mechanism="GSSAPI"), InvalidInput),
+        ([CREATED], replace(UPDATE, name=" "), InvalidInput),
+        ([CREATED], replace(UPDATE, bootstrap_servers=()), InvalidInput),
+    ],
+)
+def test_an_update_is_held_to_the_rules_of_a_creation(
+    given: list[Event], when: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        _decide(given, when)
+
+
+@pytest.mark.parametrize(
+    ("events", "added", "released"),
+    [
+        ([replace(STANDS, name="Renamed")], ["renamed"], ["our cluster"]),
+        ([replace(STANDS, name="OUR cluster")], [], []),
+        ([replace(STANDS, name="Renamed"), STANDS], [], []),
+        ([replace(STANDS, name="Renamed"), DELETED], [], ["our cluster"]),
+        ([SHREDDED], [], []),
+    ],
+)
+def test_a_new_name_is_claimed_in_the_step_that_gives_the_old_one_back(
+    events: list[Event], added: list[str], released: list[str]
+) -> None:
+    claims = connection.claims(connection.decider.fold([CREATED]), events)
+    assert claims.added == tuple(f"connection/name/{name}" for name in added)
+    assert claims.released == tuple(f"connection/name/{name}" for name in released)

@@ -12,6 +12,7 @@ from catalog.events import (
     Channel,
     Event,
     FlowCreated,
+    FlowCredentialsShredded,
     FlowDeleted,
     FlowDisabled,
     FlowEnabled,
@@ -128,3 +129,29 @@ def test_the_same_listener_again_differs_in_the_secrets_id_only() -> None:
 
 def test_a_flow_has_no_name_to_claim() -> None:
     assert flow.claims(None, [WIRE, ENABLED]).added == ()
+
+
+SHRED = flow.ShredCredentials(flow_id=FLOW)
+SHREDDED = FlowCredentialsShredded(flow_id=FLOW)
+BUS_LISTENER = replace(WIRE, channel=BUS)
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ([BUS_LISTENER, LISTENING], [SHREDDED]),
+        ([BUS_LISTENER, LISTENING, SHREDDED], []),
+        ([BUS_LISTENER, LISTENING, DELETED], []),
+        ([LISTENER, LISTENING], []),
+    ],
+)
+def test_a_listeners_secret_is_shredded_once(given: list[Event], then: list[Event]) -> None:
+    assert _decide(given, SHRED) == then
+
+
+@pytest.mark.parametrize(("given", "error"), [([], NotFound), ([WIRE, ENABLED], StateForbids)])
+def test_what_has_no_secret_of_its_own_has_none_to_shred(
+    given: list[Event], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        _decide(given, SHRED)

@@ -1,0 +1,267 @@
+"""A secret's life beside the log: replaced, kept a while, brought back, shredded, lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import pytest
+from catalog.errors import SECRET_GONE
+from catalog.events import SecretRef, SecurityProtocol
+from eventflows.events.v1 import events_pb2
+from eventflows.registry.v1 import registry_pb2 as pb
+from kernel.errors import StateForbids
+from registry.adapters.envelope import Envelope
+from registry.adapters.postgres_vault import PostgresVault
+from registry.application.commands import CommandContext, Request
+from registry.application.vault_steps import SECRET_DESTROYED
+from registry.domain import aggregates
+from registry.domain.connection import UpdateConnection
+
+from tests.integration.registry.vault_world import (
+    PASSWORD,
+    SecretRow,
+    created_connection,
+    named_secrets,
+    owner_of,
+    read_password,
+    registry_over,
+    secret_rows,
+    sweep,
+    update_of,
+)
+from tests.support.registry import Database, Served, connection_request, context, refusal, verified
+
+USED = SecretRow(used=True, superseded=False)
+SUPERSEDED = SecretRow(used=True, superseded=True)
+
+
+async def test_a_new_password_takes_the_place_of_the_old_one_which_is_kept(
+    registry: Served, database: Database
+) -> None:
+    created = await created_connection(registry)
+    async with registry.client() as client:
+        result = await client.UpdateConnection(update_of(created, password="new password"))
+    assert (result.version, result.changed) == (2, True)
+    old, new = await named_secrets(registry, created.connection_id)
+    assert await read_password(registry, created.connection_id, new) == "new password"
+    assert await secret_rows(database) == {old: SUPERSEDED, new: USED}
+    async with registry.client("router") as router:
+        read = pb.ReadCredentialRequest(stream_id=created.connection_id, secret_id=old)
+        status, _ = await refusal(router.ReadCredential(read))
+        assert status is grpc.StatusCode.NOT_FOUND, "only what the log names now is handed out"
+
+
+async def test_without_credentials_in_the_request_those_that_stand_are_kept(
+    registry: Served, database: Database
+) -> None:
+    created = await created_connection(registry)
+    async with registry.client() as client:
+        await client.UpdateConnection(update_of(created, bootstrap_servers=["other:9093"]))
+        again = await client.UpdateConnection(update_of(created, bootstrap_servers=["other:9093"]))
+        same = update_of(created, password=PASSWORD, bootstrap_servers=["other:9093"])
+        equal = await client.UpdateConnection(same)
+    assert (again.changed, again.version) == (False, 2)
+    assert (equal.changed, equal.version) == (False, 2), "equal credentials are no change"
+    first, second = await named_secrets(registry, created.connection_id)
+    assert first == second
+    assert await secret_rows(database) == {first: USED}
+
+
+async def test_equal_credentials_beside_another_change_leave_one_secret(
+    registry: Served, database: Database
+) -> None:
+    created = await created_connection(registry)
+    async with registry.client() as client:
+        await client.UpdateConnection(update_of(created, password=PASSWORD, name=str(uuid4())))
+    first, second = await named_secrets(registry, created.connection_id)
+    assert first == second
+    assert await secret_rows(database) == {first: USED}
+
+
+async def test_a_connection_without_security_drops_its_credentials(
+    registry: Served, database: Database
+) -> None:
+    created = await created_connection(registry)
+    plain = update_of(
+        created, security_protocol=events_pb2.SECURITY_PROTOCOL_PLAINTEXT, sasl_mechanism=""
+    )
+    async with registry.client() as client:
+        await client.UpdateConnection(plain)
+    old, none = await named_secrets(registry, created.connection_id)
+    assert none == ""
+    assert await secret_rows(database) == {old: SUPERSEDED}
+
+
+async def test_a_new_name_is_taken_and_the_old_one_free_at_once(registry: Served) -> None:
+    one, other = await created_connection(registry), await created_connection(registry)
+    async with registry.client() as client:
+        status, _ = await refusal(client.UpdateConnection(update_of(one, name=other.name.upper())))
+        assert status is grpc.StatusCode.ALREADY_EXISTS
+        await client.UpdateConnection(update_of(one, name="renamed"))
+        await client.CreateConnection(connection_request(name=one.name))
+        status, _ = await refusal(client.UpdateConnection(update_of(one)))
+        assert status is grpc.StatusCode.ALREADY_EXISTS, "somebody else has the old name"
+
+
+async def test_a_repeated_update_is_answered_and_stores_nothing(
+    registry: Served, database: Database
+) -> None:
+    created = await created_connection(registry)
+    update = update_of(created, password="new password")
+    async with registry.client() as client:
+        first = await client.UpdateConnection(update)
+        await client.UpdateConnection(update_of(created, password="third password"))
+        again = await client.UpdateConnection(update)
+        assert (again.replayed, again.version) == (True, first.version)
+        update.credentials.password = "something else"
+        _, code = await refusal(client.UpdateConnection(update))
+        assert code == "9011"
+    rows = await secret_rows(database)
+    named = await named_secrets(registry, created.connection_id)
+    assert rows == {named[0]: SUPERSEDED, named[1]: SUPERSEDED, named[2]: USED}
+
+
+@pytest.mark.parametrize("given", [{"username": "admin"}, {"password": "word"}])
+async def test_half_of_the_credentials_is_refused(registry: Served, given: dict[str, str]) -> None:
+    update = update_of(await created_connection(registry))
+    update.credentials.CopyFrom(pb.Credential(**given))
+    async with registry.client() as client:
+        status, _ = await refusal(client.UpdateConnection(update))
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_replaced_secret_is_destroyed_when_its_time_is_over(
+    registry: Served, database: Database, tmp_path: Path
+) -> None:
+    created = await created_connection(registry)
+    async with registry.client() as client:
+        await client.UpdateConnection(update_of(created, password="new password"))
+    old, new = await named_secrets(registry, created.connection_id)
+    await sweep(database, tmp_path)
+    assert await secret_rows(database) == {old: SUPERSEDED, new: USED}
+    await sweep(database, tmp_path, superseded_kept_s=0.0)
+    assert await secret_rows(database) == {new: USED}
+    assert await read_password(registry, created.connection_id, new) == "new password"
+
+
+def _back_to(created: pb.CreateConnectionRequest, secret_id: str) -> Request:
+    """What a revert to the first version asks for."""
+    command = UpdateConnection(
+        connection_id=created.connection_id,
+        name=created.name,
+        bootstrap_servers=tuple(created.bootstrap_servers),
+        security_protocol=SecurityProtocol.SASL_SSL,
+        sasl_mechanism=created.sasl_mechanism,
+        credentials=SecretRef(secret_id=secret_id, fingerprint=b"anything"),
+    )
+    about = CommandContext(
+        command_id=str(uuid4()), request_hash=bytes(32), actor="service:operator"
+    )
+    return Request(
+        aggregate=aggregates.CONNECTION,
+        stream_id=created.connection_id,
+        context=about,
+        command=command,
+    )
+
+
+async def test_what_goes_back_to_an_earlier_secret_makes_it_live_again(
+    registry: Served, database: Database, tmp_path: Path
+) -> None:
+    created = await created_connection(registry)
+    async with registry.client() as client:
+        await client.UpdateConnection(update_of(created, password="new password"))
+    old, new = await named_secrets(registry, created.connection_id)
+    envelope = Envelope.load(tmp_path / "master_key_file")
+    async with PostgresVault(database.vault_dsn, envelope) as vault:
+        async with registry_over(database, vault) as parts, parts.running():
+            await parts.commands.execute(_back_to(created, old))
+    assert await secret_rows(database) == {old: USED, new: SUPERSEDED}
+    assert await read_password(registry, created.connection_id, old) == PASSWORD
+
+
+@pytest.mark.parametrize("how", ["shredded", "destroyed"])
+async def test_nothing_goes_back_to_a_secret_that_is_gone(
+    registry: Served, database: Database, tmp_path: Path, how: str
+) -> None:
+    created = await created_connection(registry)
+    async with registry.client() as client:
+        if how == "shredded":
+            shred = pb.ShredSecretsRequest(context=context(), stream_id=created.connection_id)
+            await client.ShredSecrets(shred)
+        await client.UpdateConnection(update_of(created, password="new password"))
+        await sweep(database, tmp_path, superseded_kept_s=0.0)
+    named = await named_secrets(registry, created.connection_id)
+    envelope = Envelope.load(tmp_path / "master_key_file")
+    async with PostgresVault(database.vault_dsn, envelope) as vault:
+        async with registry_over(database, vault) as parts, parts.running():
+            with pytest.raises(StateForbids, match="destroyed") as caught:
+                await parts.commands.execute(_back_to(created, named[0]))
+    assert caught.value.code == SECRET_DESTROYED
+    assert await named_secrets(registry, created.connection_id) == named, "nothing was written"
+
+
+async def test_shredding_leaves_an_event_and_no_secret(
+    registry: Served, database: Database
+) -> None:
+    created = await created_connection(registry)
+    shred = pb.ShredSecretsRequest(context=context(), stream_id=created.connection_id)
+    async with registry.client() as client:
+        await client.UpdateConnection(update_of(created, password="new password"))
+    assert len(await secret_rows(database)) == 2
+    async with registry.client("operator") as client, registry.client("router") as router:
+        first = await client.ShredSecrets(shred)
+        assert (first.version, first.changed) == (3, True)
+        assert await secret_rows(database) == {}
+        async with owner_of(database) as owner:
+            assert await owner.fetchval("SELECT count(*) FROM vault.data_keys") == 0
+        assert (await client.ShredSecrets(shred)).replayed
+        shred.context.CopyFrom(context())
+        assert not (await client.ShredSecrets(shred)).changed
+        old, new, _ = await named_secrets(registry, created.connection_id)
+        for secret_id in (old, new):
+            read = pb.ReadCredentialRequest(stream_id=created.connection_id, secret_id=secret_id)
+            with pytest.raises(grpc.aio.AioRpcError, match="has no credentials") as caught:
+                await router.ReadCredential(read)
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert (await verified(client)).intact
+    async with registry.client() as client:
+        status, _ = await refusal(client.UpdateConnection(update_of(created)))
+        assert status is grpc.StatusCode.FAILED_PRECONDITION, "there is nothing to keep"
+        await client.UpdateConnection(update_of(created, password="third password"))
+    *_, third = await named_secrets(registry, created.connection_id)
+    assert await read_password(registry, created.connection_id, third) == "third password"
+    assert await secret_rows(database) == {third: USED}
+
+
+@pytest.mark.parametrize("stream_id", [str(uuid4()), "nonsense"])
+async def test_shredding_what_is_not_there_is_refused(registry: Served, stream_id: str) -> None:
+    async with registry.client("operator") as client:
+        shred = pb.ShredSecretsRequest(context=context(), stream_id=stream_id)
+        status, _ = await refusal(client.ShredSecrets(shred))
+    expected = grpc.StatusCode.INVALID_ARGUMENT
+    assert status is (expected if stream_id == "nonsense" else grpc.StatusCode.NOT_FOUND)
+
+
+async def test_a_secret_that_the_vault_lost_is_told_and_entered_again(
+    registry: Served, database: Database
+) -> None:
+    """After an import, or an older backup of the vault: equal credentials are a change then."""
+    created = await created_connection(registry)
+    async with owner_of(database) as owner:
+        await owner.execute("DELETE FROM vault.data_keys")
+    (lost,) = await named_secrets(registry, created.connection_id)
+    async with registry.client("router") as router:
+        read = pb.ReadCredentialRequest(stream_id=created.connection_id, secret_id=lost)
+        status, code = await refusal(router.ReadCredential(read))
+    assert (status, code) == (grpc.StatusCode.NOT_FOUND, str(SECRET_GONE))
+    async with registry.client() as client:
+        renamed = await client.UpdateConnection(update_of(created, name=str(uuid4())))
+        assert renamed.changed, "what does not touch the credentials goes on"
+        entered = await client.UpdateConnection(update_of(created, password=PASSWORD))
+        assert entered.changed
+    *_, new = await named_secrets(registry, created.connection_id)
+    assert new != lost
+    assert await read_password(registry, created.connection_id, new) == PASSWORD
