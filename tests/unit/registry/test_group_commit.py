@@ -29,9 +29,24 @@ class ScriptedStore(MemoryEventStore):
         self.batches: list[Sequence[Append]] = []
         self.before: Callable[[Sequence[Append]], EventflowsError | None] = lambda _: None
         self.after: Callable[[Sequence[Append]], EventflowsError | None] = lambda _: None
+        self.release = asyncio.Event()
+        self.release.set()
+        self._under_way = 0
+        self._reached = (0, asyncio.Event())
+
+    def holding(self, calls: int) -> asyncio.Event:
+        """Hold all calls until `release`; the event is set once so many are held."""
+        self.release.clear()
+        self._reached = (calls, asyncio.Event())
+        return self._reached[1]
 
     async def append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         self.batches.append(batch)
+        self._under_way += 1
+        if self._under_way >= self._reached[0]:
+            self._reached[1].set()
+        await self.release.wait()
+        self._under_way -= 1
         if error := self.before(batch):
             raise error
         outcomes = await super().append(batch)
@@ -47,12 +62,21 @@ def store() -> ScriptedStore:
 
 @asynccontextmanager
 async def _running(
-    store: ScriptedStore, *, waiting_max: int = 100, clock: Callable[[], float] | None = None
+    store: ScriptedStore,
+    *,
+    waiting_max: int = 100,
+    calls_max: int = 1,
+    clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[GroupCommit]:
     metrics = RegistryMetrics(CollectorRegistry())
     fields = {"clock": clock} if clock else {}
     commit = GroupCommit(
-        store, metrics=metrics, stored=lambda _position: None, waiting_max=waiting_max, **fields
+        store,
+        metrics=metrics,
+        stored=lambda _position: None,
+        waiting_max=waiting_max,
+        calls_max=calls_max,
+        **fields,
     )
     running = asyncio.create_task(commit.run())
     try:
@@ -83,6 +107,46 @@ async def test_a_batch_is_bounded_by_number_and_bytes(
         items = [append_of(1, data=b"x" * 100, metadata=b"") for _ in range(7)]
         await asyncio.gather(*(commit.append(item) for item in items))
     assert [len(batch) for batch in store.batches] == [3, 3, 1]
+
+
+async def test_many_are_halved_so_that_two_calls_overlap(store: ScriptedStore) -> None:
+    async with _running(store, calls_max=2) as commit:
+        overlapping = store.holding(2)
+        outcomes = asyncio.gather(*(commit.append(append_of(1)) for _ in range(20)))
+        await overlapping.wait()
+        store.release.set()
+        assert {outcome.status for outcome in await outcomes} == {Status.STORED}
+    assert [len(batch) for batch in store.batches] == [10, 10]
+
+
+async def test_few_go_in_one_call(store: ScriptedStore) -> None:
+    async with _running(store, calls_max=2) as commit:
+        await asyncio.gather(*(commit.append(append_of(1)) for _ in range(module.SPLIT_FROM - 1)))
+    assert [len(batch) for batch in store.batches] == [module.SPLIT_FROM - 1]
+
+
+@pytest.mark.parametrize("shared", ["command", "stream", "claim", "release"])
+async def test_what_touches_a_call_under_way_waits_for_its_end(
+    store: ScriptedStore, shared: str
+) -> None:
+    first = append_of(1, claims=("name/a",))
+    second = {
+        "command": first,
+        "stream": append_of(1, stream_id=first.stream_id, expected_version=1),
+        "claim": append_of(1, claims=("name/a",)),
+        "release": append_of(1, releases=("name/a",)),
+    }[shared]
+    free = append_of(1)
+    async with _running(store, calls_max=2) as commit:
+        one = store.holding(1)
+        tasks = [asyncio.create_task(commit.append(first))]
+        await one.wait()
+        two = store.holding(2)
+        tasks += [asyncio.create_task(commit.append(item)) for item in (second, free)]
+        await two.wait()
+        store.release.set()
+        await asyncio.gather(*tasks)
+    assert store.batches == [[first], [free], [second]]
 
 
 async def test_commands_that_touch_each_other_go_one_after_the_other(store: ScriptedStore) -> None:

@@ -1,14 +1,15 @@
 """The log on PostgreSQL. Its rules live there: `sql/migrations/`, explained in docs/events.md.
 
-Three kinds of connections: one writer (appends only, one call at a time), a small pool of readers,
-one per `listen`. Each dials again when it is used after a loss; waiting in between is the caller's.
+Three kinds of connections: writers (appends only, one for each call under way), a small pool of
+readers, one per `listen`. Each dials again when it is used after a loss; waiting in between is the
+caller's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -16,6 +17,7 @@ from uuid import UUID
 import asyncpg
 from kernel.errors import Unavailable
 
+from registry.adapters import append_arrays
 from registry.adapters.log_reads import LogReads
 from registry.adapters.postgres_errors import translated
 from registry.adapters.statements import statements
@@ -28,7 +30,6 @@ from registry.ports.event_store import (
     Seal,
     SelectedPage,
     Selection,
-    Status,
     StoredCommand,
     StoredEvent,
 )
@@ -59,7 +60,7 @@ class PostgresEventStore:
         self._dsn = dsn
         self._sql = statements("log.sql")
         self._reads = LogReads(self._fetch)
-        self._writer: asyncpg.Connection[Any] | None = None
+        self._idle_writers: list[asyncpg.Connection[Any]] = []
         self._readers: asyncpg.Pool[Any] | None = None
 
     async def __aenter__(self) -> Self:
@@ -85,34 +86,23 @@ class PostgresEventStore:
 
     async def close(self) -> None:
         """Close all connections. May come early or twice."""
-        writer, self._writer = self._writer, None
+        writers, self._idle_writers = self._idle_writers, []
         readers, self._readers = self._readers, None
-        if writer is not None:
+        for writer in writers:
             writer.terminate()
         if readers is not None:
             readers.terminate()
 
     async def append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
+        if not batch:
+            return []
         with translated("appending to the log"):
-            connection = await self._writing()
-            try:
-                rows = await connection.fetch(
-                    self._sql["append"], *_arguments(batch), timeout=CALL_TIMEOUT_S
+            async with self._writing() as connection:
+                row = await connection.fetchrow(
+                    self._sql["append"], *append_arrays.arguments(batch), timeout=CALL_TIMEOUT_S
                 )
-            except BaseException as error:
-                if not isinstance(error, asyncpg.PostgresError):
-                    self._drop_writer()  # cancelled or lost: an answer may still come
-                raise
-        return [
-            Outcome(
-                status=Status(row["status"]),
-                version=row["version"],
-                position=row["position"] or 0,
-                event_count=row["event_count"] or 0,
-                claim=row["detail"] or "",
-            )
-            for row in rows
-        ]
+        assert row is not None  # a function with OUT parameters returns one row
+        return append_arrays.outcomes(batch, row)
 
     async def read(
         self,
@@ -195,17 +185,23 @@ class PostgresEventStore:
             async with self._readers.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
                 return await connection.fetch(self._sql[name], *arguments)
 
-    async def _writing(self) -> asyncpg.Connection[Any]:
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A connection for one append; kept for the next unless its state is unknown afterwards."""
         if self._readers is None:
             raise Unavailable("the log is closed in this process")
-        if self._writer is None or self._writer.is_closed():
-            self._writer = await self._connect()
-        return self._writer
-
-    def _drop_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.terminate()
+        connection = self._idle_writers.pop() if self._idle_writers else await self._connect()
+        try:
+            yield connection
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError):
+                connection.terminate()  # cancelled or lost: an answer may still come
+            raise
+        finally:
+            if self._readers is None:
+                connection.terminate()
+            elif not connection.is_closed():
+                self._idle_writers.append(connection)
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(
@@ -214,29 +210,6 @@ class PostgresEventStore:
             command_timeout=CALL_TIMEOUT_S,
             server_settings=_SERVER_SETTINGS,
         )
-
-
-def _arguments(batch: Sequence[Append]) -> tuple[list[Any], ...]:
-    """The arrays of `log.append`, in its order."""
-    numbered = list(enumerate(batch, start=1))
-    events = [(number, event) for number, one in numbered for event in one.events]
-    claims = [(number, name) for number, one in numbered for name in one.claims]
-    releases = [(number, name) for number, one in numbered for name in one.releases]
-    return (
-        [UUID(one.command_id) for one in batch],
-        [one.request_hash for one in batch],
-        [UUID(one.stream_id) for one in batch],
-        [one.category for one in batch],
-        [one.expected_version for one in batch],
-        [one.metadata for one in batch],
-        [number for number, _ in events],
-        [event.name for _, event in events],
-        [event.data for _, event in events],
-        [number for number, _ in claims],
-        [name for _, name in claims],
-        [number for number, _ in releases],
-        [name for _, name in releases],
-    )
 
 
 async def _as_it_is(_connection: object) -> None:

@@ -1,8 +1,8 @@
 -- Statements of adapters/postgres_event_store.py. `-- name:` starts one.
 
 -- name: append
-SELECT status, version, position, event_count, detail
-FROM log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+SELECT base, statuses, versions, positions, event_counts, details
+FROM log.append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- Reads give `size`, and of an event of more than 2,048 bytes no bytes: a page of such would be too much to
 -- fetch before it is cut. What of them stays in the page comes by `bodies`. Reads hold no transaction open.
