@@ -16,7 +16,7 @@ from registry.application.log_head import LogHead
 from registry.application.log_pages import LogPages
 from registry.application.metrics import RegistryMetrics
 from registry.application.watch import Page, watch
-from registry.ports.event_store import BATCH_BYTES_MAX, StoredEvent
+from registry.ports.event_store import BATCH_BYTES_MAX, Selection, StoredEvent
 
 from tests.support.registry import append_of
 
@@ -127,6 +127,37 @@ async def test_a_hole_in_the_log_is_not_passed_over(store: ShakyStore) -> None:
 async def test_a_position_beyond_the_log_is_refused(store: ShakyStore) -> None:
     with pytest.raises(StateForbids, match="ends at 0"):
         await _first(watch(_pages(store), _head(), 1), 1)
+
+
+async def test_the_ranges_of_a_selection_go_on_where_nothing_is_selected(
+    store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_pages, "PAGE_EVENTS_MAX", 4)
+    wanted = append_of(1)
+    for item in (append_of(9), wanted, append_of(9)):
+        await store.append([item])
+    selection = Selection(stream_ids=frozenset({wanted.stream_id}))
+    head = _head()
+    pages = watch(_pages(store), head, 0, selection)
+    found = await _first(pages, 2)
+    assert [(page.from_position, page.to_position) for page in found] == [(0, 19), (19, 19)]
+    assert [[event.position for event in page.events] for page in found] == [[10], []]
+
+
+async def test_a_selection_goes_on_live_when_nothing_is_selected(store: ShakyStore) -> None:
+    wanted = append_of(1)
+    selection = Selection(stream_ids=frozenset({wanted.stream_id}))
+    head = _head()
+    pages = watch(_pages(store), head, 0, selection)
+    async with asyncio.timeout(TIMEOUT_S), aclosing(pages) as reading:  # type: ignore[type-var]
+        assert (await anext(reading)).to_position == 0
+        for number, item in enumerate((append_of(1), wanted), start=1):
+            await store.append([item])
+            head.advance(number)
+            while (page := await anext(reading)).to_position < number:
+                pass
+            assert page.from_position == number - 1
+            assert [event.stream_id for event in page.events] == [wanted.stream_id] * (number - 1)
 
 
 async def test_a_closed_head_ends_the_watch(store: ShakyStore) -> None:
