@@ -13,7 +13,7 @@ from typing import Final
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
-from kernel.errors import InvalidInput, NotFound, StateForbids
+from kernel.errors import InvalidInput, NotFound, Overloaded, StateForbids, Unavailable
 
 from eventflows_cli.calls import Calls
 from eventflows_cli.kinds import Kind, kind_of_event, stored_name
@@ -27,7 +27,7 @@ Thing = tuple[Kind, str]
 
 
 class Names:
-    """Names as of one moment; None: now. A thing without a name has its id."""
+    """Names as of one moment; None: now. Raises nothing for a name: without one an id must do."""
 
     def __init__(self, calls: Calls, *, as_of: pb.AsOf | None = None) -> None:
         self._calls = calls
@@ -39,7 +39,10 @@ class Names:
         """The name; asks at most for the thing itself and for what its name is made of."""
         known = self._known.get(id_)
         if known is None:
-            known = await self._asked(kind, id_)
+            try:
+                known = await self._asked(kind, id_)
+            except (Overloaded, Unavailable):  # `tail -f` lives longer than its registry
+                return id_
             self._keep(id_, known)
         return known
 

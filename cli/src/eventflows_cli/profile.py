@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from kernel.errors import InvalidInput
 from servicekit.settings import HostPort, SettingsError
 
 TIMEOUT_DEFAULT_S: Final = 30.0
@@ -89,7 +90,8 @@ def read_profiles(environ: Mapping[str, str]) -> ProfileFile:
 def resolve(asked: Asked, environ: Mapping[str, str]) -> Profile:
     """Put together what is asked, the environment and the file, in this order of precedence.
 
-    Raises SettingsError: a sentence for each thing that is missing or wrong.
+    Raises SettingsError: a sentence for each thing that is missing or wrong; InvalidInput for a
+    wrong option.
     """
     file = read_profiles(environ)
     name = _chosen(file, asked, environ)
@@ -98,12 +100,12 @@ def resolve(asked: Asked, environ: Mapping[str, str]) -> Profile:
     given: dict[str, list[tuple[Any, str]]] = {
         "address": [
             (asked.address, "--address"),
-            (environ.get("EVENTFLOWS_ADDRESS"), "EVENTFLOWS_ADDRESS"),
+            (environ.get("EVENTFLOWS_ADDRESS") or None, "EVENTFLOWS_ADDRESS"),
             (table.get("address"), origin),
         ],
         "key_file": [
             (asked.key_file, "--key-file"),
-            (environ.get("EVENTFLOWS_KEY_FILE"), "EVENTFLOWS_KEY_FILE"),
+            (environ.get("EVENTFLOWS_KEY_FILE") or None, "EVENTFLOWS_KEY_FILE"),
             (_beside(file.path, table.get("key_file")), origin),
         ],
         "timeout_s": [
@@ -113,7 +115,7 @@ def resolve(asked: Asked, environ: Mapping[str, str]) -> Profile:
         ],
     }
     found: dict[str, tuple[Any, str]] = {
-        key: next(((value, source) for value, source in sources if value), (None, ""))
+        key: next(((value, source) for value, source in sources if value is not None), (None, ""))
         for key, sources in given.items()
     }
     problems = [_missing(key, file.path) for key, (value, _) in found.items() if value is None]
@@ -191,12 +193,17 @@ def _address(value: str, source: str) -> HostPort:
     try:
         return HostPort.parse(value)
     except ValueError as error:
-        raise SettingsError([f"the address of {source} {error}."]) from error
+        raise _wrong(f"the address of {source} {error}", source) from error
 
 
 def _timeout(value: float, source: str) -> float:
     if not 0 < value <= TIMEOUT_MAX_S:
-        raise SettingsError(
-            [f"the timeout of {source} must be above 0 and at most {TIMEOUT_MAX_S:g} seconds."]
+        raise _wrong(
+            f"the timeout of {source} must be above 0 and at most {TIMEOUT_MAX_S:g} seconds", source
         )
     return float(value)
+
+
+def _wrong(sentence: str, source: str) -> InvalidInput | SettingsError:
+    """A wrong option is a wrong call, a wrong variable or file a wrong profile."""
+    return InvalidInput(sentence) if source.startswith("--") else SettingsError([f"{sentence}."])

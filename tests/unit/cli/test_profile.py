@@ -14,6 +14,7 @@ from eventflows_cli.profile import (
     read_profiles,
     resolve,
 )
+from kernel.errors import InvalidInput
 from servicekit.settings import SettingsError
 
 TWO = """
@@ -145,3 +146,23 @@ def test_the_environment_cannot_hold_a_key(write: Write) -> None:
 
 def test_the_file_may_be_empty(write: Write) -> None:
     assert read_profiles(write("")).profiles == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Asked(timeout_s=0), "timeout of --timeout must be above 0"),
+        (Asked(timeout_s=-1), "timeout of --timeout must be above 0"),
+        (Asked(address="here"), "address of --address must be host:port"),
+    ],
+)
+def test_a_wrong_option_is_a_wrong_call_and_no_wrong_profile(
+    write: Write, asked: Asked, said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        resolve(asked, write(TWO))
+
+
+def test_an_empty_variable_is_not_given(write: Write) -> None:
+    environ = write(TWO) | {"EVENTFLOWS_ADDRESS": "", "EVENTFLOWS_KEY_FILE": ""}
+    assert resolve(Asked(), environ) == resolve(Asked(), write(TWO))
