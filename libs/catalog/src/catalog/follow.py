@@ -14,7 +14,8 @@ hashes; `VerifyLog` against an exported head finds it.
 
 A catalog that has read nothing begins with the registry's newest snapshot when the head is far
 away; without one that fits (another fold, an old registry, any error) it reads the log from its
-beginning. The catalog lives in memory only.
+beginning. With a local snapshot (`catalog.saved_catalog`) it begins with that, and does so even
+while the registry cannot be reached.
 """
 
 from __future__ import annotations
@@ -24,20 +25,24 @@ import logging
 import math
 import random as random_numbers
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import grpc
 import grpc.aio
+from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
 from eventflows.registry.v1.registry_pb2_grpc import RegistryStub
 from kernel.backoff import delay_s
 from kernel.errors import TimedOut
 
 from catalog import snapshot
-from catalog.catalog import Catalog
+from catalog.catalog import Catalog, CatalogImage
 from catalog.codec import recorded_from_message
 from catalog.errors import LogReplaced, PositionGap, SnapshotUnusable, UnknownEvent
 from catalog.events import RecordedEvent
+from catalog.saved_catalog import LastEvent, SavedCatalogs
 
 SILENCE_MAX_S = 5.0
 """The registry sends a batch or a heartbeat every second; after this long it is taken for dead."""
@@ -55,7 +60,8 @@ class CatalogFollower:
     """Follows the log on one channel. `run` is called once; everything else at any time.
 
     `token` is the bearer token of this service; None: the channel adds it by itself. `clock` gives
-    seconds that never go back, `random` numbers in [0, 1).
+    seconds that never go back, `random` numbers in [0, 1). `snapshot_file` is where the catalog is
+    kept over restarts; None: nowhere.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class CatalogFollower:
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_numbers.random,
         silence_max_s: float = SILENCE_MAX_S,
+        snapshot_file: Path | None = None,
     ) -> None:
         self._registry = RegistryStub(channel)
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
@@ -77,10 +84,12 @@ class CatalogFollower:
         self._head_position = 0
         self._catch_up_position = 0
         self._changed = asyncio.Event()
+        self._saved = SavedCatalogs(snapshot_file, clock=clock)
         self.catalog = Catalog()
         """Only ever changed by `run`."""
         self.caught_up = asyncio.Event()
-        """Set for good once the catalog reached the head that the first connect saw."""
+        """Set for good once the catalog reached the head that the first connect saw, or, while the
+        registry cannot be reached, once it began with a local snapshot that is fresh enough."""
 
     @property
     def head_position(self) -> int:
@@ -90,7 +99,8 @@ class CatalogFollower:
     def staleness_s(self) -> float:
         """Seconds since the last batch or heartbeat was taken; infinite before the first one.
 
-        A refused batch does not count, so a catalog that cannot go on grows stale.
+        A refused batch does not count, so a catalog that cannot go on grows stale. One that began
+        with a local snapshot while the registry was away is as stale as that says.
         """
         return self._clock() - self._last_batch_s
 
@@ -122,8 +132,16 @@ class CatalogFollower:
     async def run(self) -> None:
         """Follow for ever, over every failure of the connection.
 
-        Raises LogReplaced and UnknownEvent, after which this process must not go on.
+        Raises LogReplaced and UnknownEvent, after which this process must not go on. When it is
+        cancelled the local snapshot is written once more.
         """
+        async with self._saved.kept(self._state, replaced=LogReplaced):
+            await self._follow_for_ever()
+
+    def _state(self) -> tuple[Catalog, float]:
+        return self.catalog, self.staleness_s()
+
+    async def _follow_for_ever(self) -> None:
         attempt = 0
         while True:
             batches = self._batches
@@ -131,6 +149,8 @@ class CatalogFollower:
                 await self._follow()
             except (grpc.aio.AioRpcError, PositionGap, TimeoutError) as error:
                 _log.warning("the registry's log cannot be followed now: %s", _words(error))
+                if _is_away(error):
+                    self._begin_with_saved()
             attempt = 1 if self._batches > batches else attempt + 1
             await asyncio.sleep(
                 delay_s(
@@ -146,6 +166,7 @@ class CatalogFollower:
         head = await self._registry.GetHead(
             registry_pb2.GetHeadRequest(), metadata=self._metadata, timeout=CONNECT_TIMEOUT_S
         )
+        await self._compare_saved(head.position)
         self._note_head(head.position)
         self._catch_up_position = self._catch_up_position or head.position
         self._note_caught_up()
@@ -179,10 +200,59 @@ class CatalogFollower:
             return
         finally:
             call.cancel()
+        self._begin(image)
+        if self._saved.enabled:
+            self._saved.last = await self._event_at(image.position)
+
+    def _begin(self, image: CatalogImage) -> None:
         self.catalog.begin_with(image)
         self._head_position = max(self._head_position, image.position)
         self._tell_changed()
         self._note_caught_up()
+
+    def _begin_with_saved(self) -> None:
+        """The registry is away: go on with what was saved, if that is fresh enough."""
+        saved = self._saved.fresh()
+        if saved is None or self.catalog.position:
+            return
+        _log.warning("going on with the local snapshot at position %d", saved.image.position)
+        self._last_batch_s = self._clock() - self._saved.age_s(saved)
+        self._begin(saved.image)
+        self.caught_up.set()
+
+    async def _compare_saved(self, head_position: int) -> None:
+        """The registry is there: is what was saved of its log? Only then begin with it."""
+        saved = self._saved.unconfirmed
+        if saved is None:
+            return
+        position = saved.last.position
+        same = position <= head_position and await self._event_at(position) == saved.last
+        if not same and self.catalog.position:
+            raise LogReplaced(
+                f"the registry's log has another event at {saved.last.position} than the one that "
+                "was already applied: the log was replaced; make sure that the right database is "
+                "used, then start this service again"
+            )
+        self._saved.unconfirmed = None
+        if not same:
+            _log.warning("the local snapshot is of another log: it is not used")
+        elif not self.catalog.position:
+            self._begin(saved.image)
+
+    async def _event_at(self, position: int) -> LastEvent:
+        """The event that the registry's log has there."""
+        call = self._registry.Watch(
+            registry_pb2.WatchRequest(after_position=position - 1), metadata=self._metadata
+        )
+        try:
+            async with asyncio.timeout(self._silence_max_s):
+                batch = await call.read()
+        finally:
+            call.cancel()
+        if not isinstance(batch, registry_pb2.WatchBatch) or not batch.events:
+            raise PositionGap("the registry ended the stream")
+        (found,) = _decoded(batch.events[:1])
+        return LastEvent.of(found)
 
     def _take(self, batch: registry_pb2.WatchBatch) -> None:
         """Apply one batch, wholly or not at all."""
@@ -193,6 +263,7 @@ class CatalogFollower:
         self._last_batch_s = self._clock()
         self._batches += 1
         if recorded:
+            self._saved.last = LastEvent.of(recorded[-1])
             self._tell_changed()
         self._note_caught_up()
 
@@ -235,13 +306,24 @@ def _checked(batch: registry_pb2.WatchBatch, *, position: int) -> list[RecordedE
             f"a batch from {batch.from_position} to {batch.to_position} (head "
             f"{batch.head_position}) with {len(positions)} events cannot follow {position}"
         )
+    return _decoded(batch.events)
+
+
+def _decoded(messages: Sequence[events_pb2.RecordedEvent]) -> list[RecordedEvent]:
     try:
-        return [recorded_from_message(event) for event in batch.events]
+        return [recorded_from_message(event) for event in messages]
     except ValueError as error:
         raise UnknownEvent(
-            f"the log holds something between {batch.from_position} and {batch.to_position} that "
-            f"this build does not know ({error}): upgrade this service"
+            f"the log holds something between {messages[0].position} and {messages[-1].position} "
+            f"that this build does not know ({error}): upgrade this service"
         ) from error
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or (
+        isinstance(error, grpc.aio.AioRpcError)
+        and error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    )
 
 
 def _words(error: Exception) -> str:
