@@ -236,6 +236,7 @@ class Cluster:
             "listen": self.registry_address,
             "database_dsn_file": str(self.secrets.database("log_app", self._dsn)),
             "vault_dsn_file": str(self.secrets.database("vault_app", self._dsn)),
+            "ops_dsn_file": str(self.secrets.database("log_ops", self._dsn)),
             "master_key_file": str(self.secrets.master_key),
             **self._identity("registry"),
         }

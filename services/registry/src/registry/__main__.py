@@ -1,5 +1,6 @@
 """`python -m registry` serves; `migrate` brings the database up to date; `first-admin` begins;
-`rotate-master-key` changes the vault's key, `forget-secrets` empties a vault whose key is lost."""
+`rotate-master-key` changes the vault's key, `forget-secrets` empties a vault whose key is lost;
+`archive` moves the log's oldest partitions to files."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from kernel.errors import EventflowsError
 from servicekit.lifecycle import run_service
@@ -32,6 +34,11 @@ def main() -> None:
     forget.add_argument(
         "--every-secret", action="store_true", required=True, help="yes, destroy all of them"
     )
+    archive = tasks.add_parser("archive", help="move the log's oldest partitions to files")
+    archive.add_argument(
+        "--below", type=int, required=True, metavar="POSITION", help="no event after it is moved"
+    )
+    archive.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="for the files")
     given = parser.parse_args()
     sys.exit(run_service(_task(given), service=bootstrap.SERVICE))
 
@@ -62,11 +69,22 @@ def _task(given: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None
         await bootstrap.forget_secrets(load_settings(RegistrySettings))
         stop.set()  # done, as asked
 
+    async def archive(stop: asyncio.Event) -> None:
+        settings = load_settings(RegistrySettings)
+        try:
+            files = await bootstrap.archive(settings, below=given.below, folder=given.to)
+        except EventflowsError as error:
+            raise SystemExit(error.message) from error
+        for file in files:
+            print(file)
+        stop.set()  # done, as asked
+
     tasks = {
         "migrate": migrate,
         "first-admin": first_admin,
         "rotate-master-key": rotate_master_key,
         "forget-secrets": forget_secrets,
+        "archive": archive,
     }
     return tasks.get(given.task, serve)
 

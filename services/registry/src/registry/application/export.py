@@ -7,7 +7,7 @@ log that is not intact never becomes a file.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -47,16 +47,58 @@ class Recipient:
     key: X25519PublicKey
 
 
+class SecretExport:
+    """The secrets that the configuration names, sealed for a recipient."""
+
+    def __init__(self, *, store: EventStore, vault: Vault, projection: Projection) -> None:
+        self._store = store
+        self._vault = vault
+        self._projection = projection
+
+    async def named_at_end_of_batch(self) -> tuple[int, Mapping[str, str]]:
+        """The end of a batch at the head, and of all that have credentials there their secrets."""
+        await self._projection.reach_head()
+        for _ in range(ALIGNED_TRIES_MAX):
+            position = self._projection.catalog.position
+            references = dict(_references(self._projection.catalog))
+            if position == 0:
+                return 0, {}
+            (seal,) = await self._store.seals(position - 1, limit=1)
+            if seal.last_position == position:
+                return position, references
+            await self._projection.reach(seal.last_position)
+        raise Unavailable("the log grows too fast to meet its end with secrets: export again")
+
+    async def sealed(
+        self, references: Mapping[str, str], recipient: Recipient
+    ) -> AsyncIterator[pb.ExportedSecret]:
+        """Those that the vault holds. Raises StateForbids for one that does not open."""
+        for stream_id, secret_id in references.items():
+            try:
+                plain = await self._vault.read(
+                    secret_id=secret_id, stream_id=stream_id, field=CREDENTIALS_FIELD
+                )
+            except NotFound:
+                _log.warning("an export lacks a secret", extra={"stream_id": stream_id})
+                continue
+            yield sealed_secret(
+                plain,
+                recipient.key,
+                secret_id=secret_id,
+                stream_id=stream_id,
+                field=CREDENTIALS_FIELD,
+            )
+
+
 class Exporter:
-    """Exports from a log and its vault. Any number at once."""
+    """Exports from a log, with `secrets` from its vault too. Any number at once."""
 
     def __init__(
-        self, *, store: EventStore, parts: LogParts, vault: Vault, projection: Projection
+        self, *, store: EventStore, parts: LogParts, secrets: SecretExport | None = None
     ) -> None:
         self._store = store
         self._parts = parts
-        self._vault = vault
-        self._projection = projection
+        self._secrets = secrets
 
     async def begin(self, after_position: int) -> ChainPoint:
         """The point to export after. Raises InvalidInput, Archived."""
@@ -74,11 +116,11 @@ class Exporter:
 
         Raises InvalidInput; StateForbids when the log is not whole: verify it.
         """
-        references: dict[str, str] = {}
+        references: Mapping[str, str] = {}
         if recipient is not None:
-            if to_position:
+            if to_position or self._secrets is None:
                 raise InvalidInput("an export with secrets goes up to the head: leave to_position")
-            to_position, references = await self._aligned()
+            to_position, references = await self._secrets.named_at_end_of_batch()
         last = await self._end(after, to_position)
         builder = ExportBuilder()
         yield builder.header(
@@ -88,10 +130,10 @@ class Exporter:
         )
         async for record in self._batches(builder, after, last):
             yield record
-        if recipient is not None:
-            async for secret in self._secrets(references, recipient):
+        if recipient is not None and self._secrets is not None:
+            async for secret in self._secrets.sealed(references, recipient):
                 yield builder.secret(secret)
-            self._audit(builder, recipient, last)
+            _audit(builder, recipient, last)
         yield builder.trailer(last)
 
     async def _end(self, after: ChainPoint, to_position: int) -> ChainPoint:
@@ -126,50 +168,6 @@ class Exporter:
             for record in builder.batch(seal, batch):
                 yield record
 
-    async def _aligned(self) -> tuple[int, dict[str, str]]:
-        """A position at the end of a batch, and the secrets that the configuration names there."""
-        await self._projection.reach_head()
-        for _ in range(ALIGNED_TRIES_MAX):
-            position = self._projection.catalog.position
-            references = dict(_references(self._projection.catalog))
-            if position == 0:
-                return 0, {}
-            (seal,) = await self._store.seals(position - 1, limit=1)
-            if seal.last_position == position:
-                return position, references
-            await self._projection.reach(seal.last_position)
-        raise Unavailable("the log grows too fast to meet its end with secrets: export again")
-
-    async def _secrets(
-        self, references: dict[str, str], recipient: Recipient
-    ) -> AsyncIterator[pb.ExportedSecret]:
-        for stream_id, secret_id in references.items():
-            try:
-                plain = await self._vault.read(
-                    secret_id=secret_id, stream_id=stream_id, field=CREDENTIALS_FIELD
-                )
-            except NotFound:
-                _log.warning("an export lacks a secret", extra={"stream_id": stream_id})
-                continue
-            yield sealed_secret(
-                plain,
-                recipient.key,
-                secret_id=secret_id,
-                stream_id=stream_id,
-                field=CREDENTIALS_FIELD,
-            )
-
-    def _audit(self, builder: ExportBuilder, recipient: Recipient, last: ChainPoint) -> None:
-        _log.warning(
-            "secrets were exported",
-            extra={
-                "recipient": recipient.name,
-                "recipient_key": recipient.key.public_bytes_raw().hex(),
-                "secrets": builder.tally.secrets,
-                "position": last.position,
-            },
-        )
-
     async def _end_of_batch(self, name: str, position: int) -> ChainPoint:
         if position == 0:
             return BEGINNING
@@ -179,6 +177,18 @@ class Exporter:
                 f"{name} must be the end of a batch of the log, and {position} is not"
             )
         return ChainPoint(position=position, hash=seals[0].hash)
+
+
+def _audit(builder: ExportBuilder, recipient: Recipient, last: ChainPoint) -> None:
+    _log.warning(
+        "secrets were exported",
+        extra={
+            "recipient": recipient.name,
+            "recipient_key": recipient.key.public_bytes_raw().hex(),
+            "secrets": builder.tally.secrets,
+            "position": last.position,
+        },
+    )
 
 
 def _references(catalog: Catalog) -> Iterator[tuple[str, str]]:

@@ -17,18 +17,21 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from catalog import codec
+from catalog.catalog import Catalog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
+from google.protobuf.message import DecodeError
 from kernel.errors import InvalidInput, Overloaded, StateForbids
 from sealedlog import export_file
-from sealedlog.export_check import MalformedExport
+from sealedlog.export_check import MalformedExport, events_of
 from sealedlog.export_records import Manifest
 from sealedlog.rows import Event as ExportedEvent
 from sealedlog.rows import Seal as ExportedSeal
 from sealedlog.secret_sealing import IMPORT_RECIPIENT, opened_secret
 from sealedlog.verification import ChainPoint
 
-from registry.application.credentials import credentials_of, standing_in
+from registry.application.credentials import credentials_of, load_holder, standing_in
 from registry.application.log_head import LogHead
 from registry.application.projection import Projection, recorded
 from registry.application.stream_states import AGGREGATES, KeptState
@@ -90,9 +93,10 @@ class Importer:
                     f"the secrets of this export are sealed for {manifest.recipient}: open them "
                     "with that key and seal them for this import, or leave them out"
                 )
-            secrets = await asyncio.to_thread(_understood, file, private_key)
             before = await self._store.head()
             await asyncio.to_thread(_check_goes_on, file, manifest, before)
+            catalog = await self._catalog_at(before.position)
+            secrets = await asyncio.to_thread(_rehearsed, file, catalog, private_key)
             events, batches = await self._append(file, before)
             if events:
                 self._head.advance(manifest.last.position)
@@ -110,6 +114,14 @@ class Importer:
             )
         finally:
             self._busy = False
+
+    async def _catalog_at(self, position: int) -> Catalog:
+        """A copy of the catalog, to rehearse the import on."""
+        await self._projection.reach(position)
+        catalog = Catalog.of(self._projection.catalog.image())
+        if catalog.position != position:
+            raise StateForbids("somebody else appends to the log: import when nobody does")
+        return catalog
 
     async def _append(self, file: BinaryIO, before: Head) -> tuple[int, int]:
         """What follows the head of the file; how many events and batches."""
@@ -146,8 +158,7 @@ class Importer:
             await self._vault.mark_used(secret.secret_id)
 
     async def _shreddings(self, stream_id: str) -> int:
-        (first,) = await self._store.read_stream(stream_id, limit=1)
-        loaded = await self._streams.load(AGGREGATES[first.category], stream_id, fresh=True)
+        _, loaded = await load_holder(self._streams, stream_id)
         return standing_in(loaded.state).shreddings
 
     async def _without_credentials(self) -> int:
@@ -205,35 +216,51 @@ class _Folding:
         return KeptState(aggregate=aggregate, version=loaded.version, state=loaded.state)
 
 
-def _understood(
-    file: BinaryIO, private_key: X25519PrivateKey
+def _rehearsed(
+    file: BinaryIO, catalog: Catalog, private_key: X25519PrivateKey
 ) -> list[tuple[pb.ExportedSecret, bytes]]:
-    """Raise InvalidInput unless this build knows every event; the secrets, opened."""
+    """Take the events into a copy of the catalog, since every follower will have to; the secrets,
+    opened. Raises InvalidInput for what cannot be taken in."""
     secrets = []
     file.seek(0)
     for record in export_file.read_records(file):
         if record.WhichOneof("record") == "batch":
-            for event in record.batch.events:
+            for event in events_of(record.batch):
                 _check_known(event)
+                if event.position > catalog.position:
+                    _take_in(catalog, event)
         elif record.WhichOneof("record") == "secret":
             secrets.append((record.secret, opened_secret(record.secret, private_key)))
     return secrets
 
 
-def _check_known(event: pb.StoredEvent) -> None:
+def _take_in(catalog: Catalog, event: ExportedEvent) -> None:
+    try:
+        catalog.apply(recorded(_stored(event)))
+    except Exception as error:  # a file made by hand may break the fold in any way
+        raise MalformedExport(
+            f"event {event.position} does not follow from what came before it: this export was not "
+            "made by a registry"
+        ) from error
+
+
+def _check_known(event: ExportedEvent) -> None:
     try:
         decoded = codec.decode(event.data)
-    except ValueError as error:
+        events_pb2.Metadata.FromString(event.metadata)
+    except (ValueError, DecodeError) as error:
         raise MalformedExport(
-            f"an event of the export ({event.name}) is of a newer build: upgrade this registry"
+            f"event {event.position} ({event.name}) is of a newer build: upgrade this registry"
         ) from error
-    category = event.name.partition(".")[0]
-    if codec.stored_name(decoded) != event.name or category not in AGGREGATES:
+    aggregate = AGGREGATES.get(event.name.partition(".")[0])
+    if (
+        aggregate is None
+        or codec.stored_name(decoded) != event.name
+        or not isinstance(decoded, aggregate.kinds)
+    ):
         raise MalformedExport(
-            f"an event of the export is named {event.name} and is another: export again"
+            f"event {event.position} is named {event.name} and is another: export again"
         )
-    if not isinstance(decoded, AGGREGATES[category].kinds):
-        raise MalformedExport(f"an event of the export ({event.name}) is of no known aggregate")
 
 
 def _check_goes_on(file: BinaryIO, manifest: Manifest, head: Head) -> None:

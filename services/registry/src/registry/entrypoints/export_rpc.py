@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
 import grpc.aio
 from eventflows.registry.v1 import registry_pb2 as pb
-from kernel.errors import InvalidInput, Overloaded, StateForbids, TimedOut, TooLarge
+from kernel.errors import (
+    EventflowsError,
+    InvalidInput,
+    Overloaded,
+    StateForbids,
+    TimedOut,
+    TooLarge,
+)
 from sealedlog.export_check import ExportCheck
 from sealedlog.export_records import Manifest, framed
 from sealedlog.secret_sealing import (
@@ -21,7 +28,7 @@ from sealedlog.secret_sealing import (
 )
 
 from registry.application.export import Exporter, Recipient
-from registry.application.importing import Importer
+from registry.application.importing import Imported, Importer
 from registry.domain import values
 
 EXPORTS_MAX: Final = 2
@@ -29,10 +36,10 @@ IMPORTS_MAX: Final = 1
 RETRY_AFTER_S: Final = 30.0
 RECORD_TIMEOUT_S: Final = 60.0
 """For the next record of an import to come."""
+DRAIN_S: Final = 20.0
+"""For the rest of an import that was refused."""
 IMPORT_BYTES_MAX: Final = 64 * 1024**3
 """Of one import, on the disk of this process while it is checked."""
-
-_log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -71,6 +78,23 @@ class ExportRpc:
         Our public key of this call goes out first, in the initial metadata: secrets come sealed for
         it, so the recipient's private key stays with the caller and no secret is on our disk.
         """
+        try:
+            imported = await self._imported(records, context)
+        except EventflowsError:
+            await _drain(records)
+            raise
+        answer = pb.ImportLogResponse(
+            events=imported.events,
+            batches=imported.batches,
+            head=pb.Head(position=imported.head.position, hash=imported.head.hash),
+            streams_without_credentials=imported.streams_without_credentials,
+        )
+        answer.head.time.FromDatetime(imported.head.time)
+        return answer
+
+    async def _imported(
+        self, records: AsyncIterator[pb.ExportRecord], context: Context
+    ) -> Imported:
         if self._importer is None:
             raise StateForbids(
                 "this registry cannot import: start it with EVENTFLOWS_REGISTRY_OPS_DSN_FILE"
@@ -83,17 +107,9 @@ class ExportRpc:
             await context.send_initial_metadata(((IMPORT_KEY_METADATA, public_bytes(key)),))
             with tempfile.TemporaryFile() as file:
                 manifest = await _spooled(records, file)
-                imported = await self._importer.run(file, manifest, key)
+                return await self._importer.run(file, manifest, key)
         finally:
             self._imports -= 1
-        answer = pb.ImportLogResponse(
-            events=imported.events,
-            batches=imported.batches,
-            head=pb.Head(position=imported.head.position, hash=imported.head.hash),
-            streams_without_credentials=imported.streams_without_credentials,
-        )
-        answer.head.time.FromDatetime(imported.head.time)
-        return answer
 
 
 def _recipient(request: pb.ExportLogRequest) -> Recipient | None:
@@ -117,6 +133,14 @@ async def _spooled(records: AsyncIterator[pb.ExportRecord], file: BinaryIO) -> M
             raise TooLarge(f"an import has at most {IMPORT_BYTES_MAX} bytes: import it in parts")
         await asyncio.to_thread(_keep, check, record, file)
     return check.finish()
+
+
+async def _drain(records: AsyncIterator[pb.ExportRecord]) -> None:
+    """Take what still comes: a client that is cut off while it sends is not told why (measured)."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in records:
+                pass
 
 
 async def _next(records: AsyncIterator[pb.ExportRecord]) -> pb.ExportRecord | None:
