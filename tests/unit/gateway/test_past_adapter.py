@@ -126,7 +126,8 @@ async def test_leaving_without_reading_ends_the_stream() -> None:
     [
         (InvalidInput("the log ends at 3: name an earlier one"), InvalidInput),
         (NotFound("it was archived: name a later one"), InvalidInput),
-        (StateForbids("another fold"), Unavailable),
+        (StateForbids("it was archived: begin after it"), InvalidInput),
+        (StateForbids("another fold", code=snapshot.CODE_OTHER_FOLD), Unavailable),
         (Overloaded("too many", retry_after_s=4.0), Overloaded),
         (Unavailable("stopping"), Unavailable),
     ],

@@ -26,6 +26,9 @@ _SHAPE: Final = hashlib.sha256(columns.shape_of(CatalogImage).encode()).hexdiges
 FOLD: Final = f"{FOLD_VERSION}-{_SHAPE[:16]}"
 """Names the fold of this build. Another one: the snapshot is no use, replay the log."""
 
+CODE_OTHER_FOLD: Final = 9015
+"""With which a registry refuses a reader of another fold: no fault of the moment asked for."""
+
 PART_BYTES_MAX: Final = 256 * 1024
 SNAPSHOT_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Some 10 million flows. More is refused on both sides."""

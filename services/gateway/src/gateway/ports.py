@@ -73,8 +73,7 @@ class Registry(Protocol):
 class Log(Protocol):
     """The registry's log, read by people. All are reads, safe to repeat, any number at once.
 
-    Each raises InvalidInput with the registry's sentence (a moment that it does not have, an
-    unknown id), NotFound, Overloaded, Unavailable, TimedOut.
+    Each raises InvalidInput, Overloaded, Unavailable, TimedOut.
     """
 
     async def head(self) -> registry_pb2.Head:
@@ -82,11 +81,17 @@ class Log(Protocol):
         ...
 
     async def read(self, request: registry_pb2.ReadLogRequest) -> registry_pb2.ReadLogResponse:
-        """One page of events, and how far it covers the log."""
+        """One page of events, and how far it covers the log.
+
+        Raises NotFound beyond the head, StateForbids for what is in archive files only.
+        """
         ...
 
     async def diff(self, request: registry_pb2.DiffRequest) -> registry_pb2.DiffResponse:
-        """What differs between two moments, and who changed it."""
+        """What differs between two moments, and who changed it.
+
+        Raises InvalidInput with the registry's sentence for a moment that it does not have.
+        """
         ...
 
 

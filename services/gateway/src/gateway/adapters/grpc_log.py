@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc.aio
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
+from kernel.errors import InvalidInput, NotFound, StateForbids
 
 from gateway.adapters.calls import kernel_errors
 
@@ -28,5 +29,9 @@ class GrpcLog:
             return await self._stub.ReadLog(request, timeout=READ_TIMEOUT_S)
 
     async def diff(self, request: registry_pb2.DiffRequest) -> registry_pb2.DiffResponse:
-        with kernel_errors(unreachable=UNREACHABLE):
-            return await self._stub.Diff(request, timeout=DIFF_TIMEOUT_S)
+        """A moment that the registry does not have is InvalidInput, whatever its reason."""
+        try:
+            with kernel_errors(unreachable=UNREACHABLE):
+                return await self._stub.Diff(request, timeout=DIFF_TIMEOUT_S)
+        except (NotFound, StateForbids) as error:
+            raise InvalidInput(error.message) from error

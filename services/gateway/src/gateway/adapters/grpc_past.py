@@ -81,7 +81,7 @@ async def _first(parts: AsyncIterator[registry_pb2.CatalogPart]) -> registry_pb2
             return await anext(parts)
     except StopAsyncIteration as error:
         raise Unavailable(UNREACHABLE) from error
-    except StateForbids as error:
-        raise Unavailable(OTHER_BUILD) from error
-    except NotFound as error:
+    except (NotFound, StateForbids) as error:
+        if error.code == snapshot.CODE_OTHER_FOLD:
+            raise Unavailable(OTHER_BUILD) from error
         raise InvalidInput(error.message) from error

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
-from kernel.errors import InvalidInput, NotFound
+from kernel.errors import InvalidInput, NotFound, StateForbids
 
 from gateway.application.gateway import Gateway
 from gateway.application.log_records import (
@@ -72,7 +72,7 @@ async def list_events(
 ) -> Page[EventRecord]:
     """Events, the newest first. A page may be shorter than its limit, even empty, and not the last.
 
-    Raises InvalidInput (5002 for the marker), Unavailable.
+    The list ends where the archive begins. Raises InvalidInput (5002 for the marker), Unavailable.
     """
     request = registry_pb2.ReadLogRequest(
         to_position=_place(page.marker), newest_first=True, kinds=_kinds(wanted.kind),
@@ -82,7 +82,13 @@ async def list_events(
     found: list[events_pb2.RecordedEvent] = []
     for _ in range(SCANNED_PAGES_MAX):
         request.limit = SCANNED_EVENTS_MAX if actor else page.limit
-        answer = await gateway.log.read(request)
+        try:
+            answer = await gateway.log.read(request)
+        except StateForbids:
+            if not request.to_position:
+                raise
+            below = 0  # the log goes on below it, in the files of its archive
+            break
         found += [one for one in answer.events if actor in ("", one.metadata.actor)]
         below = answer.covered_position - 1
         if len(found) > page.limit:
@@ -97,7 +103,7 @@ async def list_events(
 
 
 async def get_event(gateway: Gateway, _caller: Admin, position: int) -> EventRecord:
-    """One event. Raises NotFound, InvalidInput (archived), Unavailable."""
+    """One event. Raises NotFound, StateForbids (it was archived), Unavailable."""
     if FIRST_POSITION <= position <= POSITION_MAX:
         answer = await gateway.log.read(
             registry_pb2.ReadLogRequest(after_position=position - 1, to_position=position, limit=1)

@@ -40,7 +40,9 @@ class CatalogRpc:
     async def ReadCatalog(self, request: pb.ReadCatalogRequest, context: Context) -> None:  # noqa: N802
         if request.fold != snapshot.FOLD:
             raise StateForbids(
-                f"this registry's catalogs are of the fold {snapshot.FOLD}: replay the log by Watch"
+                f"this registry's catalogs are of the fold {snapshot.FOLD}: replay the log by "
+                "Watch",
+                code=snapshot.CODE_OTHER_FOLD,
             )
         as_of = as_of_from(request.as_of)
         if self._readers >= READERS_MAX:
