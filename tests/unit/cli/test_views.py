@@ -251,7 +251,7 @@ def test_statistics_have_heads_that_verify_takes_and_sizes_people_read() -> None
         head                 42:{HASH}
         time of the head     2026-11-24 10:30:00.250 CET
         first position       1
-        partitions reach to  2,000,000
+        partitions reach to  2000000
         seals                40
         commands kept        39
         snapshots at         10, 20

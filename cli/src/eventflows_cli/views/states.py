@@ -11,7 +11,7 @@ from rich.text import Text
 
 from eventflows_cli.json_shapes import Json
 from eventflows_cli.kinds import Kind
-from eventflows_cli.views.text import cell, flat, grid, local_time, pairs, words
+from eventflows_cli.views.text import amount, cell, flat, grid, local_time, pairs, words
 
 _Column = Callable[[Json, tzinfo | None], str]
 """From an item of a document to the words of its cell."""
@@ -19,7 +19,7 @@ _Column = Callable[[Json, tzinfo | None], str]
 
 def counts(document: Json, zone: tzinfo | None) -> RenderableType:
     """How many things of each kind there were."""
-    rows = [(cell(Kind(kind).plural), cell(count)) for kind, count in document["counts"].items()]
+    rows = [(cell(Kind(kind).plural), amount(count)) for kind, count in document["counts"].items()]
     table = grid(["KIND", "COUNT"], rows)
     table.columns[1].justify = "right"
     return Group(_moment(document, zone), Text(""), table)

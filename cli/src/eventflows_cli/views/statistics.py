@@ -10,7 +10,7 @@ from rich.text import Text
 
 from eventflows_cli.json_shapes import Json
 from eventflows_cli.kinds import in_words
-from eventflows_cli.views.text import cell, grid, local_time, pairs, words
+from eventflows_cli.views.text import amount, cell, grid, local_time, pairs
 
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -23,8 +23,8 @@ def statistics(document: Json, zone: tzinfo | None) -> RenderableType:
         "time of the head": cell(local_time(head["time"], zone)),
         "first position": cell(document["first_position"]),
         "partitions reach to": cell(document["covered_to_position"]),
-        "seals": cell(document["seals"]),
-        "commands kept": cell(document["commands"]),
+        "seals": amount(document["seals"]),
+        "commands kept": amount(document["commands"]),
         "snapshots at": cell(document["snapshot_positions"]),
     }
     parts: list[RenderableType] = [pairs(about)]
@@ -33,17 +33,19 @@ def statistics(document: Json, zone: tzinfo | None) -> RenderableType:
         ("STREAMS", document["streams_of_category"], lambda name: name.replace("_", " ")),
         ("TABLE", document["bytes_of_table"], str),
     ):
-        count = size if heading == "TABLE" else words
-        rows = [(cell(text(name)), cell(count(value))) for name, value in values.items()]
+        rows = [
+            (cell(text(name)), cell(size(value)) if heading == "TABLE" else amount(value))
+            for name, value in values.items()
+        ]
         table = grid([heading, "SIZE" if heading == "TABLE" else "COUNT"], rows)
         table.columns[1].justify = "right"
         parts += [Text(""), table]
     return Group(*parts)
 
 
-def size(number: object) -> str:
+def size(number: int) -> str:
     """Bytes in the largest unit (of 1,000) that leaves at least 1."""
-    value = float(str(number))
+    value = float(number)
     for unit in _UNITS:
         if value < 1_000 or unit == _UNITS[-1]:
             break

@@ -37,14 +37,17 @@ def words(value: object) -> str:
             return NOTHING
         case bool():
             return "yes" if value else "no"
-        case int():
-            return f"{value:,}"
         case list():
             return ", ".join(words(item) for item in value)
         case dict():
             return ", ".join(f"{key} {words(each)}" for key, each in value.items())
         case _:
             return str(value)
+
+
+def amount(number: int) -> Text:
+    """How many of something. Positions are not amounts: they stay as commands take them."""
+    return Text(f"{number:,}")
 
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:

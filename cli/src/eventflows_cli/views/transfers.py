@@ -7,7 +7,7 @@ from datetime import tzinfo
 from rich.console import RenderableType
 
 from eventflows_cli.json_shapes import Json
-from eventflows_cli.views.text import cell, local_time, pairs
+from eventflows_cli.views.text import amount, cell, local_time, pairs
 
 
 def exported(document: Json, zone: tzinfo | None) -> RenderableType:
@@ -16,8 +16,8 @@ def exported(document: Json, zone: tzinfo | None) -> RenderableType:
     return pairs(
         {
             "file": cell(document["file"]),
-            "events": cell(document["events"]),
-            "batches": cell(document["batches"]),
+            "events": amount(document["events"]),
+            "batches": amount(document["batches"]),
             "secrets": cell(secrets if document["recipient"] else "none"),
             "exported": cell(local_time(document["exported_at"], zone)),
             "head": cell(_head(document["head"])),
@@ -30,8 +30,8 @@ def imported(document: Json) -> RenderableType:
     """The answer of `log import`."""
     rows = {
         "file": cell(document["file"]),
-        "events": cell(document["imported_events"]),
-        "batches": cell(document["imported_batches"]),
+        "events": amount(document["imported_events"]),
+        "batches": amount(document["imported_batches"]),
         "head": cell(_head(document["registry_head"])),
     }
     if missing := document["streams_without_credentials"]:

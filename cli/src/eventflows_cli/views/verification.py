@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 
 from eventflows_cli.json_shapes import Json
-from eventflows_cli.views.text import cell, pairs
+from eventflows_cli.views.text import amount, cell, pairs
 
 
 def verdict(document: Json) -> RenderableType:
@@ -14,8 +14,8 @@ def verdict(document: Json) -> RenderableType:
     intact = document["intact"]
     rows = {
         "log": cell("intact" if intact else "BROKEN", style="green" if intact else "bold red"),
-        "events": cell(document["events"]),
-        "seals": cell(document["seals"]),
+        "events": amount(document["events"]),
+        "seals": amount(document["seals"]),
         "last good seal" if not intact else "head": cell(f"{head['position']}:{head['hash']}"),
     }
     if not intact:
