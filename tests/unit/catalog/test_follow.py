@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +22,8 @@ from catalog.codec import recorded_to_message
 from catalog.errors import LogReplaced, UnknownEvent
 from catalog.events import RecordedEvent
 from catalog.follow import SNAPSHOT_EVENTS_MIN, CatalogFollower
+from catalog.saved_catalog import AGE_MAX_S, LastEvent, SnapshotFile
+from devstack import free_ports
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
 from kernel.errors import TimedOut
@@ -721,3 +726,285 @@ async def test_a_heartbeat_alone_makes_the_catalog_fresh(
         call.send(heartbeat(0))
         await taken.wait()
     assert follower.staleness_s() == 0
+
+
+# ---- the local snapshot --------------------------------------------------------------------------
+
+
+def keeping(
+    channel: grpc.aio.Channel, clock: Callable[[], float], path: Path, *, silence_max_s: float = 5.0
+) -> CatalogFollower:
+    """A follower with a local snapshot."""
+    return CatalogFollower(
+        channel,
+        TOKEN,
+        clock=clock,
+        random=lambda: 0.0,
+        silence_max_s=silence_max_s,
+        snapshot_file=path,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalog"
+
+
+async def saved(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    path: Path,
+    log: EventLog,
+) -> None:
+    """A process has followed the log up to its fifth event, and was stopped."""
+    registry.head_position = 5
+    follower = keeping(channel, clock, path)
+    async with running(follower):
+        (await registry.call()).send(batch(log.recorded[:5], head=5))
+        await follower.wait_for(5, timeout_s=WAIT_S)
+    assert path.exists()
+
+
+async def confirmed(registry: ScriptedRegistry, log: EventLog) -> Call:
+    """The follower asks for the last event it knows, and goes on after it."""
+    asked = await registry.call()
+    assert asked.after_position == 4
+    asked.send(batch(log.recorded[4:6], head=9))
+    return await registry.call()
+
+
+@asynccontextmanager
+async def away() -> AsyncIterator[tuple[grpc.aio.Channel, str]]:
+    """A channel to a registry that is not there yet, and where it will be."""
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    options = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50))
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield channel, address
+
+
+async def test_a_restart_begins_with_the_local_snapshot_once_the_log_is_known_to_be_the_same(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    registry.head_position = FAR
+    follower = keeping(channel, clock, path)
+    async with running(follower):
+        call = await confirmed(registry, log)
+        assert call.after_position == 5
+        assert registry.folds_asked == []
+        assert follower.catalog.accounts() == log_catalog(log, 5).accounts()
+        call.send(batch(log.recorded[5:7], head=FAR))
+        await follower.wait_for(7, timeout_s=WAIT_S)
+
+
+async def test_while_the_registry_is_away_a_fresh_local_snapshot_is_gone_on_with(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    os.utime(path, (time.time() - 100,) * 2)
+    async with away() as (unanswered, _):
+        follower = keeping(unanswered, clock, path)
+        async with running(follower), asyncio.timeout(WAIT_S):
+            await follower.caught_up.wait()
+            assert follower.catalog.accounts() == log_catalog(log, 5).accounts()
+            assert 100 <= follower.staleness_s() < 110
+
+
+async def test_an_old_local_snapshot_waits_for_the_registry(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    os.utime(path, (time.time() - AGE_MAX_S - 1,) * 2)
+    tried = asyncio.Event()
+
+    def note(_attempt: int, **_: object) -> float:
+        tried.set()
+        return 0.01
+
+    monkeypatch.setattr("catalog.follow.delay_s", note)
+    async with away() as (unanswered, address):
+        follower = keeping(unanswered, clock, path)
+        async with running(follower), asyncio.timeout(WAIT_S):
+            await tried.wait()
+            assert follower.catalog.position == 0
+            assert not follower.caught_up.is_set()
+            server = await serve(registry, address)
+            assert (await confirmed(registry, log)).after_position == 5
+        await server.stop(None)
+
+
+async def test_a_local_snapshot_of_another_log_is_not_used(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    other = EventLog()
+    for number in range(1, 10):
+        other.account(f"other{number}")
+    follower = keeping(channel, clock, path)
+    async with running(follower):
+        asked = await registry.call()
+        assert asked.after_position == 4
+        asked.send(batch(other.recorded[4:6], head=9))
+        call = await registry.call()
+        assert call.after_position == 0
+        call.send(batch(other.recorded[:6], head=9))
+        await follower.wait_for(6, timeout_s=WAIT_S)
+    assert follower.catalog.account_named("account1") is None
+
+
+async def test_a_local_snapshot_beyond_the_logs_end_is_not_used(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    registry.head_position = 3
+    async with running(keeping(channel, clock, path)):
+        assert (await registry.call()).after_position == 0
+
+
+async def test_who_went_on_with_what_is_of_another_log_stops_and_forgets_it(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    other = EventLog()
+    for number in range(1, 10):
+        other.account(f"other{number}")
+    async with away() as (unanswered, address):
+        follower = keeping(unanswered, clock, path)
+        async with running(follower) as task, asyncio.timeout(WAIT_S):
+            await follower.caught_up.wait()
+            server = await serve(registry, address)
+            (await registry.call()).send(batch(other.recorded[4:6], head=9))
+            with pytest.raises(LogReplaced, match="another event at 5"):
+                await task
+        await server.stop(None)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}\n", b"\xff" * 5_000, b"half"])
+async def test_a_local_snapshot_that_is_no_use_is_passed_over(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+    content: bytes,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    path.write_bytes(path.read_bytes()[:-1] if content == b"half" else content)
+    async with running(keeping(channel, clock, path)):
+        assert (await registry.call()).after_position == 0
+
+
+async def test_a_stop_leaves_one_file_that_only_its_owner_may_read(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_file_that_is_still_true_is_only_made_younger(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    os.utime(path, (time.time() - 100,) * 2)
+    before = path.stat()
+    follower = keeping(channel, clock, path)
+    async with running(follower):
+        (await confirmed(registry, log)).send(heartbeat(5), heartbeat(5))
+        async with asyncio.timeout(WAIT_S):
+            while math.isinf(follower.staleness_s()):
+                await asyncio.sleep(0)
+    after = path.stat()
+    assert after.st_ino == before.st_ino
+    assert after.st_mtime - before.st_mtime > 90
+
+
+async def test_a_place_that_cannot_be_written_costs_nothing_but_the_file(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry.head_position = 5
+    follower = keeping(channel, clock, tmp_path / "nowhere" / "catalog")
+    async with running(follower):
+        (await registry.call()).send(batch(log.recorded[:5], head=5))
+        await follower.wait_for(5, timeout_s=WAIT_S)
+    assert "the local snapshot cannot be written" in caplog.text
+
+
+async def test_the_file_is_written_while_the_log_is_followed(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("catalog.saved_catalog.WRITE_EVERY_S", 0.01)
+    registry.head_position = 5
+    follower = keeping(channel, clock, path)
+    async with running(follower):
+        (await registry.call()).send(batch(log.recorded[:5], head=5))
+        async with asyncio.timeout(WAIT_S):
+            while not path.exists():
+                await asyncio.sleep(0.01)
+        kept = SnapshotFile(path).read()
+    assert kept is not None
+    assert kept.last == LastEvent.of(log.recorded[4])
+
+
+async def test_a_catalog_that_began_with_the_registrys_snapshot_is_saved_too(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    registry.head_position, registry.catalog_parts = FAR, snapshot_at(log, 5)
+    follower = keeping(channel, clock, path)
+    async with running(follower):
+        call = await confirmed(registry, log)
+        call.send(heartbeat(5))
+        async with asyncio.timeout(WAIT_S):
+            while math.isinf(follower.staleness_s()):
+                await asyncio.sleep(0)
+    assert path.exists()
