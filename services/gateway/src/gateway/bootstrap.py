@@ -87,7 +87,7 @@ async def _gateway(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, Ca
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         )
-        follower = CatalogFollower(registry)
+        follower = CatalogFollower(registry, snapshot_file=settings.catalog_snapshot_file)
         gateway = Gateway(
             view=follower,
             moments=Moments(GrpcPast(registry)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -26,6 +27,11 @@ class GatewaySettings(ServiceSettings, env_prefix="EVENTFLOWS_GATEWAY_"):
         CATALOG_STALE_MAX_DEFAULT_S,
         gt=0,
         description="seconds without the registry after which all but health is refused",
+    )
+    catalog_snapshot_file: Path | None = Field(
+        None,
+        description="file where the catalog is kept, so that a restart need not wait for the "
+        "registry; optional",
     )
 
     @field_validator("runner_url", "public_url")

@@ -44,6 +44,11 @@ class RouterSettings(ServiceSettings, env_prefix="EVENTFLOWS_ROUTER_"):
     catalog_stale_max_s: float = Field(
         300.0, gt=0, description="seconds without news of the registry until health says not ready"
     )
+    catalog_snapshot_file: Path | None = Field(
+        None,
+        description="file where the catalog is kept, so that a restart need not wait for the "
+        "registry; optional",
+    )
 
     @property
     def kafka_servers(self) -> str:

@@ -96,7 +96,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_owner(settings.data_dir))
         channel = await stack.enter_async_context(rpc_channel(settings.registry_address, token))
-        follower = CatalogFollower(channel)
+        follower = CatalogFollower(channel, snapshot_file=settings.catalog_snapshot_file)
         completions = KafkaCompletions(
             ",".join(str(address) for address in settings.kafka_bootstrap_servers)
         )

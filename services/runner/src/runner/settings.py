@@ -68,6 +68,11 @@ class RunnerSettings(ServiceSettings, env_prefix="EVENTFLOWS_RUNNER_"):
         gt=0,
         description="seconds without news from the registry after which runs are refused",
     )
+    catalog_snapshot_file: Path | None = Field(
+        None,
+        description="file where the catalog is kept, so that a restart need not wait for the "
+        "registry; optional",
+    )
     stop_grace_s: float = Field(
         10.0, ge=0, le=3_000, description="seconds that runs in progress have when stopping"
     )
