@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.bench import log_appends, rest_listing, router_kafka
+import uvloop
+
+from tests.bench import (
+    catalog_memory,
+    log_appends,
+    log_replay,
+    log_start,
+    log_watch,
+    rest_listing,
+    router_kafka,
+)
 from tests.bench.measurement import Measurement, keep
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Measurement]]] = {
+    "catalog.bytes_per_flow": catalog_memory.measure,
     "log.appends_per_s": log_appends.measure,
+    "log.start_100k": log_start.measure,
+    "log.watch_delay": log_watch.measure,
+    "log.replay_vs_copy": log_replay.measure_pages,
+    "log.replay": log_replay.measure_catalog,
     "rest.listing_per_s": rest_listing.measure,
     "router.kafka_records_per_s": router_kafka.measure,
 }
@@ -32,4 +46,4 @@ async def main(only: str | None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else None))
+    uvloop.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

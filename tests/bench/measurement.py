@@ -94,8 +94,8 @@ def _table(rows: Sequence[dict[str, object]]) -> str:
     ]
     for row in rows:
         lines.append(
-            f"| `{row['name']}` | {row['value']:,.0f} | {row['unit']} | {row['reference']} "
-            f"| {row['reference_value']:,.0f} | {row['ratio']:.2f} "
+            f"| `{row['name']}` | {_figure(row['value'])} | {row['unit']} | {row['reference']} "
+            f"| {_figure(row['reference_value'])} | {row['ratio']:.2f} "
             f"| {row['runs']}, {row['spread']:.0%} | {row['date']} |"
         )
     for row in rows:
@@ -106,6 +106,11 @@ def _table(rows: Sequence[dict[str, object]]) -> str:
         made_of = ", ".join(f"{name} {number}" for name, number in versions.items())
         lines += ["", f"`{row['name']}`, measured beside it: {beside}. Versions: {made_of}."]
     return "\n".join(lines)
+
+
+def _figure(value: object) -> str:
+    assert isinstance(value, int | float)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def _machine() -> str:
