@@ -19,12 +19,16 @@ from servicekit.settings import SettingsError
 
 from registry.adapters import migrations
 from registry.adapters.envelope import Envelope
+from registry.adapters.memory_backward_reads import MemoryBackwardReads
 from registry.adapters.memory_log_parts import MemoryLogParts
+from registry.adapters.memory_log_sizes import MemoryLogSizing
 from registry.adapters.memory_snapshots import MemorySnapshots
 from registry.adapters.memory_timeline import MemoryTimeline
 from registry.adapters.migrations import Login
 from registry.adapters.postgres_archive import PostgresArchive, PostgresLogParts
+from registry.adapters.postgres_backward_reads import PostgresBackwardReads
 from registry.adapters.postgres_event_store import PostgresEventStore
+from registry.adapters.postgres_log_sizes import PostgresLogSizing
 from registry.adapters.postgres_pool import PostgresPool
 from registry.adapters.postgres_snapshots import PostgresSnapshots
 from registry.adapters.postgres_timeline import PostgresTimeline
@@ -32,9 +36,11 @@ from registry.adapters.postgres_vault import PostgresVault
 from registry.application.archive import Archiver
 from registry.application.commands import Commands
 from registry.application.credentials import Credentials
+from registry.application.diff import Diff
 from registry.application.export import Exporter, SecretExport
 from registry.application.first_admin import create_first_admin
 from registry.application.group_commit import GroupCommit
+from registry.application.history import History
 from registry.application.importing import Importer
 from registry.application.log_head import LogHead
 from registry.application.log_pages import LogPages
@@ -42,7 +48,10 @@ from registry.application.metrics import RegistryMetrics
 from registry.application.moments import Moments
 from registry.application.partitions import LogWitness
 from registry.application.projection import Projection
+from registry.application.read_log import LogReading
+from registry.application.revert import Reverts
 from registry.application.snapshotter import Snapshotter
+from registry.application.statistics import LogStatistics
 from registry.application.streams import Streams
 from registry.application.upkeep import PENDING_MAX_S, Upkeep
 from registry.entrypoints.catalog_rpc import CatalogRpc
@@ -50,11 +59,15 @@ from registry.entrypoints.commands_rpc import CommandsRpc
 from registry.entrypoints.credentials_rpc import CredentialsRpc
 from registry.entrypoints.export_rpc import ExportRpc
 from registry.entrypoints.log_rpc import LogRpc
+from registry.entrypoints.reads_rpc import ReadsRpc
 from registry.entrypoints.recorded import encoded_events
+from registry.entrypoints.revert_rpc import RevertRpc
 from registry.entrypoints.rpc import DESCRIPTOR, RegistryService, add_to_server
 from registry.entrypoints.watch_rpc import WatchRpc
 from registry.ports.archive import LogArchive, LogParts
+from registry.ports.backward_reads import BackwardReads
 from registry.ports.event_store import EventStore
+from registry.ports.log_sizes import LogSizing
 from registry.ports.snapshots import Snapshots
 from registry.ports.timeline import Timeline
 from registry.ports.vault import SUPERSEDED_KEPT_S, Vault
@@ -82,6 +95,11 @@ class Registry:
     snapshots: Snapshots
     snapshotter: Snapshotter
     moments: Moments
+    history: History
+    reading: LogReading
+    diff: Diff
+    statistics: LogStatistics
+    reverts: Reverts
     parts: LogParts
     witness: LogWitness
     exporter: Exporter
@@ -98,11 +116,13 @@ class Registry:
         snapshots: Snapshots | None = None,
         timeline: Timeline | None = None,
         parts: LogParts | None = None,
+        backward: BackwardReads | None = None,
+        sizing: LogSizing | None = None,
         archive: LogArchive | None = None,
         pending_max_s: float = PENDING_MAX_S,
         superseded_kept_s: float = SUPERSEDED_KEPT_S,
     ) -> Self:
-        """Put together; nothing runs yet. Without snapshots, timeline, parts: those in memory.
+        """Put together; nothing runs yet. Without the ports of reading: those in memory.
 
         Without `archive`, which needs an operator's rights, nothing can be imported.
         """
@@ -115,19 +135,23 @@ class Registry:
         projection = Projection(store, head, snapshots, pages)
         group_commit = GroupCommit(store, metrics=metrics, stored=head.advance)
         streams = Streams(store, parts=parts)
+        commands = Commands(
+            store=store,
+            vault=vault,
+            group_commit=group_commit,
+            projection=projection,
+            streams=streams,
+        )
+        moments = Moments(
+            store=store, timeline=timeline, snapshots=snapshots, projection=projection
+        )
         return cls(
             store=store,
             head=head,
             pages=pages,
             projection=projection,
             group_commit=group_commit,
-            commands=Commands(
-                store=store,
-                vault=vault,
-                group_commit=group_commit,
-                projection=projection,
-                streams=streams,
-            ),
+            commands=commands,
             credentials=Credentials(vault=vault, projection=projection, streams=streams),
             upkeep=Upkeep(
                 store=store,
@@ -145,9 +169,19 @@ class Registry:
                 projection=projection,
                 head=head,
             ),
-            moments=Moments(
-                store=store, timeline=timeline, snapshots=snapshots, projection=projection
+            moments=moments,
+            history=History(store=store, moments=moments, projection=projection),
+            reading=LogReading(
+                store=store, backward=backward or MemoryBackwardReads(store), timeline=timeline
             ),
+            diff=Diff(store=store, moments=moments, projection=projection),
+            statistics=LogStatistics(
+                store=store,
+                timeline=timeline,
+                snapshots=snapshots,
+                sizing=sizing or MemoryLogSizing(store),
+            ),
+            reverts=Reverts(store=store, parts=parts, commands=commands),
             parts=parts,
             witness=LogWitness(store=store, parts=parts, head=head, metrics=metrics),
             exporter=Exporter(
@@ -216,6 +250,8 @@ async def serve(
             snapshots=PostgresSnapshots(pool),
             timeline=PostgresTimeline(pool),
             parts=PostgresLogParts(pool),
+            backward=PostgresBackwardReads(pool),
+            sizing=PostgresLogSizing(pool),
             archive=await _archive(settings, stack),
         )
         await registry.projection.begin()
@@ -384,5 +420,12 @@ def rpc_service(registry: Registry, vault: Vault) -> RpcService:
             ExportRpc(exporter=registry.exporter, importer=registry.importer),
             CredentialsRpc(credentials=registry.credentials),
             CatalogRpc(moments=registry.moments, snapshots=registry.snapshots),
+            ReadsRpc(
+                history=registry.history,
+                reading=registry.reading,
+                diff=registry.diff,
+                statistics=registry.statistics,
+            ),
+            RevertRpc(reverts=registry.reverts, keyed=vault.request_digest),
         ),
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -18,7 +19,8 @@ from typing import Final, TypeAlias
 from catalog.catalog import Catalog
 from kernel.errors import EventflowsError, InvalidInput, Overloaded, TimedOut
 
-from registry.application.projection import PAGE_EVENTS_MAX, Projection, recorded
+from registry.application.log_pages import PAGE_EVENTS_MAX
+from registry.application.projection import Projection, recorded
 from registry.application.snapshots import newest_image
 from registry.ports.event_store import Archived, EventStore, StoredEvent
 from registry.ports.snapshots import Snapshots
@@ -106,6 +108,22 @@ class Moments:
             building.add_done_callback(lambda done: self._built(position, done))
         return await asyncio.shield(building)
 
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """One of the places of those who build catalogs, for other work of that size.
+
+        Not to be held while a catalog is asked for. Raises Overloaded.
+        """
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise _overloaded() from error
+        try:
+            yield
+        finally:
+            self._places.release()
+
     async def close(self) -> None:
         """Stop what is being built; those who wait for it are cancelled. May come twice."""
         building = list(self._building.values())
@@ -151,21 +169,15 @@ class Moments:
     # ---- catalogs of the past ------------------------------------------------------------------
 
     async def _build(self, position: int) -> Catalog:
-        try:
-            async with asyncio.timeout(self._wait_s):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise _overloaded() from error
-        try:
-            async with asyncio.timeout(BUILD_TIMEOUT_S):
-                return await self._replayed(await self._base(position), position)
-        except TimeoutError as error:
-            raise TimedOut(
-                f"the catalog at position {position} could not be built within "
-                f"{BUILD_TIMEOUT_S:g} s: try again later"
-            ) from error
-        finally:
-            self._places.release()
+        async with self.place():
+            try:
+                async with asyncio.timeout(BUILD_TIMEOUT_S):
+                    return await self._replayed(await self._base(position), position)
+            except TimeoutError as error:
+                raise TimedOut(
+                    f"the catalog at position {position} could not be built within "
+                    f"{BUILD_TIMEOUT_S:g} s: try again later"
+                ) from error
 
     async def _base(self, position: int) -> Catalog:
         """A catalog of its own at or below the position, as near as one can be had."""

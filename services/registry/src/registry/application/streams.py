@@ -96,7 +96,7 @@ class Streams:
                 "restore the log from its archive"
             )
         kept = decode(stored)
-        if kept.aggregate is not aggregate:
+        if kept.aggregate.category != aggregate.category:
             raise AlreadyExists("this id belongs to something else: choose a fresh uuid")
         return Loaded(state=kept.state, version=kept.version)
 
