@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import sys
+import termios
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 SCRIPT = Path(sys.executable).with_name("eventflows")
 END_TIMEOUT_S = 60.0
 LINE_TIMEOUT_S = 30.0
+QUESTION = b"[y/N]"
 LINE_BYTES_MAX = 1024 * 1024
 
 
@@ -57,6 +61,37 @@ class Command:
         assert ended.code == 0, ended
         return ended
 
+    async def at_terminal(
+        self, *words: str, answer: bytes = b"", **environ: str
+    ) -> tuple[int, str]:
+        """Run on a terminal, and type `answer` when it has asked; its code and what was shown."""
+        ours, theirs = pty.openpty()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                SCRIPT,
+                *words,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                preexec_fn=_own_terminal,
+                env={**self._environment, "TERM": "xterm-256color", **environ},
+            )
+            os.close(theirs)
+            shown = b""
+            async with asyncio.timeout(END_TIMEOUT_S):
+                while answer and QUESTION not in shown:
+                    shown += await asyncio.to_thread(os.read, ours, 4096)
+                os.write(ours, answer)
+                shown += await asyncio.to_thread(_rest, ours)
+                code = await process.wait()
+            return code, shown.decode()
+        finally:
+            os.close(ours)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "TZ": "UTC", **self.environ}
+
     @asynccontextmanager
     async def started(
         self, *words: str, **environ: str
@@ -69,7 +104,7 @@ class Command:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX,
-            env={"PATH": os.environ["PATH"], "TZ": "UTC", **self.environ, **environ},
+            env={**self._environment, **environ},
         )
         try:
             yield process
@@ -77,6 +112,21 @@ class Command:
             if process.returncode is None:
                 process.kill()
             await process.communicate()
+
+
+def _own_terminal() -> None:
+    """The child's terminal controls it, so that Ctrl-C reaches it."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _rest(terminal: int) -> bytes:
+    """What is shown until the other side closes, which reading tells by an error."""
+    shown = b""
+    with suppress(OSError):
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    return shown
 
 
 async def next_line(stream: asyncio.StreamReader | None) -> str:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import pty
 from uuid import uuid4
 
 from eventflows.registry.v1 import registry_pb2 as pb
 
-from tests.integration.cli.command import SCRIPT
 from tests.integration.cli.conftest import Told
 from tests.support.registry import context
 
@@ -78,57 +74,22 @@ async def test_what_the_rules_forbid_is_refused(told_anew: Told) -> None:
 async def test_a_terminal_is_asked_and_may_say_no(told_anew: Told) -> None:
     told = told_anew
     words = ("log", "revert", "connection", "plant", "1")
-    code, shown = await at_terminal(told, words, answer=b"n\n")
+    code, shown = await told.command.at_terminal(*words, answer=b"n\n")
     assert "Revert connection plant from version 1 to 1? [y/N]" in shown
     assert "nothing was done" in shown
     assert code == 1
-    code, shown = await at_terminal(told, words, answer=b"yes\n")
+    code, shown = await told.command.at_terminal(*words, answer=b"yes\n")
     assert code == 0
     assert "nothing to do" in shown
 
 
 async def test_ctrl_c_at_the_question_does_nothing(told_anew: Told) -> None:
-    code, _ = await at_terminal(
-        told_anew, ("secrets", "shred", told_anew.story.connection_id), answer=b"\x03"
+    code, _ = await told_anew.command.at_terminal(
+        "secrets", "shred", told_anew.story.connection_id, answer=b"\x03"
     )
     assert code == 130
     listed = await told_anew.command.done("log", "at", "now", "connection", "-o", "jsonl")
     assert listed.lines[0]["state"]["credentials"] is not None
-
-
-async def at_terminal(told: Told, words: tuple[str, ...], *, answer: bytes) -> tuple[int, str]:
-    """Run it on a terminal; type `answer` when it has asked."""
-    ours, theirs = pty.openpty()
-    try:
-        process = await asyncio.create_subprocess_exec(
-            SCRIPT, *words, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=_own_terminal,
-            env={"PATH": os.environ["PATH"], "TZ": "UTC", "TERM": "xterm", **told.command.environ},
-        )  # fmt: skip
-        os.close(theirs)
-        shown = b""
-        async with asyncio.timeout(30):
-            while b"[y/N]" not in shown:
-                shown += await asyncio.to_thread(os.read, ours, 4096)
-            os.write(ours, answer)
-            code = await process.wait()
-        os.set_blocking(ours, False)
-        try:
-            while chunk := os.read(ours, 4096):
-                shown += chunk
-        except OSError:  # the terminal's other side is closed, or nothing is left
-            pass
-        return code, shown.decode()
-    finally:
-        os.close(ours)
-
-
-def _own_terminal() -> None:
-    """The child's terminal controls it, so that Ctrl-C reaches it."""
-    import fcntl
-    import termios
-
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 async def test_shredded_secrets_are_gone_and_the_log_says_who_did_it(told_anew: Told) -> None:

@@ -53,7 +53,7 @@ async def test_a_silent_registry_is_given_up_after_the_timeout(told: Told) -> No
     server = rpc_server(
         listen=HostPort("127.0.0.1", 0),
         identities=Identities.load(told.registry.folder / "identities.json"),
-        services=[RpcService(DESCRIPTOR, add_RegistryServicer_to_server, SilentRegistry())],
+        services=[RpcService(DESCRIPTOR, add_RegistryServicer_to_server, SilentRegistry())],  # type: ignore[abstract]
         stop_grace_s=0.1,
     )
     async with server:
