@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -45,7 +46,7 @@ def main() -> None:
 
 def _task(given: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def serve(stop: asyncio.Event) -> None:
-        await bootstrap.serve(load_settings(RegistrySettings), stop)
+        await bootstrap.serve(load_settings(RegistrySettings), stop, started=_spare_collections)
 
     async def migrate(stop: asyncio.Event) -> None:
         await bootstrap.migrate(load_settings(RegistrySettings))
@@ -87,6 +88,12 @@ def _task(given: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None
         "archive": archive,
     }
     return tasks.get(given.task, serve)
+
+
+def _spare_collections(_server: object) -> None:
+    """The catalog stays: no collection need walk it again (a quarter of the time of a replay)."""
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":
