@@ -9,8 +9,8 @@ from kernel.errors import InvalidInput, NotFound, StateForbids
 from gateway.adapters.calls import kernel_errors
 
 READ_TIMEOUT_S = 10.0
-DIFF_TIMEOUT_S = 60.0
-"""A diff reads two moments and every event between them."""
+DIFF_TIMEOUT_S = 65.0
+"""A diff reads two moments and every event between them; the registry gives up after 60 s."""
 UNREACHABLE = "the log cannot be read while the registry cannot be reached: try again later"
 
 

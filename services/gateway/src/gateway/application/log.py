@@ -156,7 +156,14 @@ async def revert(
         raise _no_id()
     stream_id = stream_id.lower()
     command = registry_pb2.RevertRequest(kind=wanted, stream_id=stream_id, to_version=to_version)
-    result = await gateway.send(command, caller, intent)
+    try:
+        result = await gateway.send(command, caller, intent)
+    except NotFound as error:
+        raise NotFound(
+            f"there is no {kind} of this id with events of its own: "
+            f"GET /v1/admin/log?kind={kind} lists what happened to which",
+            code=error.code,
+        ) from error
     return Reverted(
         kind=kind, id=stream_id, position=result.position, stream_version=result.version,
         changed=result.changed,
