@@ -180,9 +180,11 @@ async def test_an_import_that_was_interrupted_goes_on_at_the_head(
             call = asyncio.ensure_future(import_file(client, path))
             async with asyncio.timeout(30):
                 await step.wait()
-            call.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await call
+                await _wait_for_steps(blocker, 1)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+                await _wait_for_steps(blocker, 0)
             await blocker.execute("ROLLBACK")
         monkeypatch.setattr(importing._Folding, "step", original)
         before = (await client.GetHead(pb.GetHeadRequest())).position
@@ -385,6 +387,15 @@ async def test_only_operators_export_and_import(registry: Served) -> None:
             assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
             status, _ = await refused(import_records(client, []))
             assert status is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def _wait_for_steps(connection: Any, count: int) -> None:
+    """Return when so many steps of imports into this database wait for the head."""
+    while count != await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND datname = "
+        "current_database() AND application_name = 'eventflows-registry-ops'"
+    ):
+        continue
 
 
 async def _secret_id(path: Path, stream_id: str) -> str:

@@ -6,6 +6,7 @@ words, which hold positions and nothing else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -39,6 +40,8 @@ _SERVER_SETTINGS: Final = {
     "statement_timeout": "590s",
     "idle_in_transaction_session_timeout": "10s",
     "synchronous_commit": "on",
+    # What nobody waits for any more is not carried out behind the back of the next try.
+    "client_connection_check_interval": "1s",
     "jit": "off",
 }
 
@@ -171,8 +174,10 @@ class PostgresArchive:
                 if error.sqlstate in REFUSALS:
                     raise StateForbids(f"{subject}: {error.args[0]}") from error
                 raise
+            except asyncio.CancelledError:
+                raise  # asyncpg cancels the statement too, before the connection's next one
             except BaseException:
-                await self.close()  # cancelled or lost: an answer may still come
+                await self.close()  # lost: an answer may still come
                 raise
 
 
