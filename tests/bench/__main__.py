@@ -11,6 +11,7 @@ from tests.bench import (
     catalog_memory,
     log_appends,
     log_replay,
+    log_size,
     log_start,
     log_watch,
     rest_listing,
@@ -20,7 +21,10 @@ from tests.bench.measurement import Measurement, keep
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Measurement]]] = {
     "catalog.bytes_per_flow": catalog_memory.measure,
-    "log.appends_per_s": log_appends.measure,
+    "log.append_vs_pgbench": log_appends.measure_vs_pgbench,
+    "log.append_vs_eventsourcing": log_appends.measure_vs_eventsourcing,
+    "log.append_p99": log_appends.measure_p99,
+    "log.bytes_per_event": log_size.measure,
     "log.start_100k": log_start.measure,
     "log.watch_delay": log_watch.measure,
     "log.replay_vs_copy": log_replay.measure_pages,

@@ -1,10 +1,13 @@
-"""`log.appends_per_s`: 32 clients through the group commit, beside raw inserts by pgbench."""
+"""Appends through the group commit, everything on, beside pgbench and PyPI `eventsourcing`."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -18,6 +21,7 @@ from registry.application.group_commit import GroupCommit
 from registry.application.metrics import RegistryMetrics
 from registry.ports.event_store import Status
 
+from tests.bench.eventsourcing_appends import Task
 from tests.bench.measurement import Measurement, measured
 from tests.support.registry import append_of, fresh_database
 
@@ -39,38 +43,98 @@ INSERT INTO raw (stream_id, version, type, time, data, metadata) VALUES (
     decode(repeat('ab', {EVENT_BYTES}), 'hex'), 'metadata'
 );
 """
+SHAPES = ((1, 32), (1, 2), (2, 16))
+"""(processes, connections each) for the 32 threads of `eventsourcing`: the fastest counts."""
 
 
-async def measure() -> Measurement:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """What 32 clients came to."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+async def measure_vs_pgbench() -> Measurement:
     """Alternate the log and pgbench on one server."""
-    postgres = Postgres()
-    await postgres.start()
-    try:
-        values, references, p50_ms, p99_ms = [], [], 0.0, 0.0
-        for _ in range(REPETITIONS):
-            references.append(await _pgbench(postgres))
-            rate, p50_ms, p99_ms = await _appends(postgres)
-            values.append(rate)
-    finally:
-        await postgres.stop()
+    runs, references = await _alternated(_pgbench)
+    last = runs[-1]
     return measured(
-        "log.appends_per_s",
-        values,
+        "log.append_vs_pgbench",
+        [one.per_s for one in runs],
         unit="appends/s",
         reference="pgbench, raw inserts",
         reference_values=references,
         packages=["asyncpg", "uvloop"],
         notes={
-            "p50 ms (last run)": round(p50_ms, 2),
-            "p99 ms (last run)": round(p99_ms, 2),
+            "p50 ms (last run)": round(last.p50_ms, 2),
+            "p99 ms (last run)": round(last.p99_ms, 2),
             "clients": CLIENTS,
             "event bytes": EVENT_BYTES,
         },
     )
 
 
-async def _appends(postgres: Postgres) -> tuple[float, float, float]:
-    """(appends/s, p50 ms, p99 ms) of 32 clients, each on a stream of its own."""
+async def measure_vs_eventsourcing() -> Measurement:
+    """Alternate the log and the library's recorder on one server."""
+    fastest: dict[str, float] = {}
+
+    async def eventsourcing(postgres: Postgres) -> float:
+        for processes, pool in SHAPES:
+            name = f"{processes} processes, {pool} connections each, appends/s (best)"
+            rate = await _eventsourcing(postgres, processes=processes, pool=pool)
+            fastest[name] = max(fastest.get(name, 0.0), round(rate))
+        return max(fastest.values())
+
+    runs, references = await _alternated(eventsourcing)
+    return measured(
+        "log.append_vs_eventsourcing",
+        [one.per_s for one in runs],
+        unit="appends/s",
+        reference="eventsourcing, PostgreSQL recorder",
+        reference_values=references,
+        packages=["asyncpg", "uvloop", "eventsourcing", "psycopg-binary"],
+        notes={"clients": CLIENTS, "event bytes": EVENT_BYTES, **fastest},
+    )
+
+
+async def measure_p99() -> Measurement:
+    """The slowest hundredth of the appends beside the median of the same runs."""
+    postgres = Postgres()
+    await postgres.start()
+    try:
+        runs = [await _appends(postgres) for _ in range(REPETITIONS)]
+    finally:
+        await postgres.stop()
+    return measured(
+        "log.append_p99",
+        [one.p99_ms * 1e3 for one in runs],
+        unit="µs",
+        reference="the p50",
+        reference_values=[one.p50_ms * 1e3 for one in runs],
+        packages=["asyncpg", "uvloop"],
+        notes={"clients": CLIENTS, "event bytes": EVENT_BYTES},
+    )
+
+
+async def _alternated(
+    reference: Callable[[Postgres], Awaitable[float]],
+) -> tuple[list[Appended], list[float]]:
+    postgres = Postgres()
+    await postgres.start()
+    try:
+        runs, references = [], []
+        for _ in range(REPETITIONS):
+            references.append(await reference(postgres))
+            runs.append(await _appends(postgres))
+    finally:
+        await postgres.stop()
+    return runs, references
+
+
+async def _appends(postgres: Postgres) -> Appended:
+    """32 clients, each append to a fresh stream with a claim."""
     database = await fresh_database(postgres)
     metrics = RegistryMetrics(CollectorRegistry())
     took_s: list[float] = []
@@ -95,10 +159,10 @@ async def _appends(postgres: Postgres) -> tuple[float, float, float]:
         writer.cancel()
         await asyncio.wait({writer})
     took_s.sort()
-    return (
-        len(took_s) / elapsed_s,
-        took_s[len(took_s) // 2] * 1e3,
-        took_s[int(len(took_s) * 0.99)] * 1e3,
+    return Appended(
+        per_s=len(took_s) / elapsed_s,
+        p50_ms=took_s[len(took_s) // 2] * 1e3,
+        p99_ms=took_s[int(len(took_s) * 0.99)] * 1e3,
     )
 
 
@@ -127,3 +191,26 @@ async def _pgbench(postgres: Postgres) -> float:
     if run.returncode != 0 or found is None:
         raise RuntimeError(f"pgbench ended with {run.returncode}: {output.decode()}")
     return float(found.group(1))
+
+
+async def _eventsourcing(postgres: Postgres, *, processes: int, pool: int) -> float:
+    """Appends per second of 32 threads in one process or several."""
+    dsn = await postgres.create_database("bench_eventsourcing")
+    task = Task(
+        dsn=dsn, threads=CLIENTS // processes, pool=pool, load_s=LOAD_S, event_bytes=EVENT_BYTES
+    )
+    async with asyncio.timeout(RUN_TIMEOUT_S):
+        await _process(replace(task, load_s=0.0))  # makes the table, which two at once cannot
+        counts = await asyncio.gather(*(_process(task) for _ in range(processes)))
+    return sum(counts) / LOAD_S
+
+
+async def _process(task: Task) -> int:
+    run = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.eventsourcing_appends",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await run.communicate(task.to_json())
+    if run.returncode != 0:
+        raise RuntimeError(f"the appends by eventsourcing ended with {run.returncode}")
+    return int(output)
