@@ -150,12 +150,14 @@ class Served:
 
 
 @asynccontextmanager
-async def served(database: Database, folder: Path) -> AsyncIterator[Served]:
-    """The real service in this process, on a real port."""
+async def served(
+    database: Database, folder: Path, *, variables: dict[str, str] | None = None
+) -> AsyncIterator[Served]:
+    """The real service in this process, on a real port; `variables` in place of `environment`."""
     stop = asyncio.Event()
     ready: asyncio.Future[RpcServer] = asyncio.get_running_loop().create_future()
     collector = CollectorRegistry()
-    settings = settings_of(environment(database, folder))
+    settings = settings_of(variables or environment(database, folder))
     serving = asyncio.create_task(
         bootstrap.serve(settings, stop, started=ready.set_result, collector=collector)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from registry.ports.vault import SUPERSEDED_KEPT_S, Vault
 from tests.support.registry import Database, Served, connection_request, context
 
 TIMEOUT_S = 10.0
+POLL_S = 0.02
 PASSWORD = "correct horse battery"
 
 
@@ -136,3 +138,13 @@ async def sweep(
         async with registry_over(database, vault, superseded_kept_s=superseded_kept_s) as registry:
             await registry.projection.reach_head()
             await registry.upkeep.sweep()
+
+
+async def until_the_vault_waits(database: Database) -> None:
+    """Return when a registry's connection to the vault waits for a lock that the test holds."""
+    async with owner_of(database) as owner, asyncio.timeout(TIMEOUT_S):
+        while not await owner.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND application_name = 'eventflows-registry-vault' AND datname = current_database()"
+        ):
+            await asyncio.sleep(POLL_S)
