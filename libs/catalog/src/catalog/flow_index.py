@@ -155,6 +155,8 @@ class FlowIndex:
         old = self._flows.get(flow.flow_id)
         self._flows[flow.flow_id] = flow
         if old is not None:
+            if _are_listed_alike(old, flow):
+                return
             self._unlist(old, keep=flow)
         self._list(flow)
 
@@ -192,6 +194,18 @@ class FlowIndex:
             self._followers.leave(followed, old.flow_id)
         if keep is None or keep.settings is None:
             self._enabled.pop(old.flow_id, None)
+
+
+def _are_listed_alike(old: Flow, new: Flow) -> bool:
+    """Is every group of one a group of the other? Most events of a log change settings only."""
+    return (
+        (old.settings is None) == (new.settings is None)
+        and old.channel is new.channel
+        and old.kind is new.kind
+        and old.owner_id == new.owner_id
+        and old.algorithm_id == new.algorithm_id
+        and old.target_algorithm_id == new.target_algorithm_id
+    )
 
 
 def _algorithms(flow: Flow | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ A created flow outlives its grant; whether it may run then is for `catalog.effec
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from sys import intern
 
 from catalog import events
@@ -87,7 +87,7 @@ class FlowTable:
         )
         was_enabled = flow.settings is not None
         self.index.put(
-            replace(
+            _with(
                 flow,
                 settings=settings,
                 last_settings=settings,
@@ -105,7 +105,7 @@ class FlowTable:
         if flow is None:
             return
         self.index.put(
-            replace(
+            _with(
                 flow,
                 settings=None,
                 enabled_position=0,
@@ -124,7 +124,7 @@ class FlowTable:
         if flow is None or flow.channel is None:
             return
         self.index.put(
-            replace(
+            _with(
                 flow,
                 channel=replace(flow.channel, credentials=None),
                 position=recorded.position,
@@ -178,3 +178,14 @@ def _changed(flow: Flow, position: int, version: str | None) -> tuple[FlowChange
     if flow.changes and flow.changes[-1].version == version:
         return flow.changes
     return (*flow.changes, FlowChange(position, version))[-FLOW_CHANGES_KEPT_MAX:]
+
+
+_SLOTS = tuple((field.name, getattr(Flow, field.name)) for field in fields(Flow))
+
+
+def _with(flow: Flow, **changes: object) -> Flow:
+    """As `dataclasses.replace` does in three times the time, for most events of a log."""
+    changed = object.__new__(Flow)
+    for name, slot in _SLOTS:
+        slot.__set__(changed, changes[name] if name in changes else slot.__get__(flow))
+    return changed
