@@ -126,5 +126,5 @@ async def test_shredded_credentials_do_not_come_back(cluster: Cluster, owner: Ow
     assert (await cluster.admin.get(one))["has_credentials"] is False
     body = {"kind": "connection", "id": made["id"], "to_version": 1}
     status, refused = await cluster.admin.answer("POST", f"{LOG}/revert", body)
-    assert (status, refused["error"]["code"]) == (409, 9010), refused
+    assert (status, refused["error"]["code"]) == (409, 9006), refused
     assert (await cluster.admin.get(one))["has_credentials"] is False
