@@ -5,36 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from uuid import uuid4
 
-from prometheus_client import CollectorRegistry
 from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.application.group_commit import GroupCommit
-from registry.application.metrics import RegistryMetrics
 from registry.application.verify import verify
 from registry.ports.event_store import EventStore, Outcome, Status
 
+from tests.support.appending import group_commit_over
 from tests.support.registry import Database, append_of
 
 PROCESSES = 4
 WRITERS = 16
 COMMANDS_PER_WRITER = 40
 TIMEOUT_S = 60.0
-
-
-@asynccontextmanager
-async def _writer_process(store: EventStore) -> AsyncIterator[GroupCommit]:
-    """What one registry process appends with."""
-    metrics = RegistryMetrics(CollectorRegistry())
-    group_commit = GroupCommit(store, metrics=metrics, stored=lambda _position: None)
-    running = asyncio.create_task(group_commit.run())
-    try:
-        yield group_commit
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
 
 
 async def test_a_tailing_reader_misses_nothing_of_16_writers(database: Database) -> None:
@@ -45,7 +30,7 @@ async def test_a_tailing_reader_misses_nothing_of_16_writers(database: Database)
             await stack.enter_async_context(PostgresEventStore(database.log_dsn))
             for _ in range(PROCESSES)
         ]
-        processes = [await stack.enter_async_context(_writer_process(store)) for store in stores]
+        processes = [await stack.enter_async_context(group_commit_over(store)) for store in stores]
         reading = asyncio.create_task(_tail(stores[0], done))
         written = await asyncio.gather(
             *(

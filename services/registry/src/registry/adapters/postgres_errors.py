@@ -11,7 +11,7 @@ from kernel.errors import EventflowsError, InvalidInput, Unavailable
 
 CLOCK_AHEAD = "EF001"
 _UNREACHABLE_CLASSES = ("08", "40", "53", "55", "57", "58")
-_BAD_DATA_CLASSES = ("21", "22", "23")
+_BAD_DATA_CLASSES = ("21", "22", "23", "54")
 
 
 class LogTimeAhead(Unavailable):
