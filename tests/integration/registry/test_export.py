@@ -165,7 +165,7 @@ async def test_an_import_that_was_interrupted_goes_on_at_the_head(
         manifest = await export_to(path, client)
     monkeypatch.setattr(importing, "IMPORT_EVENTS_MAX", 2)
     async with served(other, folder) as registry, registry.client("operator") as client:
-        async with connected(other.owner_dsn) as blocker:
+        async with connected(other.owner_dsn) as blocker, connected(other.owner_dsn) as watching:
             # The second step waits for the head; the call is given up in the middle.
             step = asyncio.Event()
             original = importing._Folding.step
@@ -180,11 +180,11 @@ async def test_an_import_that_was_interrupted_goes_on_at_the_head(
             call = asyncio.ensure_future(import_file(client, path))
             async with asyncio.timeout(30):
                 await step.wait()
-                await _wait_for_steps(blocker, 1)
+                await _wait_for_steps(watching, 1)
                 call.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await call
-                await _wait_for_steps(blocker, 0)
+                await _wait_for_steps(watching, 0)
             await blocker.execute("ROLLBACK")
         monkeypatch.setattr(importing._Folding, "step", original)
         before = (await client.GetHead(pb.GetHeadRequest())).position
