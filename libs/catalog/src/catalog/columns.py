@@ -48,12 +48,16 @@ def pack(root: object) -> Sequence[bytes]:
     return [frame for section in reversed(sections) for frame in section]
 
 
-def unpack(kind: type[T], data: memoryview) -> T:
-    """The record in these frames. Raises ValueError for anything that `pack` cannot have made."""
+def unpack(kind: type[T], data: memoryview, *, for_good: bool = False) -> T:
+    """The record in these frames. Raises ValueError for anything that `pack` cannot have made.
+
+    `for_good`: it will live as long as the process, so the garbage collector need not look at it
+    ever (`gc.freeze`, which holds for everything that is there at the call: do it once).
+    """
     reader = _Reader(data)
     root: Any = kind
     try:
-        with _without_collector():
+        with _without_collector(for_good=for_good):
             reader.read_strings()
             for one in reversed(_kinds_under(root)):
                 reader.read_table(one)
@@ -220,13 +224,15 @@ def _made(kind: Any, columns: Sequence[Sequence[Any]], count: int) -> list[Any]:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def _without_collector(*, for_good: bool) -> Iterator[None]:
     """So many new records, none of them garbage: looking for it would double the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if for_good:
+            gc.freeze()
         if was_on:
             gc.enable()
 

@@ -51,7 +51,7 @@ SNAPSHOT_EVENTS_MIN = 1_000
 """A page of the log; with fewer events to read, reading them is as fast as a snapshot."""
 SNAPSHOT_TIMEOUT_S = 60.0
 BACKOFF_FIRST_S = 0.1
-BACKOFF_LONGEST_S = 5.0
+BACKOFF_LONGEST_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class CatalogFollower:
         try:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
                 parts = await _read_parts(call)
-                image = await asyncio.to_thread(snapshot.restore_image, parts)
+                image = await asyncio.to_thread(snapshot.restore_image, parts, for_good=True)
         except (grpc.aio.AioRpcError, SnapshotUnusable, TimeoutError) as error:
             _log.warning("no snapshot to begin with, reading the whole log: %s", _words(error))
             return

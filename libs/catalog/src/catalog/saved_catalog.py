@@ -84,7 +84,7 @@ class SnapshotFile:
                 first = file.readline(FIRST_LINE_BYTES_MAX)
                 parts = iter(lambda: file.read(snapshot.PART_BYTES_MAX), b"")
                 last = msgspec.json.decode(first, type=LastEvent)
-                image = snapshot.restore_image(parts)
+                image = snapshot.restore_image(parts, for_good=True)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:

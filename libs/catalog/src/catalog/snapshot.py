@@ -60,11 +60,14 @@ def restore(parts: Iterable[bytes]) -> Catalog:
     return Catalog.of(restore_image(parts))
 
 
-def restore_image(parts: Iterable[bytes]) -> CatalogImage:
-    """The image of the catalog that was dumped. Raises SnapshotUnusable as `restore` does."""
+def restore_image(parts: Iterable[bytes], *, for_good: bool = False) -> CatalogImage:
+    """The image of the catalog that was dumped. Raises SnapshotUnusable as `restore` does.
+
+    `for_good`: for the catalog that a process starts with and keeps; see `columns.unpack`.
+    """
     data = _whole(parts)
     try:
-        image = columns.unpack(CatalogImage, data)
+        image = columns.unpack(CatalogImage, data, for_good=for_good)
     except ValueError as error:
         raise SnapshotUnusable(f"the snapshot is malformed ({error}): {_REPLAY}") from error
     if image.position < 0:

@@ -62,7 +62,7 @@ KEEPALIVE_ANSWER_MS: Final = 10_000
 KEEPALIVE_MIN_MS: Final = 10_000
 """A server takes pings oftener than this for an attack; it must be below KEEPALIVE_EVERY_MS."""
 RECONNECT_FIRST_MS: Final = 100
-RECONNECT_LONGEST_MS: Final = 5_000
+RECONNECT_LONGEST_MS: Final = 1_000
 
 _SIZES = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),

@@ -45,7 +45,7 @@ class Projection:
 
         Called once, before anything else. Raises Unavailable.
         """
-        image = await newest_image(self._snapshots)
+        image = await newest_image(self._snapshots, for_good=True)
         if image is not None:
             self.catalog.begin_with(image)
             _log.info("began with a snapshot", extra={"position": self.catalog.position})
