@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -27,6 +27,7 @@ from eventflows_cli.profile import Profile
 if TYPE_CHECKING:
     from eventflows.registry.v1.registry_pb2_grpc import RegistryAsyncStub
 
+CONNECT_TIMEOUT_S: Final = 3.0
 SEND_TIMEOUT_S: Final = 24 * 3_600.0
 """Of a whole import; each record of it has the profile's limit."""
 
@@ -149,4 +150,9 @@ async def connected(profile: Profile) -> AsyncIterator[Calls]:
     """A channel for the time of one command. Raises SettingsError when there is no key."""
     token = ServiceToken.load(profile.key_file)
     async with rpc_channel(profile.address, token, unary_timeout_s=profile.timeout_s) as channel:
+        # The first attempt of a channel is given up after 100 ms: too early for a registry that is
+        # busy or far away. One that is not there is told by the first call.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(CONNECT_TIMEOUT_S, profile.timeout_s)):
+                await channel.channel_ready()
         yield Calls(RegistryStub(channel), profile)

@@ -24,7 +24,7 @@ async def revert(
     kind: Annotated[Kind, typer.Argument(help="What it is.")],
     which: Annotated[str, typer.Argument(metavar="ID|NAME", help="Which one.")],
     version: Annotated[
-        int, typer.Argument(min=1, help="Version of its stream, as `log tail` shows it.")
+        int, typer.Argument(min=1, help="Version of its stream, as `log show` tells it.")
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     command_id: CommandId = None,
