@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 _INSTRUCTION = re.compile(
-    r"[:;,] [^:;]*\b(GET|add|ask|build|change|check|choose|decide|give|leave it out|make|mend|"
-    r"name|publish|read|remove|repeat|send|try|use)\b"
+    r"[:;,] [^:;]*\b(GET|add|ask|begin|build|change|check|choose|decide|give|leave it out|make|"
+    r"mend|name|publish|read|remove|repeat|send|try|use)\b"
 )
 """What to do follows what is wrong, behind a mark."""
 _RULE = re.compile(r"\b(must (be|have|start|not be)|may have at most|is needed for)\b")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from eventflows.registry.v1 import registry_pb2
+from gateway.entrypoints.rest.app import rest_app
+from gateway.ports import Log
+from kernel.errors import StateForbids
 
+from tests.unit.gateway.asgi_client import AsgiClient
 from tests.unit.gateway.stage import ADMIN, PUBLIC_URL, Owner, Stage
 from tests.unit.gateway.world import world
 
@@ -97,6 +103,50 @@ async def every_event(stage: Stage, link: str) -> list[dict[str, Any]]:
         found += page["results"]
         link = (page["next_link"] or "").removeprefix(PUBLIC_URL)
     return found
+
+
+class CutLog:
+    """Port `Log` whose events up to `archived` are in files; it covers 3 positions at a time."""
+
+    def __init__(self, log: Log, *, archived: int) -> None:
+        self._log = log
+        self._archived = archived
+
+    async def head(self) -> registry_pb2.Head:
+        return await self._log.head()
+
+    async def diff(self, request: registry_pb2.DiffRequest) -> registry_pb2.DiffResponse:
+        return await self._log.diff(request)
+
+    async def read(self, request: registry_pb2.ReadLogRequest) -> registry_pb2.ReadLogResponse:
+        to = request.to_position or (await self.head()).position
+        if to <= self._archived:
+            raise StateForbids(f"the events up to {self._archived} were archived: begin after them")
+        asked = registry_pb2.ReadLogRequest()
+        asked.CopyFrom(request)
+        asked.after_position = max(request.after_position, self._archived, to - 3)
+        return await self._log.read(asked)
+
+
+@pytest.mark.parametrize("query", ["", "&kind=account", f"&actor={ADMIN}"])
+async def test_the_list_ends_where_the_archive_begins(stage: Stage, query: str) -> None:
+    await world(stage)
+    head = stage.follower.catalog.position
+    archived = head - 11
+    log = CutLog(stage.gateway.log, archived=archived)
+    client = AsgiClient(rest_app(replace(stage.gateway, log=log)))
+    seen: list[int] = []
+    link = f"{LOG}?limit=2{query}"
+    while link:
+        answer = await client.call("GET", link, key=stage.admin_key)
+        assert answer.status == 200, answer.content
+        seen += [event["position"] for event in answer.json["results"]]
+        link = (answer.json["next_link"] or "").removeprefix(PUBLIC_URL)
+    everything = await every_event(stage, f"{LOG}?limit=500{query}")
+    assert seen == [one["position"] for one in everything if one["position"] > archived]
+    answer = await client.call("GET", f"{LOG}/{archived}", key=stage.admin_key)
+    assert answer.status == 409
+    assert "were archived" in answer.error["message"]
 
 
 async def test_one_event_is_what_the_list_shows(stage: Stage) -> None:
