@@ -13,6 +13,8 @@ from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
+from kernel.errors import Unavailable
+
 from registry.ports.event_store import (
     READ_EVENTS_MAX,
     Archived,
@@ -119,7 +121,11 @@ class LogReads:
     async def _events(self, rows: Sequence[Any]) -> list[StoredEvent]:
         if large := [row[0] for row in rows if row[5] is None]:
             bodies = {row[0]: (row[1], row[2]) for row in await self._fetch("bodies", large)}
-            rows = [(*row[:5], *bodies.get(row[0], row[5:7]), row[7]) for row in rows]
+            if len(bodies) < len(large):
+                raise Unavailable("reading the log: it is being archived here, try again")
+            rows = [
+                row if row[5] is not None else (*row[:5], *bodies[row[0]], row[7]) for row in rows
+            ]
         if not self._names.keys() >= {row[3] for row in rows}:
             self._names = {row[0]: row[1] for row in await self._fetch("event_types")}
         names = self._names
