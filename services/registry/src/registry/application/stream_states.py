@@ -46,7 +46,7 @@ def encode(stream_id: str, kept: KeptState) -> StreamState:
         stream_id=stream_id,
         version=kept.version,
         format=FORMATS[kept.aggregate.category],
-        state=msgspec.msgpack.encode(kept.state, order="deterministic"),
+        state=msgspec.msgpack.encode(kept.state),
     )
 
 
