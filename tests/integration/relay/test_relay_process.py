@@ -183,7 +183,7 @@ async def test_a_deleted_connection_leaves_tombstones_for_itself_and_its_flows(
         connection_id = await wire(registry)
         assert (await relayed(registry, kafka, topics))[0] == 0
         states = {one.key: one for one in await committed(kafka, topics[1])}
-        (flow,) = (one for one in states.values() if "flow" in header(one, "ce_type"))
+        (flow,) = (one for one in states.values() if ".flow." in header(one, "ce_type"))
         assert flow.value is not None
         assert json.loads(flow.value)["channel"]["connection_id"] == connection_id
         async with registry.client() as client:
