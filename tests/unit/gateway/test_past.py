@@ -199,7 +199,8 @@ async def test_a_flow_of_then_has_no_live_words(stage: Stage) -> None:
     there = await world(stage)
     admin = "/v1/admin/event-flows"
     stage.router.reachable = False  # whoever asked it would be told so
-    page = await stage.admin("GET", f"{admin}?as_of={there.position}&state=disabled")
+    mine = f"algorithm={there.owner.name}/{there.places['name']}"
+    page = await stage.admin("GET", f"{admin}?as_of={there.position}&state=disabled&{mine}")
     assert there.places["flow"] in {one["id"] for one in page["results"]}
     assert {one["live"] for one in page["results"]} == {None}
     answer = await stage.client.call(
