@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,29 @@ async def test_a_silent_registry_is_given_up_after_the_timeout(told: Told) -> No
     async with server:
         ended = await told.command(*WORDS, "--address", str(server.address), "--timeout", "0.5")
     assert_one_sentence(ended, 69, "0.5 s", "--timeout")
+
+
+async def test_a_registry_far_away_is_waited_for(told: Told) -> None:
+    """The network here takes 0.3 s; a channel's first attempt is given up after 0.1 s."""
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def distant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)  # the network's time, nothing is waited for
+        address = told.registry.address
+        inner, outer = await asyncio.open_connection(address.host, address.port)
+        with suppress(ConnectionError):
+            await asyncio.gather(pipe(reader, outer), pipe(inner, writer))
+
+    async with await asyncio.start_server(distant, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        ended = await told.command(*WORDS, "--address", f"127.0.0.1:{port}", "-o", "json")
+    assert ended.code == 0, ended
+    assert ended.json["intact"] is True
 
 
 async def test_an_unknown_key_is_refused_without_showing_it(told: Told, tmp_path: Path) -> None:
