@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -18,6 +18,11 @@ from tests.support.registry import Database, append_of
 TIMEOUT_S = 10.0
 APPEND_ONLY = "EF002"
 PARTITION = "log.events_from_000000000000001"
+TABLES = """
+SELECT format('log.%I', c.relname) AS table, a.attname AS column
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
+WHERE c.relnamespace = 'log'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1
+"""
 
 
 @asynccontextmanager
@@ -45,6 +50,137 @@ async def test_neither_registry_nor_operator_may_change_what_happened(
     async with _connected(getattr(database, login)) as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(change.format(table))
+
+
+CHANGES = (
+    "UPDATE {table} SET {column} = {column}",
+    "DELETE FROM {table}",
+    "TRUNCATE {table}",
+    "TRUNCATE {table} CASCADE",
+    "INSERT INTO {table} SELECT * FROM {table}",
+    "COPY {table} FROM STDIN",
+    "DROP TABLE {table}",
+    "DROP TABLE {table} CASCADE",
+    "ALTER TABLE {table} RENAME TO mine",
+    "ALTER TABLE {table} OWNER TO CURRENT_USER",
+    "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL",
+    "ALTER TABLE {table} DISABLE TRIGGER ALL",
+    "ALTER TABLE {table} DISABLE TRIGGER USER",
+    "ALTER TABLE {table} DISABLE RULE mine",
+    "CREATE TRIGGER mine BEFORE UPDATE ON {table}"
+    " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE RULE mine AS ON INSERT TO {table} DO INSTEAD NOTHING",
+    "CREATE INDEX ON {table} ({column})",
+)
+
+
+@pytest.mark.parametrize("login", ["log_dsn", "ops_dsn"])
+async def test_no_table_of_the_log_can_be_changed_by_hand(database: Database, login: str) -> None:
+    """Every table that there is, so a new one is tried too."""
+    await _fill(database, batches=1)
+    async with _connected(database.owner_dsn) as connection:
+        tables = await connection.fetch(TABLES)
+        before = await _contents(connection, tables)
+    assert len(tables) >= 12
+    async with _connected(getattr(database, login)) as connection:
+        for statement in (change.format(**table) for change in CHANGES for table in tables):
+            await _refused(connection, statement)
+        for table in tables:
+            await _granted_in_vain(connection, table["table"])
+    async with _connected(database.owner_dsn) as connection:
+        assert await connection.fetch(TABLES) == tables
+        assert await _contents(connection, tables) == before
+
+
+async def _refused(connection: asyncpg.Connection[Any], statement: str) -> None:
+    try:
+        await connection.execute(statement)
+    except asyncpg.InsufficientPrivilegeError:
+        return
+    pytest.fail(f"this was not refused: {statement}")
+
+
+async def _granted_in_vain(connection: asyncpg.Connection[Any], table: str) -> None:
+    """Who may read a table gets a warning, else an error: nothing is granted either way."""
+    with suppress(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(f"GRANT ALL ON {table} TO CURRENT_USER")
+    assert not await connection.fetchval(
+        "SELECT has_table_privilege($1, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')", table
+    )
+
+
+async def _contents(
+    connection: asyncpg.Connection[Any], tables: Sequence[asyncpg.Record]
+) -> dict[str, str | None]:
+    """A digest of all rows of each table; None without rows."""
+    return {
+        one["table"]: await connection.fetchval(
+            f"SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {one['table']} t"
+        )
+        for one in tables
+    }
+
+
+GUARDS = (
+    f"ALTER TABLE log.events DETACH PARTITION {PARTITION}",
+    f"ALTER TABLE log.events DETACH PARTITION {PARTITION} CONCURRENTLY",
+    "CREATE TABLE log.mine PARTITION OF log.events DEFAULT",
+    "ALTER FUNCTION log.append_batch SECURITY INVOKER",
+    "ALTER FUNCTION log.append_batch RESET search_path",
+    "CREATE OR REPLACE FUNCTION log.partition_size() RETURNS bigint LANGUAGE sql RETURN 1",
+    "DROP FUNCTION log.append_batch",
+    "DROP SCHEMA log CASCADE",
+    "ALTER SCHEMA log OWNER TO CURRENT_USER",
+    "SELECT log.type_ids(ARRAY['mine.v1'])",
+    "SELECT log.judge('{}', '{}', '{}', '{}', '{}', '{}', '{}')",
+    "SET session_replication_role = replica",
+    "ALTER SYSTEM SET fsync = off",
+)
+
+
+@pytest.mark.parametrize("login", ["log_dsn", "ops_dsn"])
+async def test_nor_can_what_guards_the_log(database: Database, login: str) -> None:
+    async with _connected(getattr(database, login)) as connection:
+        for statement in GUARDS:
+            await _refused(connection, statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate"),
+    [
+        ("INSERT INTO log.head VALUES (2, 0, sha256(''), now(), 0)", "23514"),
+        ("INSERT INTO log.head VALUES (1, 0, sha256(''), now(), 0)", "23505"),
+        ("DELETE FROM log.head", APPEND_ONLY),
+        ("TRUNCATE log.head", APPEND_ONLY),
+        ("DELETE FROM log.streams", APPEND_ONLY),
+        (f"INSERT INTO {PARTITION} SELECT * FROM {PARTITION} LIMIT 1", "23505"),
+        # The same version of a stream at another position.
+        (
+            f"INSERT INTO {PARTITION} SELECT 900, stream_id, version, type, time, data, metadata"
+            f" FROM {PARTITION} LIMIT 1",
+            "23505",
+        ),
+        (f"INSERT INTO {PARTITION} VALUES (99, gen_random_uuid(), 0, 1, now(), '', '')", "23514"),
+        (
+            "INSERT INTO log.seals SELECT last_position + 9, 1, hash, time FROM log.seals LIMIT 1",
+            "23505",
+        ),
+        ("INSERT INTO log.claims SELECT name, gen_random_uuid() FROM log.claims LIMIT 1", "23505"),
+        (
+            "INSERT INTO log.events VALUES (9000000, gen_random_uuid(), 1, 1, now(), '', '')",
+            "23514",
+        ),
+    ],
+)
+async def test_keys_and_checks_refuse_even_the_owner(
+    database: Database, statement: str, sqlstate: str
+) -> None:
+    async with PostgresEventStore(database.log_dsn) as store:
+        await store.append([append_of(2, claims=("name/a",))])
+    async with _connected(database.owner_dsn) as connection:
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await connection.execute(statement)
+        assert caught.value.sqlstate == sqlstate
 
 
 @pytest.mark.parametrize("table", ["log.events", PARTITION, "log.seals", "log.event_types"])
@@ -112,24 +248,25 @@ async def test_a_table_of_the_callers_own_does_not_take_the_place_of_the_logs(
         await connection.execute("CREATE TEMP TABLE head (id int, position bigint)")
         await connection.execute("CREATE TEMP TABLE events (position bigint)")
         await connection.execute("SET search_path = pg_temp, public")
-        row = await connection.fetchrow(
-            "SELECT status FROM log.append("
-            "$1, $2, $3, $4, $5, $6, $7, $8, $9, '{}', '{}', '{}', '{}')",
+        statuses = await connection.fetchval(
+            "SELECT statuses FROM log.append_batch("
+            "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '{}', '{}', '{}', '{}')",
             [append_of().command_id], [bytes(32)], [append_of().stream_id], ["account"], [0], [b""],
-            [1], ["account.created.v1"], [b"data"],
+            [1], ["account.created.v1"], [1], [1], [b"data"],
         )  # fmt: skip
-        assert row is not None
-        assert row["status"] == "stored"
+        assert statuses is None, "all stored"
         assert await connection.fetchval("SELECT count(*) FROM log.events") == 1
         assert await connection.fetchval("SELECT count(*) FROM pg_temp.events") == 0
 
 
 async def test_another_isolation_level_is_refused(database: Database) -> None:
     async with _connected(database.log_dsn) as connection:
-        async with connection.transaction(isolation="repeatable_read"):
+        for function, arguments in (("append", 13), ("append_batch", 15)):
+            empty = ", ".join(["'{}'"] * arguments)
             with pytest.raises(asyncpg.PostgresError) as caught:
-                await connection.execute("SELECT log.append(" + ", ".join(["'{}'"] * 13) + ")")
-        assert caught.value.sqlstate == "EF003"
+                async with connection.transaction(isolation="repeatable_read"):
+                    await connection.execute(f"SELECT log.{function}({empty})")
+            assert caught.value.sqlstate == "EF003"
 
 
 TAMPERINGS = {
@@ -236,6 +373,8 @@ async def test_an_operator_reads_every_table_of_the_log(database: Database, tabl
 async def test_an_operator_appends_nothing_and_prunes_old_commands(database: Database) -> None:
     await _fill(database)
     async with _connected(database.ops_dsn) as connection:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="function append"):
-            await connection.execute("SELECT log.append(" + ", ".join(["'{}'"] * 13) + ")")
+        for function, arguments in (("append", 13), ("append_batch", 15)):
+            empty = ", ".join(["'{}'"] * arguments)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"function {function}"):
+                await connection.execute(f"SELECT log.{function}({empty})")
         assert await connection.fetchval("SELECT log.prune_commands(10)") == 0
