@@ -11,10 +11,12 @@ from uuid import uuid4
 
 import asyncpg
 from catalog import codec
-from catalog.events import AccountCreated, AccountKind
+from catalog.events import AccountCreated, AccountKind, ApiType
+from catalog.identifiers import granted_flow_id
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 from registry.ports.event_store import Append
 from sealedlog.export_file import ExportWriter, read_file
 from sealedlog.export_records import Manifest
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from eventflows.registry.v1.registry_pb2_grpc import RegistryAsyncStub
 
 PASSWORD = "correct horse battery"
+TOPIC = "orders"
 
 
 async def fill(client: RegistryAsyncStub, prefix: str = "") -> dict[str, str]:
-    """An account with a key, connections, one name given back and taken again; their ids."""
+    """Something of every kind, one name given back and taken again; their ids. 12 events."""
     account = account_request(f"{prefix}ada")
     await client.CreateAccount(account)
     key = pb.CreateApiKeyRequest(
@@ -54,18 +57,71 @@ async def fill(client: RegistryAsyncStub, prefix: str = "") -> dict[str, str]:
     )
     again = connection_request(name=f"{prefix}old")
     await client.CreateConnection(again)
-    await client.SetTopicAccess(
-        pb.SetTopicAccessRequest(
-            context=context(), connection_id=connection.connection_id, topic="orders"
-        )
+    algorithm_id = await _algorithm(client, account.account_id)
+    await client.SetTopicAccess(access_request(connection.connection_id, algorithm_id))
+    flow_id = granted_flow_id(
+        connection_id=connection.connection_id,
+        topic=TOPIC,
+        algorithm_id=algorithm_id,
+        api_type=ApiType.SUBSCRIBER,
     )
+    await client.EnableFlow(pb.EnableFlowRequest(context=context(), flow_id=flow_id))
     return {
+        "algorithm": algorithm_id,
+        "flow": flow_id,
         "account": account.account_id,
         "key": key.key_id,
         "connection": connection.connection_id,
         "gone": gone.connection_id,
         "again": again.connection_id,
     }
+
+
+def access_request(connection_id: str, *algorithm_ids: str) -> pb.SetTopicAccessRequest:
+    """These algorithms, and no others, may read the topic."""
+    return pb.SetTopicAccessRequest(
+        context=context(),
+        connection_id=connection_id,
+        topic=TOPIC,
+        grants=[
+            events_pb2.Grant(algorithm_id=one, api_type=events_pb2.API_TYPE_SUBSCRIBER)
+            for one in algorithm_ids
+        ],
+    )
+
+
+async def _algorithm(client: RegistryAsyncStub, owner_id: str) -> str:
+    """One that is published; its id."""
+    algorithm_id = str(uuid4())
+    await client.CreateAlgorithm(
+        pb.CreateAlgorithmRequest(
+            context=context(),
+            algorithm_id=algorithm_id,
+            owner_id=owner_id,
+            name="Echo",
+            source_kind=events_pb2.SOURCE_KIND_GIT,
+            source_url="file:///srv/echo",
+        )
+    )
+    await client.FinishBuild(
+        pb.FinishBuildRequest(
+            context=context(),
+            algorithm_id=algorithm_id,
+            build_id=str(uuid4()),
+            commit_sha="c" * 40,
+            succeeded=True,
+            started_at=Timestamp(seconds=1_700_000_000),
+            finished_at=Timestamp(seconds=1_700_000_010),
+        )
+    )
+    await client.PublishVersion(
+        pb.PublishVersionRequest(
+            context=context(),
+            algorithm_id=algorithm_id,
+            callability=events_pb2.CALLABILITY_PRIVATE,
+        )
+    )
+    return algorithm_id
 
 
 def account_append() -> Append:

@@ -15,7 +15,9 @@ import grpc
 import grpc.aio
 import pytest
 from catalog import snapshot
+from devstack import Postgres
 from devstack.process import Process
+from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import EventflowsError, InvalidInput, NotFound, StateForbids
 from prometheus_client import CollectorRegistry
@@ -34,13 +36,23 @@ from registry.ports.event_store import Archived
 from sealedlog.export_file import verify_file
 from sealedlog.verification import BEGINNING, ChainPoint
 
-from tests.support.exports import account_append, connected, fill, tamper
+from tests.support.exports import (
+    access_request,
+    account_append,
+    connected,
+    export_to,
+    fill,
+    import_file,
+    log_of,
+    tamper,
+)
 from tests.support.registry import (
     Database,
     account_request,
     connection_request,
     context,
     environment,
+    fresh_database,
     refusal,
     served,
     verified,
@@ -359,12 +371,12 @@ async def test_after_an_archive_the_registry_starts_and_old_things_can_be_change
         await world.snapshot()
         await world.append(1)
         await world.snapshot()
-        files = await world.archiver.run(below=10, folder=folder)
-        assert len(files) == 1
+        files = await world.archiver.run(below=20, folder=folder)
+        assert len(files) == 2
         head = (await world.store.head()).position
     async with served(database, tmp_path) as registry, registry.client("operator") as client:
         progress = await verified(client)
-        assert (progress.intact, progress.after_position) == (True, 10)
+        assert (progress.intact, progress.after_position) == (True, 20)
         assert progress.head_position == head
         async with registry.client() as gateway:
             revoked = await gateway.RevokeApiKey(
@@ -384,6 +396,23 @@ async def test_after_an_archive_the_registry_starts_and_old_things_can_be_change
             assert status is grpc.StatusCode.FAILED_PRECONDITION, "what was deleted stays deleted"
             status, _ = await refusal(gateway.CreateAccount(account_request("ada")))
             assert status is grpc.StatusCode.ALREADY_EXISTS
+            disabled = await gateway.DisableFlow(
+                pb.DisableFlowRequest(context=context(), flow_id=ids["flow"])
+            )
+            assert (disabled.changed, disabled.version) == (True, 3)
+            same = await gateway.SetTopicAccess(access_request(ids["connection"], ids["algorithm"]))
+            assert not same.changed, "the grant of the archive still stands"
+            taken = await gateway.SetTopicAccess(access_request(ids["connection"]))
+            granted = await gateway.SetTopicAccess(
+                access_request(ids["connection"], ids["algorithm"])
+            )
+            assert (taken.version, granted.version) == (2, 3)
+            published = pb.PublishVersionRequest(
+                context=context(), algorithm_id=ids["algorithm"],
+                callability=events_pb2.CALLABILITY_PRIVATE,
+            )  # fmt: skip
+            status, _ = await refusal(gateway.PublishVersion(published))
+            assert status is grpc.StatusCode.FAILED_PRECONDITION, "its build was published"
             deleted = await gateway.DeleteConnection(
                 pb.DeleteConnectionRequest(context=context(), connection_id=ids["connection"])
             )
@@ -391,13 +420,38 @@ async def test_after_an_archive_the_registry_starts_and_old_things_can_be_change
         assert (await verified(client)).intact
         status, words = await _problem(client.ExportLog(pb.ExportLogRequest()))
         assert status is grpc.StatusCode.FAILED_PRECONDITION
-        assert "up to 10 were archived" in words
+        assert "up to 20 were archived" in words
         status, words = await _problem(
             client.VerifyLog(pb.VerifyLogRequest(after_position=5, after_hash=bytes(32)))
         )
         assert status is grpc.StatusCode.FAILED_PRECONDITION
         request = pb.ReadCatalogRequest(fold=snapshot.FOLD)
         assert [part async for part in client.ReadCatalog(request)]
+
+
+async def test_the_files_and_an_export_of_the_rest_make_the_whole_log_again(
+    database: Database, postgres: Postgres, tmp_path: Path, folder: Path
+) -> None:
+    await with_small_partitions(database)
+    async with served(database, tmp_path) as registry, registry.client() as gateway:
+        await fill(gateway)
+    async with world_on(database) as world:
+        below = await grown(world)
+        whole = await log_of(database.owner_dsn)
+        files = list(await world.archiver.run(below=below, folder=folder))
+        archived = await world.parts.archived()
+        assert archived is not None
+    rest = tmp_path / "rest.export"
+    async with served(database, tmp_path) as registry, registry.client("operator") as client:
+        await export_to(rest, client, after_position=archived.sealed.position)
+    other = await fresh_database(postgres)
+    (tmp_path / "other").mkdir()
+    async with served(other, tmp_path / "other") as registry:
+        async with registry.client("operator") as client:
+            for file in [*files, rest]:
+                await import_file(client, file)
+            assert (await verified(client)).intact
+    assert await log_of(other.owner_dsn) == whole
 
 
 async def _problem(call: Any) -> tuple[grpc.StatusCode, str]:
