@@ -110,6 +110,15 @@ class Stage:
         """Call with the admin key; the decoded answer."""
         return _checked(await self.client.call(method, path, body, key=self.admin_key), status)
 
+    async def all_pages(self, link: str) -> list[dict[str, Any]]:
+        """What all pages of a list show to the admin, from this one on."""
+        found: list[dict[str, Any]] = []
+        while link:
+            page = await self.admin("GET", link)
+            found += page["results"]
+            link = (page["next_link"] or "").removeprefix(PUBLIC_URL)
+        return found
+
     async def by(
         self, owner: Owner, method: str, path: str, body: Any = None, *, status: int = 200
     ) -> Any:

@@ -227,8 +227,8 @@ async def test_an_admin_lists_the_flows_of_the_whole_cluster(stage: Stage, owner
     assert all((flow["owner"], flow["algorithm"]) == (owner.name, algorithm) for flow in seen)
     page = await stage.admin("GET", f"/v1/admin/event-flows?algorithm={algorithm}&state=enabled")
     assert [flow["id"] for flow in page["results"]] == [flows[0]["id"]]
-    everything = await stage.admin("GET", "/v1/admin/event-flows?limit=500")
-    assert {flow["id"] for flow in flows} <= {flow["id"] for flow in everything["results"]}
+    everything = await stage.all_pages("/v1/admin/event-flows?limit=500")
+    assert {flow["id"] for flow in flows} <= {flow["id"] for flow in everything}
     answer = await stage.client.call(
         "GET", "/v1/admin/event-flows?state=sleeping", key=stage.admin_key
     )

@@ -84,8 +84,8 @@ async def test_filters_find_everything_and_nothing_else(stage: Stage, filtered: 
         "actor name": (f"actor={there.owner.name}", ("origin", "actor"), actor),
         "all": (f"kind=algorithm&id={algorithm}&actor={actor}", ("id",), algorithm),
     }[filtered]
-    everything = await every_event(stage, f"{LOG}?limit=500")
-    found = await every_event(stage, f"{LOG}?limit=2&{query}")
+    everything = await stage.all_pages(f"{LOG}?limit=500")
+    found = await stage.all_pages(f"{LOG}?limit=2&{query}")
     assert found == [one for one in everything if at(one, place) == wanted]
     assert found
 
@@ -94,15 +94,6 @@ def at(event: Any, place: tuple[str, ...]) -> Any:
     for name in place:
         event = event[name]
     return event
-
-
-async def every_event(stage: Stage, link: str) -> list[dict[str, Any]]:
-    found = []
-    while link:
-        page = await stage.admin("GET", link)
-        found += page["results"]
-        link = (page["next_link"] or "").removeprefix(PUBLIC_URL)
-    return found
 
 
 class CutLog:
@@ -142,7 +133,7 @@ async def test_the_list_ends_where_the_archive_begins(stage: Stage, query: str) 
         assert answer.status == 200, answer.content
         seen += [event["position"] for event in answer.json["results"]]
         link = (answer.json["next_link"] or "").removeprefix(PUBLIC_URL)
-    everything = await every_event(stage, f"{LOG}?limit=500{query}")
+    everything = await stage.all_pages(f"{LOG}?limit=500{query}")
     assert seen == [one["position"] for one in everything if one["position"] > archived]
     answer = await client.call("GET", f"{LOG}/{archived}", key=stage.admin_key)
     assert answer.status == 409
@@ -175,7 +166,7 @@ async def test_the_log_shows_no_secret_and_no_hash_of_a_key(stage: Stage, owner:
     made = await stage.admin("POST", "/v1/admin/broker-connections", body, status=201)
     event = await newest(stage)
     assert event["data"]["credentials"]["fingerprint"] == made["fingerprint"]
-    everything = str(await every_event(stage, f"{LOG}?limit=500"))
+    everything = str(await stage.all_pages(f"{LOG}?limit=500"))
     assert SECRET not in everything
     assert owner.key not in everything
     assert "sha256" not in everything
