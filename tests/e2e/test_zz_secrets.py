@@ -1,27 +1,34 @@
-"""Runs last: after all that the other tests did, no secret stands where it must not."""
+"""Runs last: after all that the other tests did, no secret stands where it must not.
+
+Each place that is searched has a control: what is planted there has to be found.
+"""
 
 from __future__ import annotations
 
 import base64
+import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
-import grpc
+import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
-from eventflows.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from eventflows.router.v1 import router_pb2, router_pb2_grpc
+from aiokafka import AIOKafkaProducer
 
 from examples.demo import steps, traffic
+from tests.e2e.canaries import Canaries, lived, secrets_of
 from tests.e2e.conftest import OWNER, Landscape
 from tests.support.http import get_text
 from tests.support.numbered import numbered_records
+from tests.support.secret_search import CHUNK_BYTES, SecretSearch, spellings
 
-CHUNK_BYTES = 1 << 20
 RESULTS_TIMEOUT_S = 60.0
-RPC_TIMEOUT_S = 10.0
+PLANT_TIMEOUT_S = 10.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
@@ -49,18 +56,10 @@ async def used(landscape: Landscape, tmp_path_factory: pytest.TempPathFactory) -
     assert not built["compilation"]["successful"]
 
 
-def _secrets(landscape: Landscape) -> dict[str, bytes]:
-    """Everything that may stand only where it is meant to be, by name."""
-    folder = landscape.cluster.secrets.folder
-    password = landscape.cluster.customer_kafka.password
-    assert password is not None
-    found = {"broker password": password.encode()}
-    for number, key in enumerate(landscape.keys):
-        found[f"API key {number}"] = key.encode()
-    for path in [*folder.glob("*.token"), *folder.glob("*.password"), folder / "master.key"]:
-        found[path.name] = path.read_bytes().strip()
-    master_key = base64.b64decode(found["master.key"])
-    return found | {"raw master key": master_key}
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
+async def canaries(landscape: Landscape, used: None) -> Canaries:
+    """A connection whose passwords came and went in every way that there is."""
+    return await lived(landscape)
 
 
 def _files(landscape: Landscape) -> Iterator[Path]:
@@ -76,98 +75,139 @@ def _files(landscape: Landscape) -> Iterator[Path]:
             yield path
 
 
-def _holds(path: Path, needles: dict[str, bytes]) -> list[str]:
-    overlap = max(map(len, needles.values()))
-    tail, found = b"", set()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            text = tail + chunk
-            found |= {name for name, needle in needles.items() if needle in text}
-            tail = text[-overlap:]
-    return sorted(found)
+def _found_in_files(landscape: Landscape, search: SecretSearch) -> dict[Path, set[str]]:
+    found: dict[Path, set[str]] = {}
+    for path in _files(landscape):
+        with suppress(FileNotFoundError):  # a segment that was recycled meanwhile
+            if held := search.in_file(path):
+                found[path] = held
+    return found
 
 
-def test_the_search_itself_finds_a_secret(landscape: Landscape, tmp_path: Path) -> None:
-    needles = _secrets(landscape)
-    planted = tmp_path / "planted"
-    planted.write_bytes(b"x" * (CHUNK_BYTES - 5) + needles["broker password"] + b"y")
-    assert _holds(planted, needles) == ["broker password"]
-
-
-def test_no_secret_stands_in_any_data_directory_or_log(landscape: Landscape) -> None:
-    needles = _secrets(landscape)
-    files = list(_files(landscape))
-    assert any("pg_wal" in path.parts for path in files)
-    assert any(path.suffix == ".log" for path in files)
-    assert {str(path): held for path in files if (held := _holds(path, needles))} == {}
-
-
-def test_no_secret_stands_in_an_environment_or_an_argument(landscape: Landscape) -> None:
-    """Of any process of this run: our services with their children, PostgreSQL, both Kafkas."""
-    needles = _secrets(landscape)
-    processes = psutil.Process().children(recursive=True)
-    assert {one.process.pid for one in landscape.cluster.services} <= {p.pid for p in processes}
-    searched = 0
-    for process in processes:
+def _process_pages() -> Iterator[tuple[int, str, bytes]]:
+    """(pid, page, its text) of every process of this run: services, their children, servers."""
+    for process in psutil.Process().children(recursive=True):
         for page in ("environ", "cmdline"):
             with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-                text = Path(f"/proc/{process.pid}/{page}").read_bytes()
-                searched += 1
-                held = [name for name, needle in needles.items() if needle in text]
-                assert held == [], (process.pid, page)
-    assert searched > len(landscape.cluster.services)
+                yield process.pid, page, Path(f"/proc/{process.pid}/{page}").read_bytes()
 
 
-async def test_no_secret_stands_in_metrics_or_health_pages(landscape: Landscape) -> None:
-    needles = _secrets(landscape)
-    cluster = landscape.cluster
-    names = ["registry", "runner", "rest", "rpc", "router-0", "router-1"]
-    urls = [cluster.metrics_url(name) for name in names]
-    urls += [cluster.router_health_url(0), cluster.router_health_url(1)]
-    for url in urls:
-        text = (await get_text(url)).encode()
-        assert [name for name, needle in needles.items() if needle in text] == [], url
+def _planted() -> tuple[str, SecretSearch]:
+    """A new word, and a search for it."""
+    word = f"planted-{secrets.token_hex(20)}"
+    return word, SecretSearch({}, {"planted": word.encode()})
+
+
+def test_the_search_finds_a_secret_in_every_spelling(tmp_path: Path) -> None:
+    word, search = _planted()
+    for number, spelling in enumerate(spellings(word.encode())):
+        across = tmp_path / str(number)
+        across.write_bytes(b"x" * (CHUNK_BYTES - 5) + spelling + b"y")
+        assert search.in_file(across) == {"planted"}
+    for before in range(4):
+        inside = b"\xff" * before + word.encode() + b"\xfe\xfd"
+        for text in (base64.b64encode(inside), inside.hex().encode()):
+            assert search.in_bytes(text) == {"planted"}
+
+
+async def test_what_is_planted_in_postgresql_is_found_in_its_tables_and_its_wal(
+    landscape: Landscape,
+) -> None:
+    word, search = _planted()
+    owner = await asyncpg.connect(landscape.cluster.postgres.dsn, timeout=PLANT_TIMEOUT_S)
+    try:
+        await owner.execute("CREATE TABLE planted (word text, raw bytea)")
+        await owner.execute("INSERT INTO planted VALUES ($1, $2)", word, word.encode())
+        await owner.execute("CHECKPOINT")
+    finally:
+        await owner.close()
+    found = _found_in_files(landscape, search)
+    assert any("base" in path.parts for path in found), found
+    assert any("pg_wal" in path.parts for path in found), found
+
+
+async def test_what_is_planted_in_kafka_is_found_in_its_data(landscape: Landscape) -> None:
+    word, search = _planted()
+    kafka = landscape.cluster.kafka
+    topic = f"planted-{uuid4()}"
+    await kafka.create_topic(topic, 1)
+    async with AIOKafkaProducer(**kafka.client_settings()) as producer:
+        await producer.send_and_wait(topic, base64.b64encode(word.encode()))
+    found = _found_in_files(landscape, search)
+    assert {path.parent.name for path in found} == {f"{topic}-0"}
+
+
+def test_every_log_is_among_the_files(landscape: Landscape) -> None:
+    """Each process of ours says in its log what it is; so the search reads what they write."""
+    says = SecretSearch({"says who it is": b'"service"'}, {})
+    logs = {path.name for path in _found_in_files(landscape, says) if path.suffix == ".log"}
+    names = {service.log_path.name for service in landscape.cluster.services}
+    assert len(names) == len(landscape.cluster.services)
+    assert names <= logs
+    servers = {landscape.cluster.postgres.log_path, landscape.cluster.kafka.log_path}
+    assert servers <= set(_files(landscape))
+
+
+def test_no_secret_stands_in_any_data_directory_or_log(
+    landscape: Landscape, canaries: Canaries
+) -> None:
+    assert _found_in_files(landscape, canaries.search(landscape)) == {}
+
+
+def test_what_is_planted_in_a_process_is_found() -> None:
+    in_argument, search_argument = _planted()
+    in_environment, search_environment = _planted()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", in_argument],
+        env={"PLANTED": in_environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()  # it is our program by now, no longer a copy of us
+        pages = list(_process_pages())
+        child.stdin.close()
+    assert [p[:2] for p in pages if search_argument.in_bytes(p[2])] == [(child.pid, "cmdline")]
+    assert [p[:2] for p in pages if search_environment.in_bytes(p[2])] == [(child.pid, "environ")]
+
+
+def test_no_secret_stands_in_an_environment_or_an_argument(
+    landscape: Landscape, canaries: Canaries
+) -> None:
+    search, pages = canaries.search(landscape), list(_process_pages())
+    searched = {pid for pid, page, text in pages if text}
+    assert {service.process.pid for service in landscape.cluster.services} <= searched
+    assert {landscape.cluster.postgres.process.pid, landscape.cluster.kafka.process.pid} <= searched
+    assert [(pid, page, held) for pid, page, text in pages if (held := search.in_bytes(text))] == []
+
+
+async def test_no_secret_stands_in_metrics_or_health_pages(
+    landscape: Landscape, canaries: Canaries
+) -> None:
+    search, cluster = canaries.search(landscape), landscape.cluster
+    says = SecretSearch({"says who it is": b"process_start_time_seconds"}, {})
+    for name in ("registry", "runner", "rest", "rpc", "router-0", "router-1"):
+        text = (await get_text(cluster.metrics_url(name))).encode()
+        assert says.in_bytes(text), f"{name} gave something else than its metrics"
+        assert search.in_bytes(text) == set(), name
+    for index in range(2):
+        text = (await get_text(cluster.router_health_url(index))).encode()
+        assert b'"worker"' in text
+        assert search.in_bytes(text) == set(), index
 
 
 async def test_no_answer_holds_a_secret_but_the_one_that_hands_out_a_key(
-    landscape: Landscape,
+    landscape: Landscape, canaries: Canaries
 ) -> None:
-    await landscape.admin.get("/v1/admin/broker-connections")
-    await landscape.admin.get(f"/v1/admin/broker-connections/{landscape.connection}")
-    needles = _secrets(landscape)
+    needles = secrets_of(landscape)
     owner_key = needles.pop("API key 1")
-    answers = "\n".join([*landscape.answers, *await _rpc_answers(landscape)]).encode()
-    assert [name for name, needle in needles.items() if needle in answers] == []
-    assert answers.count(owner_key) == 1
-
-
-async def _rpc_answers(landscape: Landscape) -> list[str]:
-    """What both gRPC sides say of users, flows, topics and the connection."""
-    admin, operator = landscape.keys[0], _token(landscape, "operator")
-    async with grpc.aio.insecure_channel(landscape.cluster.gateway_address) as channel:
-        metadata = (("authorization", f"Simple {admin}"),)
-        users = await gateway_pb2_grpc.UsersStub(channel).ListUsers(
-            gateway_pb2.ListUsersRequest(), metadata=metadata, timeout=RPC_TIMEOUT_S
-        )
-        flows = await gateway_pb2_grpc.EventFlowsStub(channel).ListAllEventFlows(
-            gateway_pb2.ListAllEventFlowsRequest(), metadata=metadata, timeout=RPC_TIMEOUT_S
-        )
-    async with grpc.aio.insecure_channel(landscape.cluster.router_addresses[0]) as channel:
-        router, metadata = router_pb2_grpc.RouterStub(channel), (("authorization", operator),)
-        topics = await router.ListTopics(
-            router_pb2.ListTopicsRequest(connection_id=landscape.connection),
-            metadata=metadata,
-            timeout=RPC_TIMEOUT_S,
-        )
-        statuses = await router.GetFlowStatus(
-            router_pb2.GetFlowStatusRequest(), metadata=metadata, timeout=RPC_TIMEOUT_S
-        )
-    assert users.users
-    assert flows.event_flows
-    assert topics.topics
-    assert statuses.flows
-    return [str(answer) for answer in (users, flows, topics, statuses)]
-
-
-def _token(landscape: Landscape, role: str) -> str:
-    return f"Bearer {landscape.cluster.secrets.token(role).read_text().strip()}"
+    search = SecretSearch(needles, canaries.passwords)
+    answers = "\n".join(landscape.answers).encode()
+    assert search.in_bytes(answers) == set()
+    assert answers.count(owner_key) == 1, "the one answer that hands it out is among them"
+    assert canaries.connection.encode() in answers
+    for held in canaries.rpc_answers:
+        assert search.in_bytes(held) == set()
+        assert owner_key not in held
+    assert any(canaries.connection.encode() in held for held in canaries.rpc_answers)
