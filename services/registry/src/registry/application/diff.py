@@ -113,7 +113,7 @@ class Diff:
             )
         if len(found) > CHANGES_MAX:
             raise TooLarge(f"more than {CHANGES_MAX} fields differ: {_NARROW}, or kinds")
-        labels = _Labels(self._store)
+        labels = _Labels(self._store, self._projection)
         return [await self._change(one, labels) for one in found]
 
     async def _selection(self, first: Moment, second: Moment, wanted: Wanted) -> Selection | None:
@@ -157,16 +157,21 @@ class Diff:
 
 
 class _Labels:
-    """Labels of API keys, revoked ones too: told by the account's stream, each read once."""
+    """Labels of API keys; those of revoked ones are told by the account's stream, read once."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, projection: Projection) -> None:
         self._store = store
+        self._projection = projection
         self._known: dict[str, dict[str, str]] = {}
 
     async def of(self, about: Metadata) -> str:
         """The label of the key that was used; empty when it is not known."""
         if not about.key_id:
             return ""
+        account = self._projection.catalog.account(about.actor)
+        for key in account.keys if account else ():
+            if key.key_id == about.key_id:
+                return key.label
         if about.actor not in self._known:
             self._known[about.actor] = await self._of_account(about.actor)
         return self._known[about.actor].get(about.key_id, "")
