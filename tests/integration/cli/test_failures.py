@@ -23,6 +23,7 @@ from tests.integration.cli.conftest import Told
 
 DESCRIPTOR = registry_pb2.DESCRIPTOR.services_by_name["Registry"]
 WORDS = ("log", "verify")
+DISTANCE_S = 0.3
 
 
 def assert_one_sentence(ended: Ended, code: int, *said: str) -> None:
@@ -72,7 +73,10 @@ async def test_a_registry_far_away_is_waited_for(told: Told) -> None:
         writer.close()
 
     async def distant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.3)  # the network's time, nothing is waited for
+        loop = asyncio.get_running_loop()
+        travelled: asyncio.Future[None] = loop.create_future()
+        loop.call_later(DISTANCE_S, travelled.set_result, None)
+        await travelled
         address = told.registry.address
         inner, outer = await asyncio.open_connection(address.host, address.port)
         with suppress(ConnectionError):
