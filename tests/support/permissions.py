@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -81,21 +80,23 @@ async def _first_answer(
         request_serializer=GetMessageClass(method.input_type).SerializeToString,
         response_deserializer=GetMessageClass(method.output_type).FromString,
     )
-    async with aclosing(_silence()) as silence:
-        call = start(silence if method.client_streaming else request, metadata=metadata)
-        try:
-            if method.server_streaming:
-                await call.read()
-            else:
-                await call
-        finally:
-            call.cancel()
+    over = asyncio.Event()
+    call = start(_silence(over) if method.client_streaming else request, metadata=metadata)
+    try:
+        if method.server_streaming:
+            await call.read()
+        else:
+            await call
+    finally:
+        call.cancel()
+        over.set()
 
 
-async def _silence() -> AsyncGenerator[Any, None]:
-    """A client that opens a stream and says nothing."""
-    await asyncio.Event().wait()
-    yield None
+async def _silence(over: asyncio.Event) -> AsyncGenerator[Any, None]:
+    """A client that opens a stream and says nothing. The channel reads it, and so closes it."""
+    await over.wait()
+    return
+    yield
 
 
 def _path(method: MethodDescriptor) -> str:
