@@ -8,16 +8,10 @@ from uuid import uuid4
 import grpc
 import pytest
 from catalog.errors import SECRET_GONE
-from catalog.events import SecretRef, SecurityProtocol
+from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
-from kernel.errors import StateForbids
-from registry.adapters.envelope import Envelope
-from registry.adapters.postgres_vault import PostgresVault
-from registry.application.commands import CommandContext, Request
 from registry.application.vault_steps import SECRET_DESTROYED
-from registry.domain import aggregates
-from registry.domain.connection import UpdateConnection
 
 from tests.integration.registry.vault_world import (
     PASSWORD,
@@ -26,7 +20,6 @@ from tests.integration.registry.vault_world import (
     named_secrets,
     owner_of,
     read_password,
-    registry_over,
     secret_rows,
     sweep,
     update_of,
@@ -146,38 +139,24 @@ async def test_a_replaced_secret_is_destroyed_when_its_time_is_over(
     assert await read_password(registry, created.connection_id, new) == "new password"
 
 
-def _back_to(created: pb.CreateConnectionRequest, secret_id: str) -> Request:
-    """What a revert to the first version asks for."""
-    command = UpdateConnection(
-        connection_id=created.connection_id,
-        name=created.name,
-        bootstrap_servers=tuple(created.bootstrap_servers),
-        security_protocol=SecurityProtocol.SASL_SSL,
-        sasl_mechanism=created.sasl_mechanism,
-        credentials=SecretRef(secret_id=secret_id, fingerprint=b"anything"),
-    )
-    about = CommandContext(
-        command_id=str(uuid4()), request_hash=bytes(32), actor="service:operator"
-    )
-    return Request(
-        aggregate=aggregates.CONNECTION,
+def _back_to_the_first(created: pb.CreateConnectionRequest) -> pb.RevertRequest:
+    return pb.RevertRequest(
+        context=context(),
+        kind=catalog_pb2.AGGREGATE_KIND_CONNECTION,
         stream_id=created.connection_id,
-        context=about,
-        command=command,
+        to_version=1,
     )
 
 
 async def test_what_goes_back_to_an_earlier_secret_makes_it_live_again(
-    registry: Served, database: Database, tmp_path: Path
+    registry: Served, database: Database
 ) -> None:
     created = await created_connection(registry)
     async with registry.client() as client:
         await client.UpdateConnection(update_of(created, password="new password"))
     old, new = await named_secrets(registry, created.connection_id)
-    envelope = Envelope.load(tmp_path / "master_key_file")
-    async with PostgresVault(database.vault_dsn, envelope) as vault:
-        async with registry_over(database, vault) as parts, parts.running():
-            await parts.commands.execute(_back_to(created, old))
+    async with registry.client("operator") as operator:
+        assert (await operator.Revert(_back_to_the_first(created))).version == 3
     assert await secret_rows(database) == {old: USED, new: SUPERSEDED}
     assert await read_password(registry, created.connection_id, old) == PASSWORD
 
@@ -189,17 +168,15 @@ async def test_nothing_goes_back_to_a_secret_that_is_gone(
     created = await created_connection(registry)
     async with registry.client() as client:
         if how == "shredded":
-            shred = pb.ShredSecretsRequest(context=context(), stream_id=created.connection_id)
-            await client.ShredSecrets(shred)
+            async with registry.client("operator") as operator:
+                shred = pb.ShredSecretsRequest(context=context(), stream_id=created.connection_id)
+                await operator.ShredSecrets(shred)
         await client.UpdateConnection(update_of(created, password="new password"))
         await sweep(database, tmp_path, superseded_kept_s=0.0)
     named = await named_secrets(registry, created.connection_id)
-    envelope = Envelope.load(tmp_path / "master_key_file")
-    async with PostgresVault(database.vault_dsn, envelope) as vault:
-        async with registry_over(database, vault) as parts, parts.running():
-            with pytest.raises(StateForbids, match="destroyed") as caught:
-                await parts.commands.execute(_back_to(created, named[0]))
-    assert caught.value.code == SECRET_DESTROYED
+    async with registry.client("operator") as operator:
+        status, code = await refusal(operator.Revert(_back_to_the_first(created)))
+    assert (status, code) == (grpc.StatusCode.FAILED_PRECONDITION, str(SECRET_DESTROYED))
     assert await named_secrets(registry, created.connection_id) == named, "nothing was written"
 
 
