@@ -1,4 +1,4 @@
-"""Keeps a catalog equal to the registry's log: the Watch client, the one impure file here.
+"""Keeps a catalog equal to the registry's log: the Watch client.
 
     connecting ──head known──▶ (snapshot) ──▶ following ──error, gap or silence──▶ backing off
         │    ▲                                    │                                    │
@@ -51,7 +51,7 @@ SNAPSHOT_EVENTS_MIN = 1_000
 """A page of the log; with fewer events to read, reading them is as fast as a snapshot."""
 SNAPSHOT_TIMEOUT_S = 60.0
 BACKOFF_FIRST_S = 0.1
-BACKOFF_LONGEST_S = 1.0
+BACKOFF_LONGEST_S = 0.5
 
 _log = logging.getLogger(__name__)
 

@@ -62,7 +62,9 @@ KEEPALIVE_ANSWER_MS: Final = 10_000
 KEEPALIVE_MIN_MS: Final = 10_000
 """A server takes pings oftener than this for an attack; it must be below KEEPALIVE_EVERY_MS."""
 RECONNECT_FIRST_MS: Final = 100
-RECONNECT_LONGEST_MS: Final = 1_000
+RECONNECT_LONGEST_MS: Final = 500
+CONNECT_TIMEOUT_MS: Final = 3_000
+"""One attempt to connect: a busy or distant server takes longer than the first pause."""
 
 _SIZES = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -85,7 +87,8 @@ _CHANNEL_OPTIONS = (
     *_SIZES,
     *_KEEPALIVE,
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
-    ("grpc.min_reconnect_backoff_ms", RECONNECT_FIRST_MS),
+    # By its name a pause; in gRPC's core it is the least time that an attempt to connect gets.
+    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_LONGEST_MS),
 )
 
