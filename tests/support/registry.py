@@ -102,7 +102,6 @@ def environment(database: Database, folder: Path) -> dict[str, str]:
         "VAULT_DSN_FILE": database.vault_dsn,
         "OWNER_DSN_FILE": database.owner_dsn,
         "OPS_DSN_FILE": database.ops_dsn,
-        "OPS_DSN_FILE": database.ops_dsn,
         "MASTER_KEY_FILE": base64.b64encode(secrets.token_bytes(32)).decode(),
     }
     variables = {
