@@ -41,9 +41,7 @@ def test_what_changes_was_named_before(
         named = set(touched(catalog, recorded))
         catalog.apply(recorded)
         after = everything(catalog)
-        changed = {
-            key for key in before.keys() | after.keys() if before.get(key) != after.get(key)
-        }
+        changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         # Grants of a deleted connection are not listed any more, but their records are unchanged.
         hidden = {key for key in changed if key[0] is AggregateKind.TOPIC_ACCESS and deleted}
         assert changed - hidden <= named

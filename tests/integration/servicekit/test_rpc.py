@@ -26,6 +26,7 @@ from kernel.errors import (
 from servicekit.identity import Identities, Role, ServiceToken, create_identities
 from servicekit.logs import bind_trace, current_trace, hide
 from servicekit.rpc import (
+    RECONNECT_FIRST_MS,
     RpcServer,
     RpcService,
     current_caller,
@@ -72,6 +73,10 @@ class Servicer(registry_pb2_grpc.RegistryServicer):
                 raise self.error
         finally:
             self.watch_closed.set()
+
+
+DISTANCE_S = RECONNECT_FIRST_MS * 4 / 1_000
+"""How long the first byte takes to a distant server: longer than the first pause."""
 
 
 class Rig:
@@ -224,6 +229,29 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     async with rpc_channel("127.0.0.1:1", None) as channel:
         with pytest.raises(Unavailable, match="cannot be reached"):
             await head(registry_pb2_grpc.RegistryStub(channel))
+
+
+async def test_a_distant_server_is_not_given_up_after_the_first_pause(rig: Rig) -> None:
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while part := await reader.read(65_536):
+            writer.write(part)
+            await writer.drain()
+        writer.close()
+
+    async with rig.server() as server:
+
+        async def distant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(DISTANCE_S)
+            theirs = await asyncio.open_connection(server.address.host, server.address.port)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(pump(reader, theirs[1]))
+                both.create_task(pump(theirs[0], writer))
+
+        async with await asyncio.start_server(distant, "127.0.0.1", 0) as far:
+            address = HostPort("127.0.0.1", far.sockets[0].getsockname()[1])
+            async with rpc_channel(address, rig.token("gateway")) as channel:
+                answer = await head(registry_pb2_grpc.RegistryStub(channel))
+    assert answer.position == 7
 
 
 async def test_calls_above_the_limit_are_overload(rig: Rig) -> None:

@@ -88,7 +88,7 @@ _CHANNEL_OPTIONS = (
     *_KEEPALIVE,
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
     # By its name a pause; in gRPC's core it is the least time that an attempt to connect gets.
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_LONGEST_MS),
 )
 
