@@ -205,7 +205,7 @@ async def test_a_client_that_leaves_closes_the_stream_behind_it(rig: Rig) -> Non
 async def test_a_method_that_is_not_written_yet_says_so(rig: Rig) -> None:
     async with rig.stub() as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.VerifyLog(registry_pb2.VerifyLogRequest())
+            await stub.Diff(registry_pb2.DiffRequest())
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from catalog import codec
-from catalog.events import Metadata, RecordedEvent
+from catalog.events import Event, Metadata, RecordedEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 from eventflows.catalog.v1 import catalog_pb2
@@ -46,7 +46,7 @@ def read_back(record: Record) -> dict[str, object]:
 
 @pytest.mark.parametrize("event", SAMPLES, ids=codec.stored_name)
 def test_every_kind_of_event_becomes_a_cloud_event_with_its_stored_name(
-    event: codec.Event,
+    event: Event,
 ) -> None:
     message = recorded()
     message.event.CopyFrom(codec.to_message(event))
