@@ -35,7 +35,10 @@ def place_in(token: str, kind: AggregateKind) -> Place:
     number, position, offset = map(int, found.groups())
     if number != kind.value:
         raise InvalidInput("page_token is of a list of another kind: begin without a token")
-    return Place(position=position, offset=offset)
+    place = Place(position=position, offset=offset)
+    if token_of(kind, place) != token:  # spelled in another way
+        raise _foreign()
+    return place
 
 
 def _foreign() -> InvalidInput:
