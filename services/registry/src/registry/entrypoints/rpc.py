@@ -14,15 +14,15 @@ DESCRIPTOR = registry_pb2.DESCRIPTOR.services_by_name["Registry"]
 class RegistryService:
     """One servicer made of parts, each of which answers some of the RPCs (methods of their names).
 
-    Raises ValueError when an RPC is answered by several parts.
+    Raises ValueError unless every RPC is answered by exactly one part.
     """
 
     def __init__(self, *parts: object) -> None:
         for method in DESCRIPTOR.methods:
             answers = [getattr(part, method.name) for part in parts if hasattr(part, method.name)]
-            if len(answers) > 1:
+            if len(answers) != 1:
                 raise ValueError(f"{method.name} is answered by {len(answers)} parts, not by one")
-            setattr(self, method.name, answers[0] if answers else None)
+            setattr(self, method.name, answers[0])
 
 
 def add_to_server(servicer: Any, server: Any) -> None:
