@@ -10,6 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import grpc
+import grpc.aio
+import pytest
 import pytest_asyncio
 from catalog.events import ApiType
 from catalog.identifiers import granted_flow_id
@@ -222,6 +225,13 @@ async def test_a_flow_whose_credentials_the_vault_lost_is_blocked_until_they_are
     assert f"{flow.connection.name} has no credentials: let an admin enter" in reason
     assert (await worker.health())["flows"] == {"blocked": 1}
     assert runner.asked == []
+    ids = {"connection_id": flow.connection.connection_id}
+    async with workers.ask(worker) as stub:
+        tried = await stub.TestConnection(router_pb2.TestConnectionRequest(**ids))
+        assert (tried.connected, tried.problem) == (False, reason)
+        with pytest.raises(grpc.aio.AioRpcError, match="has no credentials") as caught:
+            await stub.ListTopics(router_pb2.ListTopicsRequest(**ids))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
     async with real_registry.client() as client:
         assert (await client.UpdateConnection(flow.update(FIRST_PASSWORD))).changed

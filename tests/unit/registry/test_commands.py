@@ -303,3 +303,25 @@ async def test_a_secret_survives_that_the_answer_of_its_own_append_was_lost(
     assert read == b"password"
     (entry,) = await vault.older(than_s=-1.0, after="", limit=10)
     assert entry.used
+
+
+async def test_a_secret_that_nobody_can_judge_does_not_keep_the_sweep_from_the_others(
+    store: MemoryEventStore, vault: MemoryVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable, readable = sorted([str(uuid4()), str(uuid4())])
+    for stream_id in (unreadable, readable):
+        await vault.put(
+            secret_id=stream_id, stream_id=stream_id, field="credentials", secret=b"pending"
+        )
+    honest = store.read_stream
+
+    async def refusing(stream_id: str, **fields: Any) -> Sequence[Any]:
+        if stream_id == unreadable:
+            raise StateForbids("an event is of a newer build")
+        return await honest(stream_id, **fields)
+
+    monkeypatch.setattr(store, "read_stream", refusing)
+    sweeper = Registry.over(store, vault, collector=CollectorRegistry(), pending_max_s=-1.0)
+    await sweeper.upkeep.sweep()
+    left = await vault.older(than_s=-1.0, after="", limit=10)
+    assert [entry.secret_id for entry in left] == [unreadable]

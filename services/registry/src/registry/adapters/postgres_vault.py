@@ -21,6 +21,7 @@ from registry.ports.vault import VaultEntry
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 10.0
 CONNECTIONS_MAX = 4
+DATA_KEY_ATTEMPTS_MAX = 5
 NIL = UUID(int=0)
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
@@ -105,14 +106,19 @@ class PostgresVault:
     async def _data_key(self, connection: Connection, stream_id: str, shreddings: int) -> Any:
         """The stream's key, locked; made when there is none from after the last shredding."""
         in_use = await connection.fetchval(self._sql["master_key_in_use"])
-        await connection.execute(self._sql["shred_before"], UUID(stream_id), shreddings)
-        wrapped_key = self._envelope.new_data_key(stream_id, master_key_id=in_use)
-        await connection.execute(
-            self._sql["add_data_key"], UUID(stream_id), shreddings, in_use, wrapped_key
-        )
-        key = await connection.fetchrow(self._sql["data_key"], UUID(stream_id))
-        if key is None or key["shreddings"] < shreddings:
-            raise Unavailable("storing a secret: its key was destroyed, try again")
+        stream = UUID(stream_id)
+        for _ in range(DATA_KEY_ATTEMPTS_MAX):
+            await connection.execute(self._sql["shred_before"], stream, shreddings)
+            wrapped_key = self._envelope.new_data_key(stream_id, master_key_id=in_use)
+            await connection.execute(
+                self._sql["add_data_key"], stream, shreddings, in_use, wrapped_key
+            )
+            key = await connection.fetchrow(self._sql["data_key"], stream)
+            # None, or an older one: somebody destroyed or made a key between two of our statements.
+            if key is not None and key["shreddings"] >= shreddings:
+                break
+        else:
+            raise Unavailable("storing a secret: its key is destroyed all the time, try again")
         if key["shreddings"] > shreddings:
             raise VersionConflict("its secrets were shredded meanwhile: read it, then decide again")
         return key

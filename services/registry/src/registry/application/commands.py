@@ -117,7 +117,9 @@ class Commands:
         for _ in range(DECIDE_ATTEMPTS_MAX):
             try:
                 loaded, events = await self._decide(request, fresh=fresh)
-                await steps.secure(loaded.state, events)
+                if not await steps.secure(loaded.state, events):
+                    fresh = True
+                    continue
             except (Unavailable, Overloaded):
                 raise
             except EventflowsError:

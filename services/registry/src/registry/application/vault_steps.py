@@ -19,7 +19,7 @@ from catalog.events import (
     FlowCredentialsShredded,
     FlowDeleted,
 )
-from kernel.errors import StateForbids, Unavailable
+from kernel.errors import StateForbids, Unavailable, VersionConflict
 
 from registry.application.credentials import reference_in, standing_in, was_named
 from registry.application.streams import Streams
@@ -69,12 +69,11 @@ class VaultSteps:
         self._secret = secret
         self._stored_for: int | None = None
 
-    async def secure(self, state: Any, events: Sequence[Event]) -> None:
+    async def secure(self, state: Any, events: Sequence[Event]) -> bool:
         """See to it that the vault holds what the events newly name. May come again, for another
-        decision.
+        decision. False: the stream was shredded after `state`, decide again on a fresh one.
 
-        Raises StateForbids when a secret of an earlier version was destroyed, VersionConflict when
-        the stream was shredded after `state`, Unavailable.
+        Raises StateForbids when a secret of an earlier version was destroyed, Unavailable.
         """
         standing = standing_in(state)
         references = [reference_in(event) for event in events]
@@ -82,13 +81,17 @@ class VaultSteps:
         if self._secret is not None and self._secret.secret_id in named:
             named.remove(self._secret.secret_id)
             if self._stored_for != standing.shreddings:
-                await self._put(self._secret, standing.shreddings)
+                try:
+                    await self._put(self._secret, standing.shreddings)
+                except VersionConflict:
+                    return False
         for secret_id in sorted(named):
             if not await self._vault.holds(secret_id=secret_id, stream_id=self._stream_id):
                 raise StateForbids(
                     "the credentials of that version were destroyed: enter new ones instead",
                     code=SECRET_DESTROYED,
                 )
+        return True
 
     async def follow(self, before: Any, after: Any, events: Sequence[Event]) -> None:
         """These events were stored and led from one state to the other."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from catalog.errors import SECRET_GONE
 from eventflows.router.v1 import router_pb2
 from eventflows.router.v1.router_pb2_grpc import RouterServicer
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,6 +13,7 @@ from kernel.errors import InvalidInput, StateForbids
 
 from router.application.connections import PROBE_MAX_S, Connections
 from router.application.flow_status import FLOW_IDS_MAX, FlowStatusQuery
+from router.domain.errors import CredentialsMissing
 from router.domain.flow_report import FlowReport, ReportState
 
 ID_CHARACTERS_MAX = 128
@@ -44,6 +46,8 @@ class RouterRpc(RouterServicer):
             report = await self._connections.test(_checked_id(request.connection_id))
         except TimeoutError:
             return router_pb2.TestConnectionResponse(problem=NO_ANSWER, duration_s=PROBE_MAX_S)
+        except CredentialsMissing as error:  # the connection exists, and this is its trouble
+            return router_pb2.TestConnectionResponse(problem=error.message)
         return router_pb2.TestConnectionResponse(
             connected=report.connected,
             problem=report.problem,
@@ -60,6 +64,8 @@ class RouterRpc(RouterServicer):
             topics = await self._connections.topics(_checked_id(request.connection_id))
         except TimeoutError as error:
             raise StateForbids(NO_ANSWER) from error
+        except CredentialsMissing as error:
+            raise StateForbids(error.message, code=SECRET_GONE) from error
         return router_pb2.ListTopicsResponse(
             topics=[router_pb2.Topic(name=one.name, partitions=one.partitions) for one in topics]
         )
