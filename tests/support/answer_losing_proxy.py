@@ -18,7 +18,7 @@ class AnswerLosingProxy:
         self._host, self._port = at.hostname or "", at.port or 0
         self._listening: asyncio.Server | None = None
         self._lose_next = False
-        self._both_ways: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self.answers_lost = 0
 
     def lose_next_answer(self) -> None:
@@ -37,34 +37,41 @@ class AnswerLosingProxy:
     async def stop(self) -> None:
         assert self._listening is not None
         self._listening.close()
-        for task in self._both_ways:
+        for task in self._connections:
             task.cancel()
-        if self._both_ways:
-            await asyncio.wait(self._both_ways)
+        if self._connections:
+            await asyncio.wait(self._connections)
 
-    async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._connect(client, to_client))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _connect(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """Both ways of one connection, until one of them ends."""
         server, to_server = await asyncio.open_connection(self._host, self._port)
-        ways = {
+        ways = [
             asyncio.create_task(_forward(client, to_server)),
             asyncio.create_task(self._answer(server, to_client)),
-        }
-        self._both_ways |= ways
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for writer in (to_client, to_server):
-            writer.close()
-        for way in ways:
-            way.cancel()
-        await asyncio.wait(ways)
-        self._both_ways -= ways
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for writer in (to_client, to_server):
+                writer.close()
+            for way in ways:
+                way.cancel()
+            await asyncio.wait(ways)
 
     async def _answer(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        while chunk := await server.read(READ_BYTES_MAX):
-            if self._lose_next:
-                self._lose_next = False
-                self.answers_lost += 1
-                return
-            to_client.write(chunk)
-            await to_client.drain()
+        with suppress(ConnectionError):
+            while chunk := await server.read(READ_BYTES_MAX):
+                if self._lose_next:
+                    self._lose_next = False
+                    self.answers_lost += 1
+                    return
+                to_client.write(chunk)
+                await to_client.drain()
 
 
 async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -48,19 +48,22 @@ def outcomes(batch: Sequence[Append], row: Mapping[str, Any]) -> Sequence[Outcom
     """What became of each command, in the order of the batch."""
     if row["statuses"] is None:
         return _all_stored(batch, row["base"])
-    return [
-        Outcome(
-            status=Status(status),
-            version=version,
-            position=position or 0,
-            event_count=event_count or 0,
-            claim=taken if status == Status.CLAIM_CONFLICT else "",
+    rows = zip(
+        row["statuses"], row["versions"], row["positions"], row["event_counts"], row["details"],
+        strict=True,
+    )  # fmt: skip
+    return [_outcome(Status(status), *result) for status, *result in rows]
+
+
+def _outcome(
+    status: Status, version: int, position: int | None, event_count: int | None, taken: str | None
+) -> Outcome:
+    if status in (Status.STORED, Status.REPLAYED):
+        return Outcome(
+            status=status, version=version, position=position or 0, event_count=event_count or 0
         )
-        for status, version, position, event_count, taken in zip(
-            row["statuses"], row["versions"], row["positions"], row["event_counts"],
-            row["details"], strict=True,
-        )
-    ]  # fmt: skip
+    claim = taken or "" if status is Status.CLAIM_CONFLICT else ""
+    return Outcome(status=status, version=version, claim=claim)
 
 
 def _all_stored(batch: Sequence[Append], base: int) -> Sequence[Outcome]:

@@ -11,6 +11,14 @@ from kernel.errors import EventflowsError, InvalidInput, Unavailable
 
 CLOCK_AHEAD = "EF001"
 _UNREACHABLE_CLASSES = ("08", "40", "53", "55", "57", "58")
+_LOST = (
+    asyncpg.InterfaceError,
+    # The server's farewell was read, and its closing of the connection not yet.
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+)
 _BAD_DATA_CLASSES = ("21", "22", "23", "54")
 
 
@@ -25,7 +33,7 @@ def translated(subject: str) -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _of_sqlstate(error, subject) from error
-    except (asyncpg.InterfaceError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+    except _LOST as error:
         raise Unavailable(f"{subject}: the database cannot be reached, try again") from error
 
 
