@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 import grpc
+import pytest
 from eventflows.registry.v1 import registry_pb2 as pb
 from prometheus_client import CollectorRegistry
 from registry.adapters.envelope import Envelope
@@ -198,3 +199,39 @@ async def test_a_request_hash_does_not_let_a_password_be_guessed(
 
 def _plain(secret: bytes) -> bytes:
     return sha256(secret).digest()
+
+
+async def test_the_vaults_user_changes_nothing_but_what_its_steps_need(
+    registry: Served, database: Database
+) -> None:
+    await _create(registry)
+    connection = await asyncpg.connect(database.vault_dsn, timeout=TIMEOUT_S)
+    try:
+        for statement in (
+            "UPDATE vault.secrets SET sealed = ''",
+            "UPDATE vault.secrets SET stream_id = secret_id",
+            "UPDATE vault.secrets SET created_at = clock_timestamp()",
+            "UPDATE vault.data_keys SET shreddings = 7",
+            "UPDATE vault.data_keys SET stream_id = gen_random_uuid()",
+            "UPDATE vault.master_key SET id = 2",
+            "TRUNCATE vault.secrets",
+            "ALTER TABLE vault.master_key DISABLE TRIGGER ALL",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+        for statement in (
+            "INSERT INTO vault.master_key (id, master_key_id, sealed_digest_keys) "
+            "VALUES (2, '12345678', '')",
+            "UPDATE vault.master_key SET master_key_id = 'short'",
+            "UPDATE vault.secrets SET used = false, superseded_at = clock_timestamp()",
+        ):
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+    log_user = await asyncpg.connect(database.log_dsn, timeout=TIMEOUT_S)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await log_user.execute("SELECT * FROM vault.master_key")
+    finally:
+        await log_user.close()

@@ -62,12 +62,20 @@ def _task(given: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None
         stop.set()  # done, as asked
 
     async def rotate_master_key(stop: asyncio.Event) -> None:
-        wrapped = await bootstrap.rotate_master_key(load_settings(RegistrySettings))
+        settings = load_settings(RegistrySettings)
+        try:
+            wrapped = await bootstrap.rotate_master_key(settings)
+        except EventflowsError as error:
+            raise SystemExit(error.message) from error
         print(f"the vault uses the new master key; {wrapped} data keys were wrapped anew")
         stop.set()  # done, as asked
 
     async def forget_secrets(stop: asyncio.Event) -> None:
-        await bootstrap.forget_secrets(load_settings(RegistrySettings))
+        settings = load_settings(RegistrySettings)
+        try:
+            await bootstrap.forget_secrets(settings)
+        except EventflowsError as error:
+            raise SystemExit(error.message) from error
         stop.set()  # done, as asked
 
     async def archive(stop: asyncio.Event) -> None:
