@@ -97,7 +97,19 @@ async def test_a_flow_that_has_only_its_grant_now_needs_no_catalog_of_the_past()
     store.log_reads = 0
     moment, found = await history(past).state(AggregateKind.FLOW, granted.flow_id, None)
     assert (moment.position, found) == (BEFORE_ANY_FLOW, granted)
+    listed = await history(past).listed(AggregateKind.FLOW, None, limit=TOPICS)
+    assert listed.states == past.projection.catalog.flows()
+    assert listed.moment == moment
     assert store.log_reads == 0
+
+
+async def test_what_is_asked_of_now_names_the_moment_that_it_is_of(past: Past) -> None:
+    await past.grow(1)
+    for limit in (5, 1_000):
+        listed = await history(past).listed(AggregateKind.ACCOUNT, None, limit=limit)
+        assert listed.moment.position == EVENTS + 1
+        assert listed.moment == await past.moments.resolve(EVENTS + 1)
+        assert len(listed.states) + listed.rest == ACCOUNTS + 1
 
 
 async def test_a_stream_of_several_pages_is_read_to_its_end(

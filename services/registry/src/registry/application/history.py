@@ -2,7 +2,8 @@
 
 One aggregate is folded from its own stream, so it costs its own events and not the log's. What a
 flow owes to its grant is in other streams: a flow that nobody created, or whose stream says that it
-was deleted, is looked up in the catalog as of the moment; so is what was archived.
+was deleted, is looked up in the catalog as of the moment; so is what was archived. What is asked of
+now is told by the registry's own catalog, which may be a little later than the head at the call.
 """
 
 from __future__ import annotations
@@ -60,14 +61,19 @@ class History:
         """
         moment = await self._moments.resolve(as_of)
         try:
-            own = aggregates.of(
-                await self._of_its_stream(aggregate_id, moment.position), kind, aggregate_id
-            )
+            stream = await self._of_its_stream(aggregate_id, moment.position)
         except Archived:
-            return moment, await self._in_catalog(kind, aggregate_id, moment)
-        if own is None and kind is AggregateKind.FLOW:
-            own = await self._in_catalog(kind, aggregate_id, moment)
-        return moment, own
+            pass  # the catalog of the moment knows what became of it
+        else:
+            state = aggregates.of(stream, kind, aggregate_id)
+            if state is not None or kind is not AggregateKind.FLOW:
+                return moment, state
+        if as_of is None:
+            catalog = await self._living(moment)
+            state, position = aggregates.of(catalog, kind, aggregate_id), catalog.position
+            return await self._later(moment, position), state
+        catalog = await self._moments.catalog_at(moment)
+        return moment, aggregates.of(catalog, kind, aggregate_id)
 
     async def listed(
         self, kind: AggregateKind, as_of: AsOf, *, limit: int, place: Place | None = None
@@ -78,14 +84,17 @@ class History:
         Raises InvalidInput for a place that the list does not have, or of another moment than
         `as_of` (None with a place: its own); and what `Moments` raises.
         """
-        moment = await self._moments.resolve(as_of if place is None else place.position)
-        if place is not None and as_of is not None:
-            asked = await self._moments.resolve(as_of)
-            if asked.position != moment.position:
-                raise InvalidInput(
-                    f"page_token goes on with the list as of position {moment.position}: leave "
-                    "as_of as it was, or begin a new list without the token"
-                )
+        if place is not None:
+            moment = await self._moment_of(place, as_of)
+        elif as_of is not None:
+            moment = await self._moments.resolve(as_of)
+        else:
+            moment = await self._moments.resolve(None)
+            catalog = await self._living(moment)
+            states, position = aggregates.listed(catalog, kind), catalog.position
+            moment = await self._later(moment, position)
+            if len(states) <= limit:  # no page follows that would need this catalog to be kept
+                return Listed(moment=moment, states=states, offset=0, rest=0)
         states = aggregates.listed(await self._moments.catalog_at(moment), kind)
         offset = 0 if place is None else place.offset
         if offset > len(states):
@@ -94,6 +103,16 @@ class History:
         return Listed(
             moment=moment, states=page, offset=offset, rest=len(states) - offset - len(page)
         )
+
+    async def _moment_of(self, place: Place, as_of: AsOf) -> Moment:
+        """The moment of a list that goes on. Raises InvalidInput when `as_of` is another one."""
+        moment = await self._moments.resolve(place.position)
+        if as_of is not None and await self._moments.resolve(as_of) != moment:
+            raise InvalidInput(
+                f"page_token goes on with the list as of position {moment.position}: leave as_of "
+                "as it was, or begin a new list without the token"
+            )
+        return moment
 
     async def _of_its_stream(self, stream_id: str, position: int) -> Catalog:
         """A catalog that knows this one stream, up to a position."""
@@ -109,9 +128,10 @@ class History:
             version = page[-1].version
         return catalog
 
-    async def _in_catalog(
-        self, kind: AggregateKind, aggregate_id: str, moment: Moment
-    ) -> State | None:
-        if self._projection.catalog.position == moment.position:  # mostly so for what is now
-            return aggregates.of(self._projection.catalog, kind, aggregate_id)
-        return aggregates.of(await self._moments.catalog_at(moment), kind, aggregate_id)
+    async def _living(self, moment: Moment) -> Catalog:
+        """The registry's own catalog, at `moment` or later. It goes on with the next `await`."""
+        await self._projection.reach(moment.position)
+        return self._projection.catalog
+
+    async def _later(self, moment: Moment, position: int) -> Moment:
+        return moment if position == moment.position else await self._moments.resolve(position)
