@@ -1,0 +1,154 @@
+"""Whatever happened to a stream: a revert leads to the state of then, or is rightly refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from catalog.events import AccountKind, Event, KeyType, SecretRef, SecurityProtocol, TopicAccessSet
+from catalog.kinds import AggregateKind
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel.errors import EventflowsError, StateForbids
+from registry.domain import account, connection, flow
+from registry.domain.reverting import OF_KIND, Revert, command_to, reverting
+
+from tests.property.test_flows import steps, told
+from tests.support.event_log import id_of
+
+PLANT, ACME = id_of("plant"), id_of("acme")
+BY_CATEGORY = {aggregate.category: kind for kind, aggregate in OF_KIND.items()}
+
+secrets = st.sampled_from("abc").map(
+    lambda name: SecretRef(secret_id=id_of(name), fingerprint=name.encode() * 8)
+)
+updates = st.builds(
+    connection.UpdateConnection,
+    connection_id=st.just(PLANT),
+    name=st.sampled_from(("plant", "factory")),
+    bootstrap_servers=st.sampled_from((("one:9093",), ("one:9093", "two:9093"))),
+    security_protocol=st.just(SecurityProtocol.SASL_SSL),
+    sasl_mechanism=st.sampled_from(connection.SASL_MECHANISMS),
+    credentials=st.none() | secrets,
+)
+of_connections = st.lists(
+    updates
+    | st.just(connection.ShredCredentials(connection_id=PLANT))
+    | st.just(connection.DeleteConnection(connection_id=PLANT)),
+    max_size=8,
+)
+keys = st.sampled_from([id_of(f"key {number}") for number in range(4)])
+of_accounts = st.lists(
+    st.builds(
+        account.CreateApiKey,
+        account_id=st.just(ACME),
+        key_id=keys,
+        label=st.just("a key"),
+        key_type=st.just(KeyType.STANDARD),
+        key_sha256=st.just(b"k" * 32),
+        mask=st.just("sim******abcd"),
+    )
+    | st.builds(account.RevokeApiKey, account_id=st.just(ACME), key_id=keys),
+    max_size=10,
+)
+
+
+def happened(kind: AggregateKind, commands: Sequence[object]) -> list[Event]:
+    """The events of these commands; those that are refused have none."""
+    decider = OF_KIND[kind].decider
+    stream: list[Event] = []
+    for command in commands:
+        try:
+            stream += decider.decide(command, decider.fold(stream))
+        except EventflowsError:
+            continue
+    return stream
+
+
+def reverted(kind: AggregateKind, stream: Sequence[Event], to_version: int) -> Sequence[Event]:
+    """What a revert appends; raises when it is refused."""
+    decider = reverting(OF_KIND[kind]).decider
+    then = decider.fold(stream[:to_version])
+    saved = next((one for one in stream if isinstance(one, TopicAccessSet)), None)
+    command = command_to(then, saved)
+    return decider.decide(Revert(then=then, command=command), decider.fold(stream))
+
+
+@settings(max_examples=150, deadline=None)
+@given(of_connections, st.data())
+def test_a_connection_is_as_it_was_or_over_for_good(
+    commands: list[object], data: st.DataObject
+) -> None:
+    created = connection.CreateConnection(
+        connection_id=PLANT, name="plant", bootstrap_servers=("one:9093",),
+        security_protocol=SecurityProtocol.SASL_SSL, sasl_mechanism="PLAIN",
+        credentials=SecretRef(secret_id=id_of("a"), fingerprint=b"a" * 8),
+    )  # fmt: skip
+    stream = happened(AggregateKind.CONNECTION, [created, *commands])
+    version = data.draw(st.integers(1, len(stream)))
+    fold = connection.decider.fold
+    then, now = fold(stream[:version]), fold(stream)
+    assert then is not None
+    assert now is not None
+    try:
+        appended = reverted(AggregateKind.CONNECTION, stream, version)
+    except StateForbids:
+        assert then != now
+        assert now.deleted or then.now.credentials is None
+        return
+    after = fold([*stream, *appended])
+    assert after is not None
+    assert after.now == then.now
+    assert bool(appended) == (then.now != now.now)
+
+
+@settings(max_examples=100, deadline=None)
+@given(of_accounts, st.data())
+def test_an_account_has_the_keys_of_then_or_one_was_revoked(
+    commands: list[object], data: st.DataObject
+) -> None:
+    created = account.CreateAccount(
+        account_id=ACME, kind=AccountKind.ORGANIZATION, username="acme", email=""
+    )
+    stream = happened(AggregateKind.ACCOUNT, [created, *commands])
+    version = data.draw(st.integers(1, len(stream)))
+
+    def live(events: Sequence[Event]) -> set[str]:
+        state = account.decider.fold(events)
+        assert state is not None
+        return set(state.keys) - state.revoked
+
+    try:
+        appended = reverted(AggregateKind.ACCOUNT, stream, version)
+    except StateForbids:
+        assert live(stream[:version]) - live(stream)
+        return
+    assert live([*stream, *appended]) == live(stream[:version])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(steps, max_size=15), st.data())
+def test_flows_and_grants_are_as_they_were(
+    history: list[tuple[object, ...]], data: st.DataObject
+) -> None:
+    log = told(history, all_granted=True)
+    kinds = {AggregateKind.FLOW: flow.Flow, AggregateKind.TOPIC_ACCESS: frozenset}
+    kind = data.draw(st.sampled_from(list(kinds)))
+    streams: dict[str, list[Event]] = {}
+    for one in log.recorded:
+        if isinstance(one.event, OF_KIND[kind].kinds):
+            streams.setdefault(one.stream_id, []).append(one.event)
+    if not streams:
+        return
+    stream = streams[data.draw(st.sampled_from(sorted(streams)))]
+    version = data.draw(st.integers(1, len(stream)))
+    fold = OF_KIND[kind].decider.fold
+    then, now = fold(stream[:version]), fold(stream)
+    if then is None or now is None:  # the history told of a flow that nobody had made
+        return
+    try:
+        appended = reverted(kind, stream, version)
+    except StateForbids:
+        assert now.deleted
+        return
+    assert fold([*stream, *appended]) == then
+    assert bool(appended) == (then != now)
