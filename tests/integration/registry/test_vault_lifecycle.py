@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -24,7 +26,15 @@ from tests.integration.registry.vault_world import (
     sweep,
     update_of,
 )
-from tests.support.registry import Database, Served, connection_request, context, refusal, verified
+from tests.support.registry import (
+    Database,
+    Served,
+    account_request,
+    connection_request,
+    context,
+    refusal,
+    verified,
+)
 
 USED = SecretRow(used=True, superseded=False)
 SUPERSEDED = SecretRow(used=True, superseded=True)
@@ -242,3 +252,76 @@ async def test_a_secret_that_the_vault_lost_is_told_and_entered_again(
     *_, new = await named_secrets(registry, created.connection_id)
     assert new != lost
     assert await read_password(registry, created.connection_id, new) == PASSWORD
+
+
+async def _created_listener(registry: Served) -> str:
+    """A listener on Service Bus with a connection string; its id."""
+    account, algorithm_id, flow_id = account_request("acme"), str(uuid4()), str(uuid4())
+    now = datetime.now(UTC)
+    finished: dict[str, Any] = {"started_at": now, "finished_at": now}
+    async with registry.client() as client:
+        await client.CreateAccount(account)
+        await client.CreateAlgorithm(
+            pb.CreateAlgorithmRequest(
+                context=context(),
+                algorithm_id=algorithm_id,
+                owner_id=account.account_id,
+                name="echo",
+                source_kind=events_pb2.SOURCE_KIND_GIT,
+                source_url="file:///srv/echo",
+            )
+        )
+        await client.FinishBuild(
+            pb.FinishBuildRequest(
+                context=context(),
+                algorithm_id=algorithm_id,
+                build_id=str(uuid4()),
+                commit_sha="a" * 40,
+                succeeded=True,
+                **finished,
+            )
+        )
+        await client.PublishVersion(
+            pb.PublishVersionRequest(
+                context=context(),
+                algorithm_id=algorithm_id,
+                callability=events_pb2.CALLABILITY_PRIVATE,
+            )
+        )
+        await client.CreateListener(
+            pb.CreateListenerRequest(
+                context=context(),
+                flow_id=flow_id,
+                owner_id=account.account_id,
+                algorithm_id=algorithm_id,
+                broker=events_pb2.BROKER_KIND_SERVICE_BUS,
+                source_uri="orders",
+                credentials=pb.Credential(connection_string="Endpoint=sb://here/;SharedKey=word"),
+            )
+        )
+    return flow_id
+
+
+async def test_a_listeners_secret_is_shredded_and_does_not_come_back(
+    registry: Served, database: Database
+) -> None:
+    flow_id = await _created_listener(registry)
+    (secret, *_) = await named_secrets(registry, flow_id)
+    assert await secret_rows(database) == {secret: USED}
+    async with registry.client("operator") as operator:
+        shred = pb.ShredSecretsRequest(context=context(), stream_id=flow_id)
+        result = await operator.ShredSecrets(shred)
+        assert result.changed
+        assert await secret_rows(database) == {}
+        back = pb.RevertRequest(
+            context=context(),
+            kind=catalog_pb2.AGGREGATE_KIND_FLOW,
+            stream_id=flow_id,
+            to_version=result.version - 1,
+        )
+        status, _ = await refusal(operator.Revert(back))
+        assert status is grpc.StatusCode.FAILED_PRECONDITION
+    async with registry.client("router") as router:
+        read = pb.ReadCredentialRequest(stream_id=flow_id, secret_id=secret)
+        with pytest.raises(grpc.aio.AioRpcError, match="has no credentials"):
+            await router.ReadCredential(read)
