@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import grpc
 import grpc.aio
-from catalog.kinds import AggregateKind
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import InvalidInput, Overloaded, Unavailable
 
@@ -16,6 +14,7 @@ from registry.application.log_head import LogHead
 from registry.application.log_pages import LogPages
 from registry.application.metrics import RegistryMetrics
 from registry.application.watch import watch
+from registry.entrypoints.kinds import id_of, kind_of
 from registry.ports.event_store import SELECTED_STREAMS_MAX, Selection
 
 WATCHERS_MAX = 500
@@ -76,19 +75,6 @@ def selection_of(kinds: Any, stream_ids: Any) -> Selection | None:
     if len(stream_ids) > SELECTED_STREAMS_MAX:
         raise InvalidInput(f"stream_ids: name at most {SELECTED_STREAMS_MAX}, or none and filter")
     return Selection(
-        categories=frozenset(_category(kind) for kind in kinds),
-        stream_ids=frozenset(_uuid(stream_id) for stream_id in stream_ids),
+        categories=frozenset(kind_of("kinds", number).name.lower() for number in kinds),
+        stream_ids=frozenset(id_of("stream_ids", one) for one in stream_ids),
     )
-
-
-def _category(kind: int) -> str:
-    if kind not in set(AggregateKind) - {AggregateKind.UNSPECIFIED}:
-        raise InvalidInput(f"kinds: {kind} is no kind of aggregate; see AggregateKind")
-    return AggregateKind(kind).name.lower()
-
-
-def _uuid(stream_id: str) -> str:
-    try:
-        return str(UUID(stream_id))
-    except ValueError as error:
-        raise InvalidInput("stream_ids: each must be a uuid, the id of an aggregate") from error
