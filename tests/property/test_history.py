@@ -169,9 +169,10 @@ def test_the_differences_are_those_of_the_full_folds_also_by_id(
         ids = frozenset(data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=IDS_MAX)))
         by_id = await diff.between(first, last, Wanted(ids=ids))
         assert by_id.changes == [one for one in everything.changes if one.difference.id in ids]
-        of_flows = await diff.between(first, last, Wanted(kinds=frozenset({AggregateKind.FLOW})))
-        assert of_flows.changes == [
-            one for one in everything.changes if one.difference.kind is AggregateKind.FLOW
+        kinds = frozenset(data.draw(st.lists(st.sampled_from(KINDS), min_size=1)))
+        by_kind = await diff.between(first, last, Wanted(kinds=kinds))
+        assert by_kind.changes == [
+            one for one in everything.changes if one.difference.kind in kinds
         ]
         await past.moments.close()
 

@@ -14,6 +14,7 @@ from tests.support.registry_wires import TOPIC, wired
 
 FLOW = catalog_pb2.AGGREGATE_KIND_FLOW
 ACCOUNT = catalog_pb2.AGGREGATE_KIND_ACCOUNT
+TOPIC_ACCESS = catalog_pb2.AGGREGATE_KIND_TOPIC_ACCESS
 
 
 def between(first: int, last: int | None = None, **fields: object) -> pb.DiffRequest:
@@ -130,6 +131,11 @@ async def test_more_events_than_can_be_compared_are_refused_but_not_by_id(
         assert await refusal(client.Diff(between(first))) == (StatusCode.OUT_OF_RANGE, "9013")
         by_id = await client.Diff(between(first, ids=[wires.flow_id]))
         assert by_id.changes[0].to == "exists"
+        by_kind = await client.Diff(between(first, kinds=[TOPIC_ACCESS]))
+        assert {one.name for one in by_kind.changes} == {f"{TOPIC} on {wires.connection_name}"}
+        assert await refusal(client.Diff(between(first, kinds=[FLOW]))) == (
+            StatusCode.OUT_OF_RANGE, "9013",
+        )  # fmt: skip
         assert (await client.Diff(between(first + 2, first + 7))).changes
 
 

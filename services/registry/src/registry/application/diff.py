@@ -1,8 +1,8 @@
 """What differs between two moments, and who changed it: for auditors and for who looks for a fault.
 
-The events in between are replayed on a catalog as of the first moment. Without ids these are all
-events, so their number is limited; with ids only the events of streams that may change those
-aggregates are read, however many others lie in between.
+The events in between are replayed on a catalog as of the first moment, at most EVENTS_MAX of them.
+With ids, or with kinds that do not include flows (which change by what happens elsewhere), only the
+events of streams that may change those aggregates are read, however many others lie in between.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IDS_MAX: Final = 25
 CHANGES_MAX: Final = 5_000
 PAGE_EVENTS_MAX: Final = 1_000
 TIMEOUT_S: Final = 60.0
-_NARROW: Final = "name moments closer together, or the ids of what you look for"
+_NARROW: Final = "name moments closer together, ids, or kinds other than flows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Diff:
         Raises InvalidInput, TooLarge (with advice), TimedOut, and what `Moments` raises.
         """
         if len(wanted.ids) > IDS_MAX:
-            raise InvalidInput(f"ids: name at most {IDS_MAX}, or none and kinds")
+            raise InvalidInput(f"ids: name at most {IDS_MAX}, or none")
         first, second = await self._moments.resolve(before), await self._moments.resolve(after)
         if first.position > second.position:
             raise InvalidInput(
@@ -112,14 +112,18 @@ class Diff:
                 lambda: list(islice(differences.found(naming), CHANGES_MAX + 1))
             )
         if len(found) > CHANGES_MAX:
-            raise TooLarge(f"more than {CHANGES_MAX} fields differ: {_NARROW}, or kinds")
+            raise TooLarge(f"more than {CHANGES_MAX} fields differ: {_NARROW}")
         labels = _Labels(self._store, self._projection)
         return [await self._change(one, labels) for one in found]
 
     async def _selection(self, first: Moment, second: Moment, wanted: Wanted) -> Selection | None:
-        """The streams that may change what is wanted; None: all."""
-        if not wanted.ids:
+        """The streams that may change what is wanted, or its names; None: all."""
+        if not wanted.ids and (not wanted.kinds or AggregateKind.FLOW in wanted.kinds):
             return None
+        if not wanted.ids:
+            named_after = {AggregateKind.TOPIC_ACCESS: AggregateKind.CONNECTION}
+            kinds = wanted.kinds | {named_after.get(kind, kind) for kind in wanted.kinds}
+            return Selection(categories=frozenset(kind.name.lower() for kind in kinds))
         ids = set(wanted.ids)
         for moment in (first, second):
             catalog = await self._moments.catalog_at(moment)

@@ -109,7 +109,7 @@ class ReadsRpc:
         found = await self._statistics.now()
         sizes = found.sizes
         return pb.LogStatistics(
-            head=head_message(found.head),
+            head=_head_message(found.head),
             first_position=found.first_position,
             seals=sizes.seals,
             commands=sizes.commands,
@@ -121,7 +121,7 @@ class ReadsRpc:
         )
 
 
-def head_message(head: Head) -> pb.Head:
+def _head_message(head: Head) -> pb.Head:
     """The end of the log."""
     message = pb.Head(position=head.position, hash=head.hash)
     message.time.FromDatetime(head.time)
