@@ -29,24 +29,9 @@ class ScriptedStore(MemoryEventStore):
         self.batches: list[Sequence[Append]] = []
         self.before: Callable[[Sequence[Append]], EventflowsError | None] = lambda _: None
         self.after: Callable[[Sequence[Append]], EventflowsError | None] = lambda _: None
-        self.release = asyncio.Event()
-        self.release.set()
-        self._under_way = 0
-        self._reached = (0, asyncio.Event())
-
-    def holding(self, calls: int) -> asyncio.Event:
-        """Hold all calls until `release`; the event is set once so many are held."""
-        self.release.clear()
-        self._reached = (calls, asyncio.Event())
-        return self._reached[1]
 
     async def append(self, batch: Sequence[Append]) -> Sequence[Outcome]:
         self.batches.append(batch)
-        self._under_way += 1
-        if self._under_way >= self._reached[0]:
-            self._reached[1].set()
-        await self.release.wait()
-        self._under_way -= 1
         if error := self.before(batch):
             raise error
         outcomes = await super().append(batch)
@@ -65,7 +50,6 @@ async def _running(
     store: ScriptedStore,
     *,
     waiting_max: int = 100,
-    calls_max: int = 1,
     clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[GroupCommit]:
     metrics = RegistryMetrics(CollectorRegistry())
@@ -75,7 +59,6 @@ async def _running(
         metrics=metrics,
         stored=lambda _position: None,
         waiting_max=waiting_max,
-        calls_max=calls_max,
         **fields,
     )
     running = asyncio.create_task(commit.run())
@@ -109,24 +92,8 @@ async def test_a_batch_is_bounded_by_number_and_bytes(
     assert [len(batch) for batch in store.batches] == [3, 3, 1]
 
 
-async def test_many_are_halved_so_that_two_calls_overlap(store: ScriptedStore) -> None:
-    async with _running(store, calls_max=2) as commit:
-        overlapping = store.holding(2)
-        outcomes = asyncio.gather(*(commit.append(append_of(1)) for _ in range(20)))
-        await overlapping.wait()
-        store.release.set()
-        assert {outcome.status for outcome in await outcomes} == {Status.STORED}
-    assert [len(batch) for batch in store.batches] == [10, 10]
-
-
-async def test_few_go_in_one_call(store: ScriptedStore) -> None:
-    async with _running(store, calls_max=2) as commit:
-        await asyncio.gather(*(commit.append(append_of(1)) for _ in range(module.SPLIT_FROM - 1)))
-    assert [len(batch) for batch in store.batches] == [module.SPLIT_FROM - 1]
-
-
 @pytest.mark.parametrize("shared", ["command", "stream", "claim", "release"])
-async def test_what_touches_a_call_under_way_waits_for_its_end(
+async def test_what_touches_an_earlier_one_waits_for_its_end_and_the_others_do_not(
     store: ScriptedStore, shared: str
 ) -> None:
     first = append_of(1, claims=("name/a",))
@@ -137,16 +104,20 @@ async def test_what_touches_a_call_under_way_waits_for_its_end(
         "release": append_of(1, releases=("name/a",)),
     }[shared]
     free = append_of(1)
-    async with _running(store, calls_max=2) as commit:
-        one = store.holding(1)
-        tasks = [asyncio.create_task(commit.append(first))]
-        await one.wait()
-        two = store.holding(2)
-        tasks += [asyncio.create_task(commit.append(item)) for item in (second, free)]
-        await two.wait()
-        store.release.set()
-        await asyncio.gather(*tasks)
-    assert store.batches == [[first], [free], [second]]
+    async with _running(store) as commit:
+        await asyncio.gather(*(commit.append(one) for one in (first, second, free)))
+    assert store.batches == [[first, free], [second]]
+
+
+async def test_a_long_row_of_commands_on_one_stream_keeps_its_order(store: ScriptedStore) -> None:
+    first = append_of(1)
+    row = [first] + [
+        append_of(1, stream_id=first.stream_id, expected_version=version)
+        for version in range(1, 50)
+    ]
+    async with _running(store) as commit:
+        outcomes = await asyncio.gather(*(commit.append(one) for one in row))
+    assert [outcome.version for outcome in outcomes] == list(range(1, 51))
 
 
 async def test_commands_that_touch_each_other_go_one_after_the_other(store: ScriptedStore) -> None:
@@ -237,12 +208,17 @@ async def test_an_outage_ends_in_unavailable_after_its_limit(store: ScriptedStor
 
 async def test_what_waits_when_the_writer_ends_is_told_so(store: ScriptedStore) -> None:
     store.before = lambda _batch: Unavailable("away")
+    under_way = append_of(1)
+    held_back = append_of(1, stream_id=under_way.stream_id, expected_version=1)
     async with _running(store) as commit:
-        waiting = asyncio.create_task(commit.append(append_of(1)))
+        waiting = [
+            asyncio.create_task(commit.append(one)) for one in (under_way, held_back, append_of(1))
+        ]
         while not store.batches:
             await asyncio.sleep(0)
-    with pytest.raises(Unavailable):
-        await waiting
+    for one in waiting:
+        with pytest.raises(Unavailable):
+            await one
     with pytest.raises(Unavailable):
         await commit.append(append_of(1))
 

@@ -42,11 +42,6 @@ class AppendQueue:
         """How many wait, held back by others or not; what was taken does not count."""
         return len(self._ready) + self._held
 
-    @property
-    def ready(self) -> int:
-        """How many may go now."""
-        return len(self._ready)
-
     def add(self, one: Waiting) -> None:
         """Let it wait behind all earlier ones that share something with it."""
         for key in _keys(one.item):
@@ -75,7 +70,10 @@ class AppendQueue:
         return batch
 
     def finish(self, batch: Sequence[Waiting]) -> None:
-        """These were taken and need nothing any more: who waited for them alone may go."""
+        """These were taken and need nothing any more: who waited for them alone may go.
+
+        Harmless twice.
+        """
         for one in batch:
             for key in _keys(one.item):
                 if self._last_with.get(key) is one:

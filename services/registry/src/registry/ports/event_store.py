@@ -12,7 +12,6 @@ from kernel.errors import StateForbids
 
 COMMANDS_PER_BATCH_MAX = 256
 BATCH_BYTES_MAX = 4 * 1024 * 1024
-APPENDS_AT_ONCE_MAX = 2
 EVENTS_PER_COMMAND_MAX = 100
 COMMAND_BYTES_MAX = 512 * 1024
 READ_EVENTS_MAX = 5_000
@@ -171,11 +170,10 @@ class EventStore(Protocol):
 
         One refused command never disturbs its neighbours. When this returns, everything STORED is
         durable and visible. Within a batch command ids, stream ids and claims must all differ.
-        At most APPENDS_AT_ONCE_MAX calls may overlap; which of them comes first in the log is
-        open, so what must keep its order goes in one call after the other. Cancelled or
-        Unavailable: the batch was stored as a whole or not at all; sending it again is safe and
-        tells. Raises InvalidInput when the store cannot take one of the commands (nothing is
-        stored then).
+        Calls may overlap; which of them comes first in the log is open then, so what must keep its
+        order goes in one call after the other. Cancelled or Unavailable: the batch was stored as a
+        whole or not at all; sending it again is safe and tells. Raises InvalidInput when the store
+        cannot take one of the commands (nothing is stored then).
         """
         ...
 
