@@ -13,7 +13,7 @@ from devstack.process import Process
 from kernel.errors import StateForbids
 from registry.adapters.envelope import Envelope
 from registry.adapters.postgres_vault import PostgresVault
-from registry.bootstrap import ROTATION_PAGE_MAX
+from registry.tasks import ROTATION_PAGE_MAX
 
 from tests.integration.registry.vault_world import (
     created_connection,

@@ -15,27 +15,28 @@ from kernel.errors import EventflowsError
 from servicekit.lifecycle import run_service
 from servicekit.settings import load_settings
 
-from registry import bootstrap
+from registry import bootstrap, tasks
 from registry.settings import RegistrySettings
 
 
 def main() -> None:
-    """Parse, run, exit: 0 after a clean end, 78 for wrong settings, 70 for a failure."""
+    """Parse, run, exit: 0 after a clean end, 1 for a refused task, 78 for wrong settings, 70 for a
+    failure of the service."""
     parser = argparse.ArgumentParser(prog="registry", description=__doc__)
-    tasks = parser.add_subparsers(dest="task", title="tasks")
-    tasks.add_parser("serve", help="answer gRPC calls until SIGTERM (the default)")
-    tasks.add_parser("migrate", help="bring the database to this build's schema")
-    first = tasks.add_parser("first-admin", help="make the first admin; prints its key, once")
+    choices = parser.add_subparsers(dest="task", title="tasks")
+    choices.add_parser("serve", help="answer gRPC calls until SIGTERM (the default)")
+    choices.add_parser("migrate", help="bring the database to this build's schema")
+    first = choices.add_parser("first-admin", help="make the first admin; prints its key, once")
     first.add_argument("username")
     first.add_argument("email")
-    tasks.add_parser(
+    choices.add_parser(
         "rotate-master-key", help="wrap every data key of the vault by the new master key"
     )
-    forget = tasks.add_parser("forget-secrets", help="empty a vault whose master key is lost")
+    forget = choices.add_parser("forget-secrets", help="empty a vault whose master key is lost")
     forget.add_argument(
         "--every-secret", action="store_true", required=True, help="yes, destroy all of them"
     )
-    archive = tasks.add_parser("archive", help="move the log's oldest partitions to files")
+    archive = choices.add_parser("archive", help="move the log's oldest partitions to files")
     archive.add_argument(
         "--below", type=int, required=True, metavar="POSITION", help="no event after it is moved"
     )
@@ -48,54 +49,50 @@ def _task(given: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None
     async def serve(stop: asyncio.Event) -> None:
         await bootstrap.serve(load_settings(RegistrySettings), stop, started=_spare_collections)
 
-    async def migrate(stop: asyncio.Event) -> None:
-        await bootstrap.migrate(load_settings(RegistrySettings))
-        stop.set()  # done, as asked
-
-    async def first_admin(stop: asyncio.Event) -> None:
-        settings = load_settings(RegistrySettings)
+    async def once(stop: asyncio.Event) -> None:
         try:
-            key = await bootstrap.first_admin(settings, name=given.username, email=given.email)
+            said = await _TASKS[given.task](load_settings(RegistrySettings), given)
         except EventflowsError as error:
             raise SystemExit(error.message) from error
-        print(key)
+        if said:
+            print(said)
         stop.set()  # done, as asked
 
-    async def rotate_master_key(stop: asyncio.Event) -> None:
-        settings = load_settings(RegistrySettings)
-        try:
-            wrapped = await bootstrap.rotate_master_key(settings)
-        except EventflowsError as error:
-            raise SystemExit(error.message) from error
-        print(f"the vault uses the new master key; {wrapped} data keys were wrapped anew")
-        stop.set()  # done, as asked
+    return once if given.task in _TASKS else serve
 
-    async def forget_secrets(stop: asyncio.Event) -> None:
-        settings = load_settings(RegistrySettings)
-        try:
-            await bootstrap.forget_secrets(settings)
-        except EventflowsError as error:
-            raise SystemExit(error.message) from error
-        stop.set()  # done, as asked
 
-    async def archive(stop: asyncio.Event) -> None:
-        settings = load_settings(RegistrySettings)
-        try:
-            files = await bootstrap.archive(settings, below=given.below, folder=given.to)
-        except EventflowsError as error:
-            raise SystemExit(error.message) from error
-        for file in files:
-            print(file)
-        stop.set()  # done, as asked
+async def _migrate(settings: RegistrySettings, _given: argparse.Namespace) -> str:
+    await tasks.migrate(settings)
+    return ""
 
-    tasks = {
-        "migrate": migrate,
-        "first-admin": first_admin,
-        "rotate-master-key": rotate_master_key,
-        "forget-secrets": forget_secrets,
-        "archive": archive,
-    }
-    return tasks.get(given.task, serve)
+
+async def _first_admin(settings: RegistrySettings, given: argparse.Namespace) -> str:
+    return await tasks.first_admin(settings, name=given.username, email=given.email)
+
+
+async def _rotate_master_key(settings: RegistrySettings, _given: argparse.Namespace) -> str:
+    wrapped = await tasks.rotate_master_key(settings)
+    return f"the vault uses the new master key; {wrapped} data keys were wrapped anew"
+
+
+async def _forget_secrets(settings: RegistrySettings, _given: argparse.Namespace) -> str:
+    await tasks.forget_secrets(settings)
+    return ""
+
+
+async def _archive(settings: RegistrySettings, given: argparse.Namespace) -> str:
+    files = await tasks.archive(settings, below=given.below, folder=given.to)
+    return "\n".join(str(file) for file in files)
+
+
+_TASKS: dict[str, Callable[[RegistrySettings, argparse.Namespace], Awaitable[str]]] = {
+    "migrate": _migrate,
+    "first-admin": _first_admin,
+    "rotate-master-key": _rotate_master_key,
+    "forget-secrets": _forget_secrets,
+    "archive": _archive,
+}
+"""Each gives what it prints."""
 
 
 def _spare_collections(_server: object) -> None:
