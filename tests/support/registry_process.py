@@ -8,16 +8,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import grpc.aio
 from devstack.ports import free_ports
 from devstack.process import Process
+from eventflows.registry.v1.registry_pb2_grpc import RegistryStub
 from servicekit.identity import Role, ServiceToken
 from servicekit.rpc import rpc_channel
 from servicekit.settings import HostPort
 
 from tests.support.registry import Database, environment
+
+if TYPE_CHECKING:
+    from eventflows.registry.v1.registry_pb2_grpc import RegistryAsyncStub
 
 READY_TIMEOUT_S = 120.0
 
@@ -48,6 +53,12 @@ class RegistryProcess:
     def channel(self, role: Role = "gateway") -> grpc.aio.Channel:
         """Calls with the role's token. Close it."""
         return rpc_channel(self.address, ServiceToken.load(self.folder / f"{role}.token"))
+
+    @asynccontextmanager
+    async def client(self, role: Role = "gateway") -> AsyncIterator[RegistryAsyncStub]:
+        """A channel with the role's token for a while."""
+        async with self.channel(role) as channel:
+            yield RegistryStub(channel)
 
     async def _told(self) -> None:
         assert self.process is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from devstack import Kafka
 from eventflows_cli.relay import topics
 from eventflows_cli.relay.kafka_log import KafkaLog, position_of, stop
 from eventflows_cli.relay.records import POSITION_HEADER, Record
-from kernel.errors import StateForbids, Unavailable
+from kernel.errors import StateForbids, TooLarge, Unavailable
 
 
 def names() -> tuple[str, str]:
@@ -66,23 +67,23 @@ async def test_the_last_record_tells_where_to_go_on(kafka: Kafka) -> None:
     full, state = names()
     async with log_of(kafka, full, state) as log:
         await log.write([record(1), record(2)], [record(1), record(2)])
-        await log.write([record(3)], [])
+        await log.write([record(3)], [record(3, value=None)])
     async with log_of(kafka, full, state) as log:
         last = await log.last()
     assert last is not None
     assert position_of(last) == 3
     assert await positions(kafka, full) == [1, 2, 3]
-    assert await positions(kafka, state) == [1, 2]
+    assert await positions(kafka, state) == [1, 2, 3]
 
 
 async def test_a_second_relay_takes_over_and_the_first_is_stopped(kafka: Kafka) -> None:
     full, state = names()
     async with log_of(kafka, full, state) as first:
-        await first.write([record(1)], [])
+        await first.write([record(1)], [record(1)])
         async with log_of(kafka, full, state) as second:
             with pytest.raises(StateForbids, match="another relay"):
-                await first.write([record(2)], [])
-            await second.write([record(2)], [])
+                await first.write([record(2)], [record(2)])
+            await second.write([record(2)], [record(2)])
     assert await positions(kafka, full) == [1, 2]
     forget_fenced()
 
@@ -90,7 +91,7 @@ async def test_a_second_relay_takes_over_and_the_first_is_stopped(kafka: Kafka) 
 async def test_what_was_begun_and_not_committed_is_not_the_last_record(kafka: Kafka) -> None:
     full, state = names()
     async with log_of(kafka, full, state) as log:
-        await log.write([record(1)], [])
+        await log.write([record(1)], [record(1)])
     killed = AIOKafkaProducer(
         **kafka.client_settings(), transactional_id=f"eventflows-relay-{full}"
     )
@@ -104,7 +105,7 @@ async def test_what_was_begun_and_not_committed_is_not_the_last_record(kafka: Ka
         last = await log.last()
         assert last is not None
         assert position_of(last) == 1
-        await log.write([record(2)], [])
+        await log.write([record(2)], [record(2)])
     await stop(killed)
     assert await positions(kafka, full) == [1, 2]
     assert len(await positions(kafka, full, isolation="read_uncommitted")) == 400
@@ -115,10 +116,8 @@ async def test_a_record_of_somebody_else_is_noticed(kafka: Kafka) -> None:
     async with log_of(kafka, full, state) as log:
         async with AIOKafkaProducer(**kafka.client_settings()) as stranger:
             await stranger.send_and_wait(full, b"hello")
-        last = await log.last()
-    assert last is not None
-    with pytest.raises(StateForbids, match="not the relay's"):
-        position_of(last)
+        with pytest.raises(StateForbids, match="not the relay's"):
+            await log.last()
 
 
 async def test_topics_that_would_lose_or_reorder_are_refused(kafka: Kafka) -> None:
@@ -128,12 +127,69 @@ async def test_topics_that_would_lose_or_reorder_are_refused(kafka: Kafka) -> No
         await log_of(kafka, full, state).__aenter__()
     other, plain = names()
     await kafka.create_topic(plain, partitions=1)
-    with pytest.raises(StateForbids, match="not compacted"):
+    with pytest.raises(StateForbids, match=r"cleanup.policy = delete.*set it to compact"):
         await log_of(kafka, other, plain).__aenter__()
     compacted, _ = names()
     await topics.ensure(kafka.client_settings(), full=other, state=compacted)
-    with pytest.raises(StateForbids, match="loses events"):
+    with pytest.raises(StateForbids, match=r"cleanup.policy = compact.*set it to delete"):
         await log_of(kafka, compacted, compacted).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("retention.ms", "604800000"), ("retention.bytes", "1000"), ("max.message.bytes", "1048576")],
+)
+async def test_a_full_topic_that_forgets_or_refuses_is_refused(
+    kafka: Kafka, setting: str, value: str
+) -> None:
+    full, state = names()
+    await kafka.create_topic(full, config={**topics.FULL, setting: value})
+    with pytest.raises(StateForbids, match=f"{full} has {setting} = {value}"):
+        await log_of(kafka, full, state).__aenter__()
+
+
+async def test_states_that_are_deleted_after_a_while_are_refused(kafka: Kafka) -> None:
+    full, state = names()
+    await kafka.create_topic(state, config={**topics.STATE, "cleanup.policy": "compact,delete"})
+    with pytest.raises(StateForbids, match=f"{state} has cleanup.policy = compact,delete"):
+        await log_of(kafka, full, state).__aenter__()
+
+
+@pytest.mark.parametrize("fresh", ["state", "full"])
+async def test_one_of_the_two_topics_does_not_begin_anew_alone(kafka: Kafka, fresh: str) -> None:
+    """A new state topic would lack the states until now, an old one would go back to them."""
+    full, state = names()
+    async with log_of(kafka, full, state) as log:
+        await log.write([record(1)], [record(1)])
+    pair = (full, names()[1]) if fresh == "state" else (names()[0], state)
+    async with log_of(kafka, *pair) as log:
+        with pytest.raises(StateForbids, match="written together"):
+            await log.last()
+
+
+async def test_a_large_state_goes_through_and_one_that_cannot_is_told(
+    customer_kafka: Kafka,
+) -> None:
+    """Also where the cluster takes 1 MiB only: the topics have a limit of their own."""
+    kafka = customer_kafka
+    full, state = names()
+    async with log_of(kafka, full, state) as log:
+        head = record(1, value=None)
+        room = topics.CONTENT_BYTES_MAX - head.size_bytes
+        await log.write([record(1)], [record(1, value=os.urandom(room))])
+        with pytest.raises(TooLarge, match="the record of k at position 2 has"):
+            await log.write([record(2)], [record(2, value=bytes(room + 1))])
+        last = await log.last()
+    assert last is not None
+    assert position_of(last) == 1
+
+
+async def test_a_wait_of_a_closed_log_is_no_wait(kafka: Kafka) -> None:
+    log = log_of(kafka, *names())
+    async with log:
+        pass
+    with pytest.raises(Unavailable, match="closed"):
+        await log.write([record(1)], [record(1)])
 
 
 async def test_a_broker_that_is_away_is_said_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from devstack import Kafka, Postgres
 from eventflows.events.v1 import events_pb2
@@ -26,6 +25,7 @@ from tests.support.registry import (
     fresh_database,
     served,
 )
+from tests.support.registry_process import RegistryProcess
 
 CHANGES = 60
 KILLS = 4
@@ -35,7 +35,7 @@ EVENTFLOWS = Path(sys.executable).with_name("eventflows")
 
 @asynccontextmanager
 async def relay(
-    registry: Served, kafka: Kafka, topics: tuple[str, str], *options: str
+    registry: Served | RegistryProcess, kafka: Kafka, topics: tuple[str, str], *options: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command as a process; killed at the end if it still runs."""
     full, state = topics
@@ -80,12 +80,6 @@ async def committed(kafka: Kafka, topic: str) -> Sequence[ConsumerRecord[bytes, 
 
 def header(record: ConsumerRecord[bytes, bytes], name: str) -> str:
     return str(dict(record.headers)[name], "utf-8")
-
-
-@pytest.fixture
-def topics() -> tuple[str, str]:
-    name = uuid4().hex[:8]
-    return f"log-{name}", f"state-{name}"
 
 
 async def wire(registry: Served) -> str:

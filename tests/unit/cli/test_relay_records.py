@@ -14,6 +14,7 @@ from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows_cli.relay import records
 from eventflows_cli.relay.records import Record
+from kernel.errors import StateForbids
 
 from tests.golden.samples import SAMPLES
 
@@ -93,5 +94,28 @@ def test_what_is_gone_is_a_tombstone_with_its_position() -> None:
 def test_an_event_of_a_newer_build_is_refused() -> None:
     message = recorded()
     message.event.Clear()
-    with pytest.raises(ValueError, match="newer build"):
+    with pytest.raises(StateForbids, match="event 7 is of a newer build"):
         records.of_event(message, source="/acme")
+
+
+def test_a_record_belongs_to_its_event_whatever_else_is_in_it() -> None:
+    """A later build may have more fields; another cluster's name says nothing of the log."""
+    message = recorded()
+    record = records.of_event(message, source="/another/name")
+    assert records.is_of(message, key=record.key, headers=record.headers)
+    assert not records.is_of(message, key=b"another stream", headers=record.headers)
+    assert not records.is_of(message, key=None, headers=())
+
+
+@pytest.mark.parametrize("header", records.IDENTITY_HEADERS)
+def test_a_record_of_another_event_is_told_by_its_headers(header: str) -> None:
+    message = recorded()
+    record = records.of_event(message, source="/acme")
+    other = dict(record.headers) | {header: b"another"}
+    assert not records.is_of(message, key=record.key, headers=other.items())
+
+
+def test_a_record_knows_its_size() -> None:
+    record = Record(key=b"key", value=b"value", headers=(("name", b"content"),))
+    assert record.size_bytes == 3 + 5 + 4 + 7
+    assert Record(key=b"key", value=None, headers=()).size_bytes == 3

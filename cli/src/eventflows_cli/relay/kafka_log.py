@@ -15,18 +15,39 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
-from kernel.errors import EventflowsError, StateForbids, Unavailable
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+from kernel.errors import EventflowsError, NotAllowed, StateForbids, TooLarge, Unavailable
 
 from eventflows_cli.relay import topics
 from eventflows_cli.relay.records import POSITION_HEADER, Record
 
 REQUEST_TIMEOUT_S: Final = 15.0
 START_TIMEOUT_S: Final = 30.0
-WRITE_TIMEOUT_S: Final = 30.0
+WRITE_TIMEOUT_S: Final = 20.0
+ABORT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 30.0
-STOP_TIMEOUT_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 3.0
 TRANSACTION_TIMEOUT_S: Final = 60.0
+_NOT_ALLOWED: Final = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
 LOOK_BACK_FIRST: Final = 100
 """Offsets that are read from the end for the last record; ten times more each time."""
 
@@ -50,7 +71,7 @@ class KafkaLog:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
-        """Raises Unavailable, StateForbids (the topics do not fit)."""
+        """Raises Unavailable, StateForbids (the topics do not fit), NotAllowed."""
         try:
             with _kafka_errors("starting the relay"):
                 async with asyncio.timeout(START_TIMEOUT_S):
@@ -86,7 +107,8 @@ class KafkaLog:
     async def last(self) -> ConsumerRecord[bytes, bytes] | None:
         """The last committed record of the full topic; None before the first one.
 
-        Raises Unavailable; StateForbids when the topic was emptied.
+        Raises Unavailable, NotAllowed; StateForbids when the topic was emptied, or when the state
+        topic does not end at the same event: it would lack states, or go back to older ones.
         """
         with _kafka_errors("reading the relay's last record"):
             async with asyncio.timeout(READ_TIMEOUT_S):
@@ -99,7 +121,9 @@ class KafkaLog:
                 )
                 await consumer.start()
                 try:
-                    return await self._last(consumer)
+                    full = await self._last(consumer, self._full_topic)
+                    self._check_states(full, await self._last(consumer, self._state_topic))
+                    return full
                 finally:
                     await consumer.stop()
 
@@ -107,33 +131,61 @@ class KafkaLog:
         """Write a batch, wholly or not at all as far as committed readers see.
 
         Raises Unavailable (it may or may not have been written: enter anew and look at `last`);
-        StateForbids when another relay has taken over.
+        StateForbids when another relay has taken over; TooLarge, with nothing written; NotAllowed.
         """
+        _check_sizes(full)
+        _check_sizes(states)
         producer = self._producer
         if producer is None:
             raise Unavailable("the relay is closed")
         with _kafka_errors("writing to the relay's topics"):
-            async with asyncio.timeout(WRITE_TIMEOUT_S), producer.transaction():
-                # aiokafka 0.14 keeps a transaction's error in a future that nobody asks.
-                producer._txn_manager.wait_for_transaction_end().add_done_callback(_seen)
-                sent: list[asyncio.Future[Any]] = []
-                for topic, batch in ((self._state_topic, states), (self._full_topic, full)):
-                    for record in batch:
-                        one = await producer.send(
-                            topic,
-                            value=record.value,
-                            key=record.key,
-                            headers=list(record.headers),
-                            partition=0,
-                        )
-                        one.add_done_callback(_seen)
-                        sent.append(one)
-                await asyncio.gather(*sent)
+            try:
+                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                    await self._transaction(producer, full, states)
+            except BaseException:
+                await _abort(producer)
+                raise
+
+    async def _transaction(
+        self, producer: AIOKafkaProducer, full: Sequence[Record], states: Sequence[Record]
+    ) -> None:
+        await producer.begin_transaction()
+        # aiokafka 0.14 keeps a transaction's error in a future that nobody asks.
+        producer._txn_manager.wait_for_transaction_end().add_done_callback(_seen)
+        sent: list[asyncio.Future[Any]] = []
+        for topic, batch in ((self._state_topic, states), (self._full_topic, full)):
+            for record in batch:
+                one = await producer.send(
+                    topic,
+                    value=record.value,
+                    key=record.key,
+                    headers=list(record.headers),
+                    partition=0,
+                )
+                one.add_done_callback(_seen)
+                sent.append(one)
+        await asyncio.gather(*sent)
+        await producer.commit_transaction()
+
+    def _check_states(
+        self,
+        full: ConsumerRecord[bytes, bytes] | None,
+        states: ConsumerRecord[bytes, bytes] | None,
+    ) -> None:
+        """Each transaction ends both topics with records of one event."""
+        written = 0 if full is None else position_of(full)
+        told = 0 if states is None else position_of(states)
+        if written != told:
+            raise StateForbids(
+                f"the topic {self._full_topic} ends at position {written}, {self._state_topic} at "
+                f"{told}: name the two topics that were written together, or delete both to begin "
+                "anew"
+            )
 
     async def _last(
-        self, consumer: AIOKafkaConsumer[bytes, bytes]
+        self, consumer: AIOKafkaConsumer[bytes, bytes], topic: str
     ) -> ConsumerRecord[bytes, bytes] | None:
-        partition = TopicPartition(self._full_topic, 0)
+        partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         begin = (await consumer.beginning_offsets([partition]))[partition]
         end = (await consumer.end_offsets([partition]))[partition]
@@ -154,7 +206,7 @@ class KafkaLog:
             look_back *= 10
         if begin > 0:
             raise StateForbids(
-                f"the topic {self._full_topic} was emptied, so nothing tells where the relay was: "
+                f"the topic {topic} was emptied, so nothing tells where the relay was: "
                 "delete both topics to begin anew, or choose other ones"
             )
         return None
@@ -174,8 +226,17 @@ async def stop(producer: AIOKafkaProducer) -> None:
         transactions.wait_for_transaction_end().exception()
 
 
+async def _abort(producer: AIOKafkaProducer) -> None:
+    """Give the transaction up, so that readers need not wait for its end, if Kafka hears it within
+    ABORT_TIMEOUT_S; else the next relay does, or Kafka after TRANSACTION_TIMEOUT_S."""
+    if not producer._txn_manager.is_fatal_error():
+        with suppress(TimeoutError, KafkaError, OSError):
+            async with asyncio.timeout(ABORT_TIMEOUT_S):
+                await producer.abort_transaction()
+
+
 def position_of(record: ConsumerRecord[bytes, bytes]) -> int:
-    """The log's position in a record of the full topic. Raises StateForbids for one of others."""
+    """The log's position in a record of ours. Raises StateForbids for one of others."""
     given = dict(record.headers).get(POSITION_HEADER, b"")
     if not given.isdigit():
         raise StateForbids(
@@ -183,6 +244,17 @@ def position_of(record: ConsumerRecord[bytes, bytes]) -> int:
             "choose a topic that nobody else writes to"
         )
     return int(given)
+
+
+def _check_sizes(batch: Sequence[Record]) -> None:
+    for record in batch:
+        if record.size_bytes > topics.CONTENT_BYTES_MAX:
+            position = dict(record.headers)[POSITION_HEADER].decode()
+            raise TooLarge(
+                f"the record of {record.key.decode()} at position {position} has "
+                f"{record.size_bytes} bytes, one may have {topics.CONTENT_BYTES_MAX}: the relay "
+                "cannot go on"
+            )
 
 
 def _seen(sent: asyncio.Future[Any]) -> None:
@@ -199,6 +271,15 @@ def _kafka_errors(doing: str) -> Iterator[None]:
         raise
     except ProducerFenced as error:
         raise StateForbids("another relay writes to these topics now: this one stops") from error
+    except _NOT_ALLOWED as error:
+        raise NotAllowed(f"{doing}: Kafka does not allow it: {type(error).__name__}") from error
+    except _TOO_LARGE as error:
+        raise TooLarge(
+            f"{doing}: Kafka refuses a record of this size: set max.message.bytes of both topics "
+            f"to {topics.RECORD_BYTES_MAX}"
+        ) from error
+    except InvalidTopicError as error:
+        raise StateForbids(f"{doing}: Kafka refuses the name of a topic") from error
     except KafkaError as error:
         raise Unavailable(f"{doing}: {error or type(error).__name__}") from error
     except TimeoutError as error:

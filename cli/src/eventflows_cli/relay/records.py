@@ -7,6 +7,7 @@ they are in the log. The format is written down in docs/relay.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -17,10 +18,12 @@ from cloudevents.core.v1.event import CloudEvent
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from google.protobuf.json_format import MessageToDict
+from kernel.errors import StateForbids
 
 POSITION_HEADER = "ce_position"
 TYPE_PREFIX = "eventflows."
 STATE_TYPE_SUFFIX = ".state.v1"
+IDENTITY_HEADERS = (POSITION_HEADER, "ce_type", "ce_streamversion", "ce_commandid")
 _JSON = JSONFormat()
 
 
@@ -32,15 +35,27 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
 
+    @property
+    def size_bytes(self) -> int:
+        """Of key, value and headers; Kafka adds a few bytes for each."""
+        headers = sum(len(name) + len(content) for name, content in self.headers)
+        return len(self.key) + len(self.value or b"") + headers
+
 
 def of_event(recorded: events_pb2.RecordedEvent, *, source: str) -> Record:
-    """The record of the full topic; its key is the stream's id."""
+    """The record of the full topic; its key is the stream's id. Raises StateForbids for an event
+    that this build does not know."""
+    try:
+        event = codec.from_message(recorded.event)
+    except ValueError as error:
+        raise StateForbids(
+            f"event {recorded.position} is of a newer build: upgrade this command"
+        ) from error
     which = recorded.event.WhichOneof("kind")
-    if which is None:
-        raise ValueError(f"event {recorded.position} is of a newer build: upgrade this command")
+    assert which is not None  # else it would not be known
     attributes = _attributes(recorded, source=source) | {
         "id": str(recorded.position),
-        "type": TYPE_PREFIX + codec.stored_name(codec.from_message(recorded.event)),
+        "type": TYPE_PREFIX + codec.stored_name(event),
     }
     return _record(attributes, _json(getattr(recorded.event, which)))
 
@@ -65,6 +80,23 @@ def of_state(
         "partitionkey": aggregate_id,
     }
     return _record(attributes, _json(getattr(aggregate, which)))
+
+
+def is_of(
+    recorded: events_pb2.RecordedEvent,
+    *,
+    key: bytes | None,
+    headers: Iterable[tuple[str, bytes]],
+) -> bool:
+    """Was a record of the full topic made of this event?
+
+    Its value does not tell: a later build may write the fields of the same event otherwise.
+    """
+    made, given = of_event(recorded, source="/"), dict(headers)
+    expected = dict(made.headers)
+    return key == made.key and all(
+        given.get(name) == expected.get(name) for name in IDENTITY_HEADERS
+    )
 
 
 def _attributes(recorded: events_pb2.RecordedEvent, *, source: str) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """From the log to Kafka: read a batch, fold it, write it; after any failure look where Kafka is.
 
-    taking over ──last record──▶ folding up to it ──▶ relaying ──Unavailable──▶ backing off
+    taking over ──last record──▶ folding up to it ──▶ relaying ──away, busy──▶ backing off
          ▲                                                                          │
          └──────────────────────────────────────────────────────────────────────────┘
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from catalog.touched import touched
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.backoff import delay_s
-from kernel.errors import StateForbids, Unavailable
+from kernel.errors import Overloaded, StateForbids, Unavailable
 
 from eventflows_cli.relay import records
 from eventflows_cli.relay.kafka_log import KafkaLog, position_of
@@ -31,6 +31,9 @@ from eventflows_cli.relay.records import Record
 
 BATCH_EVENTS_MAX = 500
 """Of one transaction; a Watch batch has up to 1,000 events."""
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+"""Of one transaction, exceeded by the records of its last event at most: a small event may touch a
+large state, so the size of what is read does not bound what is written."""
 BACKOFF_FIRST_S = 0.2
 BACKOFF_LONGEST_S = 10.0
 
@@ -80,17 +83,19 @@ class Relay:
     async def run(self) -> int:
         """Relay until the end that was asked for, or for ever; the last position in the topic.
 
-        Raises StateForbids: the topics do not fit, or belong to another log or to another relay.
+        Raises StateForbids: the topics do not fit, belong to another log or to another relay, or
+        an event is of a newer build; TooLarge for a state that no record may hold; NotAllowed.
         """
         failures = 0
         while True:
             written = self._written
             try:
                 async with self._kafka() as kafka:
-                    return await self._relay(kafka)
-            except Unavailable as error:
+                    return await self._relay(kafka, resumed=failures > 0)
+            except (Unavailable, Overloaded) as error:
                 failures = 1 if self._written > written else failures + 1
-                self._say(f"{error.message}; the relay waits")
+                if failures == 1:
+                    self._say(f"{error.message}; the relay waits")
                 await asyncio.sleep(
                     delay_s(
                         failures, first_s=BACKOFF_FIRST_S, longest_s=BACKOFF_LONGEST_S,
@@ -98,15 +103,17 @@ class Relay:
                     )
                 )  # fmt: skip
 
-    async def _relay(self, kafka: KafkaLog) -> int:
+    async def _relay(self, kafka: KafkaLog, *, resumed: bool) -> int:
         catalog = await self._resume(await kafka.last())
         end: int | None = None
         async with aclosing(self._log.batches(catalog.position)) as batches:
             async for batch in batches:
-                end = batch.head_position if end is None else end
-                for start in range(0, len(batch.events), BATCH_EVENTS_MAX):
-                    part = batch.events[start : start + BATCH_EVENTS_MAX]
-                    await kafka.write(*self._fold(catalog, part))
+                if end is None:
+                    end = batch.head_position
+                    if resumed:
+                        self._say(f"the relay goes on after position {catalog.position}")
+                for full, states in self._folded(catalog, batch.events):
+                    await kafka.write(full, states)
                     self._written = catalog.position
                 self._progress(catalog.position, batch.head_position)
                 if self._until_head and catalog.position >= end:
@@ -119,32 +126,40 @@ class Relay:
             return Catalog()
         position = position_of(last)
         event = await self._log.event(position)
-        if event is None or records.of_event(event, source=self._source).value != last.value:
+        if event is None or not records.is_of(event, key=last.key, headers=last.headers):
             raise StateForbids(
                 f"the last record of {last.topic} is event {position} of another log: choose other "
                 "topics for this one"
             )
         return await self._log.catalog_at(position)
 
-    def _fold(
+    def _folded(
         self, catalog: Catalog, events: Sequence[events_pb2.RecordedEvent]
-    ) -> tuple[list[Record], list[Record]]:
-        """(records of the full topic, records of the state topic), both in the log's order."""
+    ) -> Iterator[tuple[list[Record], list[Record]]]:
+        """(records of the full topic, records of the state topic) of each transaction, both in the
+        log's order. `catalog` is at the last event of what was given."""
         full: list[Record] = []
         states: list[Record] = []
+        size_bytes = 0
         for message in events:
-            recorded = recorded_from_message(message)
-            changed = touched(catalog, recorded)
-            catalog.apply(recorded)
             full.append(records.of_event(message, source=self._source))
-            for one in changed:
-                state = aggregates.of(catalog, one.kind, one.id)
-                states.append(
-                    records.of_state(
-                        message,
-                        one.id,
-                        None if state is None else aggregates.to_message(state),
-                        source=self._source,
-                    )
-                )
-        return full, states
+            changed = self._fold(catalog, message)
+            states += changed
+            size_bytes += full[-1].size_bytes + sum(state.size_bytes for state in changed)
+            if len(full) == BATCH_EVENTS_MAX or size_bytes >= BATCH_BYTES_MAX:
+                yield full, states
+                full, states, size_bytes = [], [], 0
+        if full:
+            yield full, states
+
+    def _fold(self, catalog: Catalog, message: events_pb2.RecordedEvent) -> list[Record]:
+        """Take the event in; the states of what it touched."""
+        recorded = recorded_from_message(message)
+        changed = touched(catalog, recorded)
+        catalog.apply(recorded)
+        states = []
+        for one in changed:
+            state = aggregates.of(catalog, one.kind, one.id)
+            aggregate = None if state is None else aggregates.to_message(state)
+            states.append(records.of_state(message, one.id, aggregate, source=self._source))
+        return states

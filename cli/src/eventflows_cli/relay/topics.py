@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
-from kernel.errors import StateForbids
+from kernel.errors import InvalidInput, StateForbids
 
-RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
-"""An algorithm's state has up to ten build logs of 16 kB, a command's events up to 512 kB."""
+RECORD_BYTES_MAX: Final = 24 * 1024 * 1024
+"""As our internal topics: an algorithm's state has ten build logs of 16 kB and, without a limit in
+number, versions with notes and samples of 48 kB."""
+CONTENT_BYTES_MAX: Final = RECORD_BYTES_MAX - 64 * 1024
+"""Of key, value and headers: the rest is Kafka's own part of a record and its batch."""
+NAME_CHARACTERS_MAX: Final = 249
 REPLICAS_MAX: Final = 3
 KNOWN_ATTEMPTS_MAX: Final = 100
 KNOWN_PAUSE_S: Final = 0.1
@@ -27,6 +32,16 @@ STATE: Final[Mapping[str, str]] = {
     "cleanup.policy": "compact",
     "max.message.bytes": str(RECORD_BYTES_MAX),
 }
+_NAME: Final = re.compile(rf"[a-zA-Z0-9._-]{{1,{NAME_CHARACTERS_MAX}}}")
+
+
+def check_name(option: str, name: str) -> None:
+    """Raises InvalidInput for what no Kafka would take as the name of a topic."""
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise InvalidInput(
+            f"{option} must have 1 to {NAME_CHARACTERS_MAX} letters, digits, dots, underscores "
+            "and hyphens"
+        )
 
 
 async def ensure(settings: Mapping[str, Any], *, full: str, state: str) -> None:
@@ -64,13 +79,20 @@ async def _check(admin: AIOKafkaAdminClient, full: str, state: str) -> None:
                 f"the topic {name} has {count} partitions: the relay needs one, so that the order "
                 "is that of the log; choose another topic"
             )
-    if "compact" in await _cleanup(admin, full):
-        raise StateForbids(f"the topic {full} is compacted, which loses events: choose another one")
-    if "compact" not in await _cleanup(admin, state):
-        raise StateForbids(
-            f"the topic {state} is not compacted, so old states would go: choose another one, "
-            "or set its cleanup.policy to compact"
-        )
+    for name, wanted in ((full, FULL), (state, STATE)):
+        found = await _config(admin, name, wanted)
+        for setting, value in wanted.items():
+            if not _fits(setting, found.get(setting, ""), value):
+                raise StateForbids(
+                    f"the topic {name} has {setting} = {found.get(setting)}, so it would lose or "
+                    f"refuse records: set it to {value}, or choose another topic"
+                )
+
+
+def _fits(setting: str, found: str, wanted: str) -> bool:
+    if setting == "max.message.bytes" and found.isdigit():
+        return int(found) >= int(wanted)
+    return found == wanted
 
 
 async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
@@ -83,8 +105,10 @@ async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
     raise for_code(topic["error_code"])(name)
 
 
-async def _cleanup(admin: AIOKafkaAdminClient, name: str) -> str:
-    resource = ConfigResource(ConfigResourceType.TOPIC, name, configs={"cleanup.policy": ""})
+async def _config(
+    admin: AIOKafkaAdminClient, name: str, wanted: Mapping[str, str]
+) -> Mapping[str, str]:
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, configs=dict.fromkeys(wanted, ""))
     (answer,) = await admin.describe_configs([resource])
     (row,) = answer.resources
-    return next((str(entry[1]) for entry in row[4] if entry[0] == "cleanup.policy"), "")
+    return {str(entry[0]): str(entry[1]) for entry in row[4]}
