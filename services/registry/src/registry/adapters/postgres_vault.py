@@ -247,8 +247,8 @@ class PostgresVault:
         if missing := set(needed) - self._envelope.master_key_ids:
             raise SettingsError(
                 [
-                    f"the vault was sealed under the master key {min(missing).hex()}, which we "
-                    "does not have: name the file of that key in "
+                    f"the vault was sealed under the master key {min(missing).hex()}, which "
+                    "this process does not have: name the file of that key in "
                     "EVENTFLOWS_REGISTRY_MASTER_KEY_FILE (while keys are rotated, the other one in "
                     "EVENTFLOWS_REGISTRY_NEW_MASTER_KEY_FILE)"
                 ]
