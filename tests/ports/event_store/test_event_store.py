@@ -167,6 +167,13 @@ async def test_pages_have_no_gaps_and_keep_their_limits(store: EventStore) -> No
     assert len(await store.read(0, limit=100, bytes_max=1)) == 1, "the first always comes"
 
 
+async def test_events_without_bytes_come_in_pages_too(store: EventStore) -> None:
+    await store.append([append_of(5, data=b"", metadata=b"")])
+    for limit in (1, 2, 10):
+        page = await store.read(0, limit=limit)
+        assert [event.position for event in page] == [1, 2, 3, 4, 5][:limit]
+
+
 async def test_large_events_come_whole_and_count_for_the_page(store: EventStore) -> None:
     sizes_bytes = [100, 5_000, 2_048, 300_000, 10, 2_049]
     for number, size_bytes in enumerate(sizes_bytes):

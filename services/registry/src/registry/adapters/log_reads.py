@@ -98,7 +98,7 @@ class LogReads:
 
     def _rows(self, limit: int, bytes_max: int) -> int:
         """How many rows to fetch for a page."""
-        likely = int(bytes_max / self._average_bytes * (1 + SPARE_SHARE)) + 1
+        likely = int(bytes_max / max(1.0, self._average_bytes) * (1 + SPARE_SHARE)) + 1
         return min(limit, READ_EVENTS_MAX, likely)
 
     async def _selected(
