@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from catalog import aggregates, snapshot
@@ -198,7 +199,7 @@ async def test_the_newest_states_are_those_of_the_catalog(
         (("--state-topic", ""), "--state-topic must have"),
         (("--kafka", "nonsense:port"), "--kafka must be host:port"),
         (("--kafka", "127.0.0.1:99999"), "--kafka must have a port of at most"),
-        (("--kafka-file", "relay.toml"), "either --kafka or --kafka-file"),
+        (("--kafka", "127.0.0.1:1", "--kafka-file", "relay.toml"), "either --kafka or"),
         (("--source", "two words"), "--source must have"),
         (("--source", ""), "--source must have"),
     ],
@@ -222,3 +223,39 @@ async def test_another_state_topic_would_lack_states_and_is_refused(
     code, _, err = await relayed(registry, kafka, (topics[0], f"{topics[1]}-other"))
     assert code == REFUSED
     assert "written together" in err
+
+
+def settings_file(folder: Path, kafka: Kafka, password: str) -> Path:
+    """What `--kafka-file` names, for a cluster with SASL over TLS."""
+    assert kafka.ca_pem is not None
+    (folder / "kafka.password").write_text(f"{password}\n")
+    (folder / "kafka-ca.pem").write_text(kafka.ca_pem)
+    path = folder / "relay.toml"
+    path.write_text(
+        f'bootstrap_servers = ["{kafka.bootstrap_servers}"]\nsecurity_protocol = "SASL_SSL"\n'
+        f'username = "{kafka.username}"\npassword_file = "kafka.password"\n'
+        'ca_file = "kafka-ca.pem"\n'
+    )
+    return path
+
+
+async def test_a_wrong_password_is_told_and_never_shown_and_the_right_one_works(
+    registry: Served, customer_kafka: Kafka, tmp_path: Path, topics: tuple[str, str]
+) -> None:
+    await create_accounts(registry, "user", 1)
+    wrong = f"wrong-{uuid4().hex}"
+    file = settings_file(tmp_path, customer_kafka, wrong)
+    options = ("--kafka-file", str(file), "--until-head")
+    async with relay(registry, customer_kafka, topics, *options) as process:
+        told = await said(process, "SaslAuthenticationFailed")
+        told += await said(process, "the relay waits")
+        process.terminate()
+        out, err = await process.communicate()
+    assert process.returncode == TERMINATED
+    assert wrong not in told + out.decode() + err.decode()
+    settings_file(tmp_path, customer_kafka, str(customer_kafka.password))
+    async with relay(registry, customer_kafka, topics, *options) as process:
+        async with asyncio.timeout(SAID_MAX_S):
+            out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert await positions(customer_kafka, topics[0]) == [1]

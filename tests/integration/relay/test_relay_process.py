@@ -40,7 +40,8 @@ async def relay(
     """The command as a process; killed at the end if it still runs."""
     full, state = topics
     process = await asyncio.create_subprocess_exec(
-        EVENTFLOWS, "log", "relay", "--kafka", kafka.bootstrap_servers,
+        EVENTFLOWS, "log", "relay",
+        *([] if "--kafka-file" in options else ["--kafka", kafka.bootstrap_servers]),
         "--topic", full, "--state-topic", state,
         "--address", str(registry.address), "--key-file", registry.folder / "operator.token",
         *options,
