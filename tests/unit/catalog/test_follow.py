@@ -884,6 +884,63 @@ async def test_a_local_snapshot_beyond_the_logs_end_is_not_used(
         assert (await registry.call()).after_position == 0
 
 
+async def test_a_local_snapshot_below_the_archive_gives_way_to_the_registrys_snapshot(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    registry.head_position = FAR
+    registry.catalog_parts = list(snapshot.dump(log_catalog(log, 7)))
+    follower = keeping(channel, clock, path)
+    async with running(follower):
+        asked = await registry.call()
+        assert asked.after_position == 4
+        asked.fail(grpc.StatusCode.FAILED_PRECONDITION)  # those events were archived
+        of_the_snapshot = await registry.call()
+        assert of_the_snapshot.after_position == 6
+        of_the_snapshot.send(batch(log.recorded[6:8], head=FAR))
+        assert (await registry.call()).after_position == 7
+        assert follower.catalog.accounts() == log_catalog(log, 7).accounts()
+
+
+async def test_who_is_behind_the_archive_stops_and_forgets_its_local_snapshot(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    async with running(keeping(channel, clock, path)) as task, asyncio.timeout(WAIT_S):
+        (await confirmed(registry, log)).fail(grpc.StatusCode.FAILED_PRECONDITION)
+        with pytest.raises(LogReplaced, match=r"does not go on after 5.*start this service again"):
+            await task
+    assert not path.exists()
+
+
+async def test_who_went_on_alone_and_finds_itself_behind_the_archive_stops(
+    registry: ScriptedRegistry,
+    channel: grpc.aio.Channel,
+    clock: FakeClock,
+    log: EventLog,
+    path: Path,
+) -> None:
+    await saved(registry, channel, clock, path, log)
+    async with away() as (unanswered, address):
+        follower = keeping(unanswered, clock, path)
+        async with running(follower) as task, asyncio.timeout(WAIT_S):
+            await follower.caught_up.wait()
+            server = await serve(registry, address)
+            (await registry.call()).fail(grpc.StatusCode.FAILED_PRECONDITION)
+            with pytest.raises(LogReplaced, match="does not go on after 5"):
+                await task
+        await server.stop(None)
+    assert not path.exists()
+
+
 async def test_who_went_on_with_what_is_of_another_log_stops_and_forgets_it(
     registry: ScriptedRegistry,
     channel: grpc.aio.Channel,

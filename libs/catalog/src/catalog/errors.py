@@ -3,7 +3,7 @@
 EventflowsError (kernel)
 ├── PositionGap    the next event is not the next position; nothing was applied
 ├── UnknownEvent   an event that only a newer build knows; upgrade this service
-├── LogReplaced    the registry's log is shorter than what was applied; restart this service
+├── LogReplaced    the registry's log does not go on from what was applied; restart this service
 └── SnapshotUnusable  a snapshot that is damaged, or of another fold; replay the log
 """
 
@@ -21,10 +21,11 @@ class UnknownEvent(EventflowsError):
 
 
 class LogReplaced(EventflowsError):
-    """The registry's log ends before the position that was already applied.
+    """The registry's log does not go on after the position that was already applied.
 
-    Somebody put another log (an old backup, another database) in its place. What this process knows
-    is no longer true, so it must stop; started again it reads the log that stands now.
+    Somebody put another log (an old backup, another database) in its place, or what comes next was
+    archived meanwhile. What this process knows is no longer true, so it must stop; started again it
+    reads the log that stands now.
     """
 
 

@@ -5,7 +5,8 @@
         │    └────────────────────────────────────┼────────────────────────────────────┘
         └──────────────────┬──────────────────────┘
                            ▼
-        log replaced, or an event of a newer build: `run` raises, the service must stop
+        log replaced, or archived beyond what was read, or an event of a newer build:
+                    `run` raises, the service must stop
 
 A batch is checked as a whole before any of it is applied, so the catalog is never between two
 positions of a refused batch. Every reconnect goes on after the catalog's own position. A log that
@@ -183,6 +184,10 @@ class CatalogFollower:
                 if not isinstance(batch, registry_pb2.WatchBatch):
                     raise PositionGap("the registry ended the stream")
                 self._take(batch)
+        except grpc.aio.AioRpcError as error:
+            if self.catalog.position and _has_not(error):
+                raise self._cannot_go_on(error) from error
+            raise
         finally:
             call.cancel()
 
@@ -226,7 +231,16 @@ class CatalogFollower:
         if saved is None:
             return
         position = saved.last.position
-        same = position <= head_position and await self._event_at(position) == saved.last
+        try:
+            same = position <= head_position and await self._event_at(position) == saved.last
+        except grpc.aio.AioRpcError as error:
+            if not _has_not(error):
+                raise
+            if self.catalog.position:
+                raise self._cannot_go_on(error) from error
+            self._saved.unconfirmed = None
+            _log.warning("the local snapshot is not used, the log begins later: %s", _words(error))
+            return
         if not same and self.catalog.position:
             raise LogReplaced(
                 f"the registry's log has another event at {saved.last.position} than the one that "
@@ -238,6 +252,13 @@ class CatalogFollower:
             _log.warning("the local snapshot is of another log: it is not used")
         elif not self.catalog.position:
             self._begin(saved.image)
+
+    def _cannot_go_on(self, error: grpc.aio.AioRpcError) -> LogReplaced:
+        return LogReplaced(
+            f"the registry's log does not go on after {self.catalog.position}, which was already "
+            f"applied ({error.details()}): start this service again, it begins with the registry's "
+            "newest snapshot"
+        )
 
     async def _event_at(self, position: int) -> LastEvent:
         """The event that the registry's log has there."""
@@ -317,6 +338,11 @@ def _decoded(messages: Sequence[events_pb2.RecordedEvent]) -> list[RecordedEvent
             f"the log holds something between {messages[0].position} and {messages[-1].position} "
             f"that this build does not know ({error}): upgrade this service"
         ) from error
+
+
+def _has_not(error: grpc.aio.AioRpcError) -> bool:
+    """Does the log not hold what a Watch asked for: archived, or beyond its end?"""
+    return error.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def _is_away(error: Exception) -> bool:
