@@ -19,7 +19,7 @@ from eventflows.registry.v1 import registry_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from registry.ports.event_store import Append
 from sealedlog.export_file import ExportWriter, read_file
-from sealedlog.export_records import Manifest
+from sealedlog.export_records import Manifest, parts_of
 from sealedlog.secret_sealing import IMPORT_KEY_METADATA, public_key_of, resealed
 
 from tests.support.registry import account_request, append_of, connection_request, context
@@ -144,8 +144,9 @@ def account_append() -> Append:
 async def export_to(path: Path, client: RegistryAsyncStub, **request: Any) -> Manifest:
     """`ExportLog` into a file."""
     with ExportWriter(path) as writer:
-        async for record in client.ExportLog(pb.ExportLogRequest(**request)):
-            writer.write(record)
+        async for part in client.ExportLog(pb.ExportLogRequest(**request)):
+            for record in part.records:
+                writer.write(record)
         return writer.complete()
 
 
@@ -154,9 +155,9 @@ async def import_records(
 ) -> pb.ImportLogResponse:
     """`ImportLog` of these records."""
 
-    async def stream() -> AsyncIterator[pb.ExportRecord]:
-        for record in records:
-            yield record
+    async def stream() -> AsyncIterator[pb.ExportPart]:
+        for part in parts_of(records):
+            yield part
 
     return await client.ImportLog(stream())
 
@@ -166,13 +167,13 @@ async def import_file(
 ) -> pb.ImportLogResponse:
     """`ImportLog` of a file, as the command line does it."""
 
-    async def stream() -> AsyncIterator[pb.ExportRecord]:
+    async def stream() -> AsyncIterator[pb.ExportPart]:
         records: Iterable[pb.ExportRecord] = read_file(path)
         if private_key is not None:
             given = dict(await call.initial_metadata())[IMPORT_KEY_METADATA]
             records = resealed(records, private_key, public_key_of(given))
-        for record in records:
-            yield record
+        for part in parts_of(records):
+            yield part
 
     call: Any = client.ImportLog(stream())
     answer: pb.ImportLogResponse = await call

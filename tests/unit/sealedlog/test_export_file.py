@@ -12,7 +12,13 @@ from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import AlreadyExists, InvalidInput, NotFound
 from sealedlog.export_check import ExportCheck, MalformedExport
 from sealedlog.export_file import ExportWriter, read_batches, read_file, verify_file
-from sealedlog.export_records import RECORD_BYTES_MAX, framed
+from sealedlog.export_records import (
+    PART_BYTES_FULL,
+    RECORD_BYTES_FULL,
+    RECORD_BYTES_MAX,
+    framed,
+    parts_of,
+)
 from sealedlog.verification import ChainBroken, ChainPoint
 
 from tests.support.sealed_logs import batches_of, changed, records_of, write_export
@@ -233,3 +239,15 @@ def test_a_file_is_read_with_no_seeking() -> None:
     batches = batches_of(*SIZES)
     stream = io.BytesIO(b"".join(framed(record) for record in records_of(batches)))
     assert [replace(seal) for seal, _ in read_batches(stream)] == [seal for seal, _ in batches]
+
+
+def test_small_records_share_a_message_and_large_ones_have_their_own() -> None:
+    records = records_of(batches_of(*[1] * 2_000))
+    parts = list(parts_of(records))
+    assert [record for part in parts for record in part.records] == records
+    assert 1 < len(parts) < 10
+    large = records_of(batches_of(5, data_bytes=RECORD_BYTES_FULL // 2))
+    parts = list(parts_of(large))
+    assert [record for part in parts for record in part.records] == large
+    assert all(part.ByteSize() <= PART_BYTES_FULL * 1.1 or len(part.records) == 1 for part in parts)
+    assert list(parts_of([])) == []

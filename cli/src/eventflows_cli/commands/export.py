@@ -50,8 +50,9 @@ async def export(
             ExportWriter(file, replace=replace) as writer,
             run.output.progress("exporting") as step,
         ):
-            async for record in calls.stream(calls.stub.ExportLog, request):
-                writer.write(record)
+            async for part in calls.stream(calls.stub.ExportLog, request):
+                for record in part.records:
+                    writer.write(record)
                 step(writer.position - after, head - after)
             manifest = writer.complete()
     run.output.show(of_manifest(file, manifest), lambda given: view.exported(given, None))

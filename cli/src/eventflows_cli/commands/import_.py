@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import InvalidInput, StateForbids
 from sealedlog.export_file import read_file
+from sealedlog.export_records import parts_of
 from sealedlog.secret_sealing import (
     IMPORT_KEY_METADATA,
     load_private_key,
@@ -57,7 +58,7 @@ async def import_(
         with run.output.progress("importing") as step:
             answer: pb.ImportLogResponse = await calls.send(
                 calls.stub.ImportLog,
-                lambda metadata: _records(file, key, metadata, step, manifest.last.position),
+                lambda metadata: _parts(file, key, metadata, step, manifest.last.position),
             )
     document = {
         **of_manifest(file, manifest),
@@ -74,22 +75,24 @@ async def import_(
     return DONE
 
 
-async def _records(
+async def _parts(
     file: Path,
     key: X25519PrivateKey | None,
     metadata: Callable[[], Awaitable[Mapping[str, str | bytes]]],
     step: Step,
     last_position: int,
-) -> AsyncIterator[pb.ExportRecord]:
+) -> AsyncIterator[pb.ExportPart]:
+    """Nothing is sent before the registry said, by its metadata, that it will take an import."""
+    given = (await metadata()).get(IMPORT_KEY_METADATA)
     records: Iterator[pb.ExportRecord] = read_file(file)
     if key is None:
         records = without_secrets(records)
     else:
-        given = (await metadata()).get(IMPORT_KEY_METADATA)
         if not isinstance(given, bytes):
             raise StateForbids("the registry takes no secrets: import without --identity")
         records = resealed(records, key, public_key_of(given))
-    for record in records:
-        yield record
-        if record.HasField("batch"):
-            step(record.batch.last_position, last_position)
+    for part in parts_of(records):
+        yield part
+        last = part.records[-1]
+        if last.HasField("batch"):
+            step(last.batch.last_position, last_position)

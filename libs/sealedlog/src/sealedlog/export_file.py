@@ -1,8 +1,9 @@
 """The export as a file: written whole or not at all, read with bounds, verified without a service.
 
     with ExportWriter(path) as writer:
-        async for record in registry.ExportLog(request):
-            writer.write(record)
+        async for part in registry.ExportLog(request):
+            for record in part.records:
+                writer.write(record)
         manifest = writer.complete()
 
     manifest = verify_file(path, expected=head_kept_elsewhere)

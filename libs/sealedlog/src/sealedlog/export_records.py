@@ -1,14 +1,14 @@
 """The records of an export: built in order, framed, and counted for the trailer.
 
-A record is one message of `ExportLog` and, with its length before it, one piece of a file: so what
-came over the wire is written down as it is, and read again in the same way.
+Some records are one message of `ExportLog`; with its length before it each is one piece of a file:
+so what came over the wire is written down as it is, and read again in the same way.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -26,6 +26,8 @@ RECORD_BYTES_MAX: Final = 4 * 1024 * 1024 - 64 * 1024
 RECORD_BYTES_FULL: Final = 1024 * 1024
 """A batch goes on in another record once this much of it is in one."""
 EVENT_OVERHEAD_BYTES: Final = 64
+PART_BYTES_FULL: Final = 256 * 1024
+"""Of the records that go in one message: a call a record costs more than all else (measured)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,37 @@ class ExportBuilder:
         """A record that goes into this export as it is."""
         self.tally.add(record)
         return record
+
+
+class PartBuilder:
+    """Gathers records to messages of at most PART_BYTES_FULL, or of one record that is larger."""
+
+    def __init__(self) -> None:
+        self._part = pb.ExportPart()
+        self._bytes = 0
+
+    def add(self, record: pb.ExportRecord) -> pb.ExportPart | None:
+        """The message that is full without this record."""
+        size_bytes = record.ByteSize()
+        full = self.rest() if self._bytes + size_bytes > PART_BYTES_FULL else None
+        self._part.records.append(record)
+        self._bytes += size_bytes
+        return full
+
+    def rest(self) -> pb.ExportPart | None:
+        """The message of what was added since the last one; None when there is nothing."""
+        part, self._part, self._bytes = self._part, pb.ExportPart(), 0
+        return part if part.records else None
+
+
+def parts_of(records: Iterable[pb.ExportRecord]) -> Iterator[pb.ExportPart]:
+    """The records as the messages of `ImportLog`."""
+    builder = PartBuilder()
+    for record in records:
+        if (part := builder.add(record)) is not None:
+            yield part
+    if (part := builder.rest()) is not None:
+        yield part
 
 
 def framed(record: pb.ExportRecord) -> bytes:

@@ -19,7 +19,7 @@ from kernel.errors import (
     TooLarge,
 )
 from sealedlog.export_check import ExportCheck
-from sealedlog.export_records import Manifest, framed
+from sealedlog.export_records import Manifest, PartBuilder, framed
 from sealedlog.secret_sealing import (
     IMPORT_KEY_METADATA,
     new_private_key,
@@ -34,8 +34,8 @@ from registry.domain import values
 EXPORTS_MAX: Final = 2
 IMPORTS_MAX: Final = 1
 RETRY_AFTER_S: Final = 30.0
-RECORD_TIMEOUT_S: Final = 60.0
-"""For the next record of an import to come."""
+PART_TIMEOUT_S: Final = 60.0
+"""For the next part of an import to come."""
 DRAIN_S: Final = 20.0
 """For the rest of an import that was refused."""
 IMPORT_BYTES_MAX: Final = 64 * 1024**3
@@ -56,22 +56,26 @@ class ExportRpc:
 
     async def ExportLog(  # noqa: N802
         self, request: pb.ExportLogRequest, _context: Context
-    ) -> AsyncIterator[pb.ExportRecord]:
+    ) -> AsyncIterator[pb.ExportPart]:
         if self._exports >= EXPORTS_MAX:
             raise Overloaded("the log is being exported already", retry_after_s=RETRY_AFTER_S)
         recipient = _recipient(request)
         self._exports += 1
         try:
             after = await self._exporter.begin(request.after_position)
+            builder = PartBuilder()
             async for record in self._exporter.records(
                 after, to_position=request.to_position, recipient=recipient
             ):
-                yield record
+                if (part := builder.add(record)) is not None:
+                    yield part
+            if (part := builder.rest()) is not None:
+                yield part
         finally:
             self._exports -= 1
 
     async def ImportLog(  # noqa: N802
-        self, records: AsyncIterator[pb.ExportRecord], context: Context
+        self, parts: AsyncIterator[pb.ExportPart], context: Context
     ) -> pb.ImportLogResponse:
         """The whole stream is kept on disk and verified before the first row is written.
 
@@ -79,9 +83,9 @@ class ExportRpc:
         it, so the recipient's private key stays with the caller and no secret is on our disk.
         """
         try:
-            imported = await self._imported(records, context)
+            imported = await self._imported(parts, context)
         except EventflowsError:
-            await _drain(records)
+            await _drain(parts)
             raise
         answer = pb.ImportLogResponse(
             events=imported.events,
@@ -92,9 +96,7 @@ class ExportRpc:
         answer.head.time.FromDatetime(imported.head.time)
         return answer
 
-    async def _imported(
-        self, records: AsyncIterator[pb.ExportRecord], context: Context
-    ) -> Imported:
+    async def _imported(self, parts: AsyncIterator[pb.ExportPart], context: Context) -> Imported:
         if self._importer is None:
             raise StateForbids(
                 "this registry cannot import: start it with EVENTFLOWS_REGISTRY_OPS_DSN_FILE"
@@ -106,7 +108,7 @@ class ExportRpc:
             key = new_private_key()
             await context.send_initial_metadata(((IMPORT_KEY_METADATA, public_bytes(key)),))
             with tempfile.TemporaryFile() as file:
-                manifest = await _spooled(records, file)
+                manifest = await _spooled(parts, file)
                 return await self._importer.run(file, manifest, key)
         finally:
             self._imports -= 1
@@ -123,34 +125,35 @@ def _recipient(request: pb.ExportLogRequest) -> Recipient | None:
     return Recipient(name=name, key=public_key_of(request.recipient_public_key))
 
 
-async def _spooled(records: AsyncIterator[pb.ExportRecord], file: BinaryIO) -> Manifest:
+async def _spooled(parts: AsyncIterator[pb.ExportPart], file: BinaryIO) -> Manifest:
     """Write the records down and check them all. Raises InvalidInput, TooLarge, TimedOut."""
     check = ExportCheck()
     size_bytes = 0
-    while (record := await _next(records)) is not None:
-        size_bytes += record.ByteSize()
+    while (part := await _next(parts)) is not None:
+        size_bytes += part.ByteSize()
         if size_bytes > IMPORT_BYTES_MAX:
             raise TooLarge(f"an import has at most {IMPORT_BYTES_MAX} bytes: import it in parts")
-        await asyncio.to_thread(_keep, check, record, file)
+        await asyncio.to_thread(_keep, check, part, file)
     return check.finish()
 
 
-async def _drain(records: AsyncIterator[pb.ExportRecord]) -> None:
+async def _drain(parts: AsyncIterator[pb.ExportPart]) -> None:
     """Take what still comes: a client that is cut off while it sends is not told why (measured)."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_S):
-            async for _ in records:
+            async for _ in parts:
                 pass
 
 
-async def _next(records: AsyncIterator[pb.ExportRecord]) -> pb.ExportRecord | None:
+async def _next(parts: AsyncIterator[pb.ExportPart]) -> pb.ExportPart | None:
     try:
-        async with asyncio.timeout(RECORD_TIMEOUT_S):
-            return await anext(records, None)
+        async with asyncio.timeout(PART_TIMEOUT_S):
+            return await anext(parts, None)
     except TimeoutError as error:
-        raise TimedOut("the next record of the export did not come: import again") from error
+        raise TimedOut("the next part of the export did not come: import again") from error
 
 
-def _keep(check: ExportCheck, record: pb.ExportRecord, file: BinaryIO) -> None:
-    check.take(record)
-    file.write(framed(record))
+def _keep(check: ExportCheck, part: pb.ExportPart, file: BinaryIO) -> None:
+    for record in part.records:
+        check.take(record)
+        file.write(framed(record))

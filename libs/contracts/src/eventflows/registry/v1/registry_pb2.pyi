@@ -1477,9 +1477,32 @@ class VerifyLogProgress(_message.Message):
 Global___VerifyLogProgress: _TypeAlias = VerifyLogProgress  # noqa: Y015
 
 @_typing.final
-class ExportRecord(_message.Message):
-    """---- export file: length-delimited records: header, batches, secrets, trailer ----------------------"""
+class ExportPart(_message.Message):
+    """---- export file: length-delimited records: header, batches, secrets, trailer ----------------------
 
+    Some records of an export, in order: a message has many, since most of them are small.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportRecord]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___ExportRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPart: _TypeAlias = ExportPart  # noqa: Y015
+
+@_typing.final
+class ExportRecord(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADER_FIELD_NUMBER: _builtins.int

@@ -162,11 +162,11 @@ class RegistryStub:
         self.ExportLog = channel.unary_stream(
                 '/eventflows.registry.v1.Registry/ExportLog',
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportLogRequest.SerializeToString,
-                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.FromString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportPart.FromString,
                 _registered_method=True)
         self.ImportLog = channel.stream_unary(
                 '/eventflows.registry.v1.Registry/ImportLog',
-                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.SerializeToString,
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportPart.SerializeToString,
                 response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ImportLogResponse.FromString,
                 _registered_method=True)
         self.ReadCredential = channel.unary_unary(
@@ -493,11 +493,11 @@ def add_RegistryServicer_to_server(servicer, server):
             'ExportLog': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportLog,
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportLogRequest.FromString,
-                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.SerializeToString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportPart.SerializeToString,
             ),
             'ImportLog': grpc.stream_unary_rpc_method_handler(
                     servicer.ImportLog,
-                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.FromString,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportPart.FromString,
                     response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ImportLogResponse.SerializeToString,
             ),
             'ReadCredential': grpc.unary_unary_rpc_method_handler(
@@ -1207,7 +1207,7 @@ class Registry:
             target,
             '/eventflows.registry.v1.Registry/ExportLog',
             eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportLogRequest.SerializeToString,
-            eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.FromString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportPart.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1233,7 +1233,7 @@ class Registry:
             request_iterator,
             target,
             '/eventflows.registry.v1.Registry/ImportLog',
-            eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportRecord.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ExportPart.SerializeToString,
             eventflows_dot_registry_dot_v1_dot_registry__pb2.ImportLogResponse.FromString,
             options,
             channel_credentials,

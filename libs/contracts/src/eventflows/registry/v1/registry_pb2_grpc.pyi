@@ -74,9 +74,9 @@ class RegistryStub:
     """What the log holds and how large it is."""
     VerifyLog: _grpc.UnaryStreamMultiCallable[_registry_pb2.VerifyLogRequest, _registry_pb2.VerifyLogProgress]
     """Recomputes the hash chain from the rows; reports its progress, the last message has `done`."""
-    ExportLog: _grpc.UnaryStreamMultiCallable[_registry_pb2.ExportLogRequest, _registry_pb2.ExportRecord]
+    ExportLog: _grpc.UnaryStreamMultiCallable[_registry_pb2.ExportLogRequest, _registry_pb2.ExportPart]
     """The log as records of an export file (docs/events.md), whole batches."""
-    ImportLog: _grpc.StreamUnaryMultiCallable[_registry_pb2.ExportRecord, _registry_pb2.ImportLogResponse]
+    ImportLog: _grpc.StreamUnaryMultiCallable[_registry_pb2.ExportPart, _registry_pb2.ImportLogResponse]
     """Restores an export into an empty log, or goes on with one; the chain must continue exactly."""
     ReadCredential: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ReadCredentialRequest, _registry_pb2.Credential]
     """The secret behind a reference, in clear. For the router only."""
@@ -121,9 +121,9 @@ class RegistryAsyncStub(RegistryStub):
     """What the log holds and how large it is."""
     VerifyLog: _aio.UnaryStreamMultiCallable[_registry_pb2.VerifyLogRequest, _registry_pb2.VerifyLogProgress]  # type: ignore[assignment]
     """Recomputes the hash chain from the rows; reports its progress, the last message has `done`."""
-    ExportLog: _aio.UnaryStreamMultiCallable[_registry_pb2.ExportLogRequest, _registry_pb2.ExportRecord]  # type: ignore[assignment]
+    ExportLog: _aio.UnaryStreamMultiCallable[_registry_pb2.ExportLogRequest, _registry_pb2.ExportPart]  # type: ignore[assignment]
     """The log as records of an export file (docs/events.md), whole batches."""
-    ImportLog: _aio.StreamUnaryMultiCallable[_registry_pb2.ExportRecord, _registry_pb2.ImportLogResponse]  # type: ignore[assignment]
+    ImportLog: _aio.StreamUnaryMultiCallable[_registry_pb2.ExportPart, _registry_pb2.ImportLogResponse]  # type: ignore[assignment]
     """Restores an export into an empty log, or goes on with one; the chain must continue exactly."""
     ReadCredential: _aio.UnaryUnaryMultiCallable[_registry_pb2.ReadCredentialRequest, _registry_pb2.Credential]  # type: ignore[assignment]
     """The secret behind a reference, in clear. For the router only."""
@@ -321,13 +321,13 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _registry_pb2.ExportLogRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_registry_pb2.ExportRecord], _abc.AsyncIterator[_registry_pb2.ExportRecord]]:
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.ExportPart], _abc.AsyncIterator[_registry_pb2.ExportPart]]:
         """The log as records of an export file (docs/events.md), whole batches."""
 
     @_abc_1.abstractmethod
     def ImportLog(
         self,
-        request_iterator: _MaybeAsyncIterator[_registry_pb2.ExportRecord],
+        request_iterator: _MaybeAsyncIterator[_registry_pb2.ExportPart],
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ImportLogResponse, _abc.Awaitable[_registry_pb2.ImportLogResponse]]:
         """Restores an export into an empty log, or goes on with one; the chain must continue exactly."""
