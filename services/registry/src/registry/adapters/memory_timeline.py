@@ -10,7 +10,10 @@ from registry.ports.timeline import SealAtTime
 
 
 class MemoryTimeline:
-    """`Timeline` over any store whose appends are over at once. `clock` is the store's own."""
+    """`Timeline` over any store whose appends are over at once. `clock` is the store's own.
+
+    What was asked for is not kept: a clock that is set back past it would change the answer.
+    """
 
     def __init__(
         self, store: EventStore, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -20,8 +23,10 @@ class MemoryTimeline:
 
     async def seal_at(self, time: datetime) -> SealAtTime:
         clock = self._clock()
+        if time >= clock and time > (await self._store.head()).time:
+            return SealAtTime(seal=None, clock=clock)
         found, position = None, 0
-        while time < clock and (page := await self._page(position)):
+        while page := await self._page(position):
             before = [seal for seal in page if seal.time <= time]
             found = before[-1] if before else found
             if len(before) < len(page):

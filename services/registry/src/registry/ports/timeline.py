@@ -27,8 +27,9 @@ class Timeline(Protocol):
         """The last seal with a time ≤ `time` (aware).
 
         The same answer for ever: a time later than the last seal is answered only once no append
-        that is under way can get a seal up to it. (As long as the log's clock is not set back.)
-        A time that the log's clock has not passed yet has no seal.
+        that is under way can get a seal up to it, and later ones get later times, also when the
+        clock is set back. (An import brings its own times.) A time that neither the log's clock
+        nor its last seal has passed yet has no seal.
         """
         ...
 

@@ -221,9 +221,9 @@ BEGIN
     END IF;
     SELECT * INTO STRICT head_was FROM head WHERE id = 1 FOR UPDATE;
     base := head_was.position;
-    seal_time := greatest(head_was.time + interval '1 microsecond', clock_timestamp());
+    seal_time := greatest(greatest(head_was.time, head_was.asked) + interval '1 microsecond', clock_timestamp());
     IF seal_time > clock_timestamp() + ahead_max THEN
-        RAISE EXCEPTION 'the log''s time % is more than % ahead of the clock', head_was.time, ahead_max
+        RAISE EXCEPTION 'the log''s time % is more than % ahead of the clock', seal_time, ahead_max
             USING ERRCODE = 'EF001';
     END IF;
 
@@ -442,6 +442,7 @@ CREATE TABLE log.head (
     hash bytea NOT NULL,
     "time" timestamp with time zone NOT NULL,
     covered_to bigint NOT NULL,
+    asked timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
     CONSTRAINT head_hash_check CHECK ((octet_length(hash) = 32)),
     CONSTRAINT head_id_check CHECK ((id = 1)),
     CONSTRAINT head_position_check CHECK (("position" >= 0))
@@ -459,7 +460,6 @@ ALTER FUNCTION log.first_position() OWNER TO log_owner;
 CREATE FUNCTION log.import_batches(after_position bigint, after_hash bytea, seal_hashes bytea[], seal_times timestamp with time zone[], event_seals integer[], stream_ids uuid[], versions integer[], event_names text[], event_data bytea[], metadatas bytea[], claim_names text[], claim_streams uuid[], released_names text[]) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'log', 'pg_temp'
-    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_mergejoin TO 'off'
     AS $$
@@ -699,11 +699,11 @@ CREATE FUNCTION log.seal_at(moment timestamp with time zone, OUT first_position 
 #variable_conflict use_column
 BEGIN
     clock := clock_timestamp();
-    IF moment >= clock THEN
-        RETURN;
-    END IF;
-    IF moment > (SELECT h.time FROM head h WHERE h.id = 1) THEN
-        PERFORM FROM head h WHERE h.id = 1 FOR SHARE;
+    IF moment > (SELECT greatest(h.time, h.asked) FROM head h WHERE h.id = 1) THEN
+        IF moment >= clock THEN
+            RETURN;
+        END IF;
+        UPDATE head h SET asked = greatest(h.asked, moment) WHERE h.id = 1;
     END IF;
     SELECT s.first_position, s.last_position, s.hash, s.time INTO first_position, last_position, hash, "time"
         FROM seals s WHERE s.time <= moment ORDER BY s.time DESC LIMIT 1;

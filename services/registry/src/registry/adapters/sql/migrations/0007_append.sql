@@ -2,6 +2,10 @@
 -- the same lock and keep the same chain.
 SET LOCAL ROLE log_owner;
 
+-- The latest time after the last seal that was asked for (log.seal_at). Later seals get later times, also when the clock
+-- is set back, so that the answer stays.
+ALTER TABLE log.head ADD COLUMN asked timestamptz NOT NULL DEFAULT 'epoch';
+
 ALTER TABLE log.commands ADD CONSTRAINT commands_event_count CHECK (event_count >= 0);
 
 -- What becomes of each command of a batch, for a caller that holds the lock of log.head. In arrays by command:
@@ -123,9 +127,9 @@ BEGIN
     END IF;
     SELECT * INTO STRICT head_was FROM head WHERE id = 1 FOR UPDATE;
     base := head_was.position;
-    seal_time := greatest(head_was.time + interval '1 microsecond', clock_timestamp());
+    seal_time := greatest(greatest(head_was.time, head_was.asked) + interval '1 microsecond', clock_timestamp());
     IF seal_time > clock_timestamp() + ahead_max THEN
-        RAISE EXCEPTION 'the log''s time % is more than % ahead of the clock', head_was.time, ahead_max
+        RAISE EXCEPTION 'the log''s time % is more than % ahead of the clock', seal_time, ahead_max
             USING ERRCODE = 'EF001';
     END IF;
 

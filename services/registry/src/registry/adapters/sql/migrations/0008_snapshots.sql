@@ -86,8 +86,8 @@ END
 $$;
 
 -- The last seal with a time up to the one asked for: nulls when there is none, or when the time is not yet past by
--- `clock`. A time after the last seal waits for the append that is under way: it may get a seal up to that time. An
--- append that comes later cannot, since its seal is not before the clock.
+-- `clock` nor by the log. A time after the last seal waits for the append that is under way: it may get a seal up to that
+-- time. An append that comes later cannot, since the time is kept as asked for, even if the clock is set back.
 CREATE FUNCTION log.seal_at(
     moment timestamptz, OUT first_position bigint, OUT last_position bigint, OUT hash bytea,
     OUT "time" timestamptz, OUT clock timestamptz
@@ -98,11 +98,11 @@ AS $$
 #variable_conflict use_column
 BEGIN
     clock := clock_timestamp();
-    IF moment >= clock THEN
-        RETURN;
-    END IF;
-    IF moment > (SELECT h.time FROM head h WHERE h.id = 1) THEN
-        PERFORM FROM head h WHERE h.id = 1 FOR SHARE;
+    IF moment > (SELECT greatest(h.time, h.asked) FROM head h WHERE h.id = 1) THEN
+        IF moment >= clock THEN
+            RETURN;
+        END IF;
+        UPDATE head h SET asked = greatest(h.asked, moment) WHERE h.id = 1;
     END IF;
     SELECT s.first_position, s.last_position, s.hash, s.time INTO first_position, last_position, hash, "time"
         FROM seals s WHERE s.time <= moment ORDER BY s.time DESC LIMIT 1;
