@@ -460,6 +460,7 @@ ALTER FUNCTION log.first_position() OWNER TO log_owner;
 CREATE FUNCTION log.import_batches(after_position bigint, after_hash bytea, seal_hashes bytea[], seal_times timestamp with time zone[], event_seals integer[], stream_ids uuid[], versions integer[], event_names text[], event_data bytea[], metadatas bytea[], claim_names text[], claim_streams uuid[], released_names text[]) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'log', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_mergejoin TO 'off'
     AS $$
