@@ -328,5 +328,5 @@ def test_the_store_on_postgresql_does_what_the_model_says(postgres: Postgres) ->
 def test_the_store_on_postgresql_does_what_the_model_says_at_length(postgres: Postgres) -> None:
     run_state_machine_as_test(
         machine(lambda: PostgresWorld.open(postgres)),
-        settings=_settings(examples=200, steps=50, derandomize=False),
+        settings=_settings(examples=40, steps=40, derandomize=False),
     )
