@@ -21,13 +21,14 @@ from catalog.events import (
     Event,
     FlowKind,
     Grant,
+    Metadata,
     SecretRef,
     SecurityProtocol,
     SourceKind,
 )
 from catalog.identifiers import granted_flow_id, topic_access_id
 from catalog.kinds import KIND_OF_EVENT
-from eventflows.events.v1 import events_pb2
+from catalog.metadata import metadata_message
 from registry.ports.event_store import COMMANDS_PER_BATCH_MAX, Append, EventStore, NewEvent, Status
 
 ACCOUNTS = 20
@@ -72,12 +73,14 @@ async def _append(store: EventStore, batch: dict[str, Append]) -> None:
 
 def _command(stream_id: str, version: int, new: tuple[Event, ...], *, number: int) -> Append:
     command_id = _id(f"command {number}")
-    metadata = events_pb2.Metadata(
-        actor=_id(f"account {number % ACCOUNTS}"),
-        command_id=command_id,
-        correlation_id=_id(f"request {number}"),
-        traceparent=f"00-{number:032x}-{number:016x}-01",
-        key_id=_id(f"key {number % ACCOUNTS}"),
+    metadata = metadata_message(
+        Metadata(
+            actor=_id(f"account {number % ACCOUNTS}"),
+            command_id=command_id,
+            correlation_id=_id(f"request {number}"),
+            traceparent=f"00-{number:032x}-{number:016x}-01",
+            key_id=_id(f"key {number % ACCOUNTS}"),
+        )
     )
     return Append(
         command_id=command_id,

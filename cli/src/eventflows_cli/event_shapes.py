@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from catalog.metadata import metadata_of
 from eventflows.events.v1 import events_pb2
 
 from eventflows_cli.json_shapes import Json, of_message, of_time
@@ -13,7 +14,7 @@ def of_event(recorded: events_pb2.RecordedEvent, *, stream_name: str, actor_name
     name = stored_name(recorded.event)
     kind = kind_of_event(name)
     which = recorded.event.WhichOneof("kind")
-    about = recorded.metadata
+    about = metadata_of(recorded.metadata)
     return {
         "position": recorded.position,
         "time": of_time(recorded.time),

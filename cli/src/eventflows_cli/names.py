@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
+from catalog.metadata import metadata_of
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
@@ -66,7 +67,7 @@ class Names:
             kind = kind_of_event(stored_name(recorded.event))
             if kind is not None:
                 wanted[recorded.stream_id] = kind
-            actor = recorded.metadata.actor
+            actor = metadata_of(recorded.metadata).actor
             if actor and not actor.startswith(SERVICE_PREFIX):
                 wanted[actor] = Kind.ACCOUNT
         unknown = [self._learn(kind, id_) for id_, kind in wanted.items() if id_ not in self._known]

@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 from catalog.events import ApiType
 from catalog.identifiers import granted_flow_id
+from catalog.metadata import metadata_of
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -306,9 +307,10 @@ async def test_the_event_tells_who_and_by_which_command(registry: Served) -> Non
         await client.CreateAccount(account)
         batch = await anext(aiter(client.Watch(pb.WatchRequest())))
         (event,) = batch.events
-        assert event.metadata.actor == "service:operator"
-        assert event.metadata.command_id == account.context.command_id
-        assert (event.metadata.correlation_id, event.metadata.traceparent) == ("req-7", trace)
+        about = metadata_of(event.metadata)
+        assert about.actor == "service:operator"
+        assert about.command_id == account.context.command_id
+        assert (about.correlation_id, about.traceparent) == ("req-7", trace)
         head = await client.GetHead(pb.GetHeadRequest())
         report = await verified(client)
         assert (report.intact, report.events, report.seals) == (True, 1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from catalog.events import ApiType
+from catalog.metadata import metadata_of
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from grpc import StatusCode
@@ -48,7 +49,7 @@ async def test_who_changed_what_when_by_which_key_command_and_request(registry: 
         assert (one.actor_name, one.key_label) == (wires.owner_name, "deploy")
         (event,) = (await client.ReadLog(pb.ReadLogRequest(limit=1, newest_first=True))).events
         assert (one.metadata, one.time) == (event.metadata, event.time)
-        assert one.metadata.correlation_id == "req-1"
+        assert metadata_of(one.metadata).correlation_id == "req-1"
         assert getattr(answer, "from").position == enabled.position
         assert answer.to.position == changed.position
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from catalog.codec import recorded_from_message
 from catalog.events import ApiType, TopicAccessSet
+from catalog.metadata import metadata_of
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
@@ -227,7 +228,7 @@ async def test_the_log_is_read_in_pages_in_both_directions(registry: Served) -> 
             to = page.covered_position - 1
         assert backwards == forwards[::-1]
         assert isinstance(recorded_from_message(forwards[-3]).event, TopicAccessSet)
-        assert forwards[-3].metadata.key_id == wires.key_id
+        assert metadata_of(forwards[-3].metadata).key_id == wires.key_id
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

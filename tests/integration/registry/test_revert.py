@@ -8,6 +8,7 @@ from uuid import uuid4
 import grpc.aio
 import pytest
 from catalog.events import ApiType
+from catalog.metadata import metadata_of
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
@@ -59,7 +60,7 @@ async def test_a_flow_goes_back_to_its_settings_by_a_new_event(registry: Served)
         assert (flow.settings.concurrency_max, flow.settings.algorithm_version) == (3, "0.1.0")
         (event,) = (await client.ReadLog(pb.ReadLogRequest(limit=1, newest_first=True))).events
         assert event.event.WhichOneof("kind") == "flow_enabled"
-        assert event.metadata.key_id == wires.key_id
+        assert metadata_of(event.metadata).key_id == wires.key_id
         assert (await verified(client)).intact
 
         again = await client.Revert(to(wires, FLOW, wires.flow_id, 2))

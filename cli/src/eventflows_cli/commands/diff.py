@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from catalog.metadata import metadata_of
 from eventflows.registry.v1 import registry_pb2 as pb
 
 from eventflows_cli.app import log
@@ -59,7 +60,7 @@ def of_diff(answer: pb.DiffResponse) -> Json:
 
 def _change(change: pb.Change) -> Json:
     kind = OF_NUMBER.get(change.kind)
-    about = change.metadata
+    about = metadata_of(change.metadata)
     return {
         "kind": None if kind is None else kind.value,
         "id": change.id,

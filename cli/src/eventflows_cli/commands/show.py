@@ -7,6 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from catalog.metadata import metadata_of
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import InvalidInput, NotFound
@@ -40,7 +41,7 @@ async def show(
             of_event(
                 recorded,
                 stream_name=await names.of_stream(recorded),
-                actor_name=await names.of_actor(recorded.metadata.actor),
+                actor_name=await names.of_actor(metadata_of(recorded.metadata).actor),
             )
             for recorded in found
         ]
@@ -65,7 +66,7 @@ async def _found(run: Run, calls: Calls, which: str) -> Sequence[events_pb2.Reco
     found: list[events_pb2.RecordedEvent] = []
     with run.output.progress("searching") as step:
         async for page in backward(calls, Filter(), to=head):
-            of_command = [one for one in page if one.metadata.command_id == command_id]
+            of_command = [one for one in page if metadata_of(one.metadata).command_id == command_id]
             found += of_command
             if found and not (of_command and page[-1] is of_command[-1]):
                 break  # a command's events stand together

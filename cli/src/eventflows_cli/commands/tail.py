@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Annotated, Final
 
 import typer
+from catalog.metadata import metadata_of
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import InvalidInput
@@ -102,7 +103,7 @@ class _Printer:
             document = of_event(
                 recorded,
                 stream_name=await self._names.of_stream(recorded),
-                actor_name=await self._names.of_actor(recorded.metadata.actor),
+                actor_name=await self._names.of_actor(metadata_of(recorded.metadata).actor),
             )
             match self._output.format:
                 case Format.TABLE:

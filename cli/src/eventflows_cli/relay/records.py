@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from catalog import codec
+from catalog.metadata import metadata_of
 from cloudevents.core.bindings.kafka import to_binary
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -100,7 +101,7 @@ def is_of(
 
 
 def _attributes(recorded: events_pb2.RecordedEvent, *, source: str) -> dict[str, object]:
-    about = recorded.metadata
+    about = metadata_of(recorded.metadata)
     given = {
         "actor": about.actor,
         "commandid": about.command_id,

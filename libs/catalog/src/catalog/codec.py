@@ -19,8 +19,8 @@ from eventflows.events.v1 import events_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from catalog import events
 from catalog.events import Event, RecordedEvent
+from catalog.metadata import metadata_message, metadata_of
 from catalog.records import LEFT_OUT
 
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
@@ -95,7 +95,7 @@ def recorded_to_message(recorded: RecordedEvent) -> events_pb2.RecordedEvent:
         position=recorded.position, stream_id=recorded.stream_id, version=recorded.version
     )
     _set_time(message.time, recorded.time)
-    fill(recorded.metadata, message.metadata)
+    message.metadata.CopyFrom(metadata_message(recorded.metadata))
     message.event.CopyFrom(to_message(recorded.event))
     return message
 
@@ -107,7 +107,7 @@ def recorded_from_message(message: events_pb2.RecordedEvent) -> RecordedEvent:
         stream_id=message.stream_id,
         version=message.version,
         time=_as_datetime(message.time),
-        metadata=read(events.Metadata, message.metadata),
+        metadata=metadata_of(message.metadata),
         event=from_message(message.event),
     )
 

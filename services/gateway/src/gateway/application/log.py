@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from catalog.metadata import metadata_of
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
@@ -89,7 +90,7 @@ async def list_events(
                 raise
             below = 0  # the log goes on below it, in the files of its archive
             break
-        found += [one for one in answer.events if actor in ("", one.metadata.actor)]
+        found += [one for one in answer.events if actor in ("", metadata_of(one.metadata).actor)]
         below = answer.covered_position - 1
         if len(found) > page.limit:
             below = found[page.limit - 1].position - 1

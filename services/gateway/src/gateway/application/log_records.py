@@ -9,7 +9,9 @@ from typing import Any
 
 from catalog.catalog import Catalog
 from catalog.codec import recorded_from_message, stored_name
+from catalog.events import Metadata
 from catalog.kinds import KIND_OF_EVENT, AggregateKind
+from catalog.metadata import metadata_of
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2
 from google.protobuf.json_format import MessageToDict
@@ -79,8 +81,8 @@ class DiffRecord:
 
 def event_record(catalog: Catalog, message: events_pb2.RecordedEvent) -> EventRecord:
     """An event, with the names that its actor and key have now."""
-    event = recorded_from_message(message).event
-    about = message.metadata
+    recorded = recorded_from_message(message)
+    event, about = recorded.event, recorded.metadata
     account = catalog.account(about.actor)
     keys = account.keys if account is not None else ()
     return EventRecord(
@@ -112,14 +114,14 @@ def change_record(message: registry_pb2.Change) -> ChangeRecord:
         time=message.time.ToDatetime(tzinfo=UTC),
         event=message.event_name,
         origin=_origin(
-            message.metadata,
+            metadata_of(message.metadata),
             actor_name=message.actor_name or None,
             key_label=message.key_label or None,
         ),
     )
 
 
-def _origin(about: events_pb2.Metadata, *, actor_name: str | None, key_label: str | None) -> Origin:
+def _origin(about: Metadata, *, actor_name: str | None, key_label: str | None) -> Origin:
     return Origin(
         actor=about.actor,
         actor_name=actor_name,

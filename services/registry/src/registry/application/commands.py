@@ -13,8 +13,8 @@ from typing import Any
 
 from catalog import codec
 from catalog.catalog import Catalog
-from catalog.events import Event
-from eventflows.events.v1 import events_pb2
+from catalog.events import Event, Metadata
+from catalog.metadata import metadata_message
 from kernel.errors import (
     EventflowsError,
     Overloaded,
@@ -164,12 +164,14 @@ class Commands:
     ) -> Outcome:
         context = request.context
         claims = request.aggregate.claims(loaded.state, events)
-        metadata = events_pb2.Metadata(
-            actor=context.actor,
-            command_id=context.command_id,
-            correlation_id=context.correlation_id,
-            traceparent=context.traceparent,
-            key_id=context.key_id,
+        metadata = metadata_message(
+            Metadata(
+                actor=context.actor,
+                command_id=context.command_id,
+                correlation_id=context.correlation_id,
+                traceparent=context.traceparent,
+                key_id=context.key_id,
+            )
         )
         item = Append(
             command_id=context.command_id,

@@ -9,7 +9,8 @@ import random
 from catalog import codec
 from catalog.catalog import Catalog
 from catalog.errors import UnknownEvent
-from catalog.events import Metadata, RecordedEvent
+from catalog.events import RecordedEvent
+from catalog.metadata import metadata_of
 from eventflows.events.v1 import events_pb2
 from kernel.backoff import delay_s
 from kernel.errors import Unavailable
@@ -99,18 +100,11 @@ def recorded(stored: StoredEvent) -> RecordedEvent:
         raise UnknownEvent(
             f"event {stored.position} ({stored.name}) is of a newer build: upgrade this registry"
         ) from error
-    about = events_pb2.Metadata.FromString(stored.metadata)
     return RecordedEvent(
         position=stored.position,
         stream_id=stored.stream_id,
         version=stored.version,
         time=stored.time,
-        metadata=Metadata(
-            actor=about.actor,
-            command_id=about.command_id,
-            correlation_id=about.correlation_id,
-            traceparent=about.traceparent,
-            key_id=about.key_id,
-        ),
+        metadata=metadata_of(events_pb2.Metadata.FromString(stored.metadata)),
         event=event,
     )

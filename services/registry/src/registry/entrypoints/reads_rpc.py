@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import grpc.aio
 from catalog import aggregates
+from catalog.metadata import metadata_message
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
@@ -179,13 +180,7 @@ def _change_message(change: Change) -> pb.Change:
         to=found.after,
         position=cause.position,
         event_name=cause.event_name,
-        metadata=events_pb2.Metadata(
-            actor=cause.metadata.actor,
-            command_id=cause.metadata.command_id,
-            correlation_id=cause.metadata.correlation_id,
-            traceparent=cause.metadata.traceparent,
-            key_id=cause.metadata.key_id,
-        ),
+        metadata=metadata_message(cause.metadata),
         actor_name=change.actor_name,
         key_label=change.key_label,
         **{"from": found.before},  # type: ignore[arg-type]
