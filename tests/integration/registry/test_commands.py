@@ -263,9 +263,11 @@ async def test_a_listener_is_enabled_at_once_and_deleted_for_good(registry: Serv
         role_arn="arn:aws:iam::111122223333:role/reader",
     )
     async with registry.client() as client:
-        assert (await client.CreateListener(listener)).version == 2
-        batch = await anext(aiter(client.Watch(pb.WatchRequest())))
-        kinds = [event.event.WhichOneof("kind") for event in batch.events][-2:]
+        created = await client.CreateListener(listener)
+        assert created.version == 2
+        after = pb.WatchRequest(after_position=created.position - 2)
+        batch = await anext(aiter(client.Watch(after)))
+        kinds = [event.event.WhichOneof("kind") for event in batch.events]
         assert kinds == ["flow_created", "flow_enabled"]
         assert batch.events[-1].event.flow_enabled.timeout_s == 420
         delete = pb.DeleteListenerRequest(context=context(), flow_id=listener.flow_id)
