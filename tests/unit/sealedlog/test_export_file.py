@@ -251,3 +251,35 @@ def test_small_records_share_a_message_and_large_ones_have_their_own() -> None:
     assert [record for part in parts for record in part.records] == large
     assert all(part.ByteSize() <= PART_BYTES_FULL * 1.1 or len(part.records) == 1 for part in parts)
     assert list(parts_of([])) == []
+
+
+def test_a_header_that_nobody_wrote_is_refused() -> None:
+    for change, words in (
+        (lambda header: header.exported_at.FromJsonString("2026-01-01T00:00:00Z"), ""),
+        (lambda header: setattr(header.exported_at, "seconds", 2**62), "beyond all dates"),
+        (lambda header: setattr(header, "recipient", "x" * 201), "no name"),
+        (lambda header: setattr(header, "recipient", "ops\x1b[2J"), "no name"),
+    ):
+        record = records_of([])[0]
+        change(record.header)
+        if not words:
+            ExportCheck().take(record)
+            continue
+        with pytest.raises(MalformedExport, match=words):
+            ExportCheck().take(record)
+
+
+def test_a_batch_beyond_what_a_log_appends_is_refused_before_it_is_in_memory() -> None:
+    check = ExportCheck()
+    header, first, *_ = records_of(batches_of(2))
+    first.batch.last_position = 2**40
+    check.take(header)
+    with pytest.raises(MalformedExport, match="more than a batch has"):
+        check.take(first)
+    check = ExportCheck()
+    header, *large = records_of(batches_of(40, data_bytes=500_000))
+    check.take(header)
+    for record in large[:11]:
+        check.take(record)
+    with pytest.raises(MalformedExport, match="more than a batch has"):
+        check.take(large[11])

@@ -17,6 +17,11 @@ from sealedlog.verification import HASH_BYTES, ChainPoint, ChainWalker
 
 NAME_LENGTH_MAX: Final = 200
 FIELD_LENGTH_MAX: Final = 64
+RECIPIENT_LENGTH_MAX: Final = 200
+BATCH_EVENTS_MAX: Final = 256 * 100
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+"""The log appends at most 256 commands of 100 events, and 4 MiB, at once: a reader that holds a
+batch in memory is not made to hold more by a file that somebody forged."""
 INT32_MAX: Final = 2**31 - 1
 INT64_MAX: Final = 2**63 - 1
 
@@ -40,6 +45,7 @@ class ExportCheck:
         self._walker: ChainWalker | None = None
         self._after: ChainPoint | None = None
         self._open: pb.SealedBatch | None = None
+        self._batch_bytes = 0
         self._secret_ids: set[str] = set()
 
     @property
@@ -92,6 +98,13 @@ class ExportCheck:
             raise MalformedExport(
                 f"this is not an export that this build can read: its format is not {FORMAT}"
             )
+        recipient = header.recipient
+        if len(recipient) > RECIPIENT_LENGTH_MAX or not recipient.isprintable():
+            raise MalformedExport("the export's recipient is no name: export again")
+        try:
+            header.exported_at.ToDatetime(UTC)
+        except (ValueError, OverflowError) as error:
+            raise MalformedExport("the export has a date beyond all dates: export again") from error
         self._after = ChainPoint(position=header.after_position, hash=header.after_hash)
         self._walker = ChainWalker(self._after, expected=self._expected)
         self._header = header
@@ -102,6 +115,7 @@ class ExportCheck:
             raise MalformedExport("a batch comes after the secrets: export again")
         if self._open is None:
             self._walker.begin(seal_of(batch))
+            self._batch_bytes = 0
             expected_first = batch.first_position
         else:
             if not _same_seal(batch, self._open):
@@ -114,6 +128,15 @@ class ExportCheck:
             raise MalformedExport(
                 f"event {expected_first} is missing from events {batch.first_position} to "
                 f"{batch.last_position}: export again"
+            )
+        self._batch_bytes += batch.ByteSize()
+        if (
+            batch.last_position - batch.first_position >= BATCH_EVENTS_MAX
+            or self._batch_bytes > BATCH_BYTES_MAX
+        ):
+            raise MalformedExport(
+                f"events {batch.first_position} to {batch.last_position} are more than a batch "
+                "has: this export was not made by a registry"
             )
         for event in events_of(batch):
             self._walker.event(event)

@@ -14,10 +14,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Final
 
 from catalog import codec
 from catalog.catalog import Catalog
+from catalog.metadata import metadata_of
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
@@ -41,6 +43,8 @@ from registry.ports.event_store import BATCH_BYTES_MAX, EventStore, Head, Seal, 
 from registry.ports.vault import Vault
 
 RETRY_AFTER_S: Final = 10.0
+AHEAD_MAX: Final = timedelta(seconds=60)
+"""So far the log's time may be ahead of the clock; the database has the same limit."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +101,7 @@ class Importer:
             await asyncio.to_thread(_check_goes_on, file, manifest, before)
             catalog = await self._catalog_at(before.position)
             secrets = await asyncio.to_thread(_rehearsed, file, catalog, private_key)
+            await self._rehearse_names(file, before)
             events, batches = await self._append(file, before)
             if events:
                 self._head.advance(manifest.last.position)
@@ -122,6 +127,29 @@ class Importer:
         if catalog.position != position:
             raise StateForbids("somebody else appends to the log: import when nobody does")
         return catalog
+
+    async def _rehearse_names(self, file: BinaryIO, before: Head) -> None:
+        """Every step as it will be appended, since the database finds a fault only when it gets
+        there, and then the steps before it are written. Raises MalformedExport."""
+        folding = _Folding(self._streams)
+        taken: dict[str, str] = {}
+        after = ChainPoint(position=before.position, hash=before.hash)
+        async for some in _steps(file, before.position):
+            step = await folding.step(after, some)
+            for name in step.released:
+                taken.pop(name, None)
+            if not taken.keys().isdisjoint(step.claims):
+                first, (last, _) = some[0][0], some[-1]
+                raise _not_ours(
+                    f"one of the events {first.first_position} to {last.last_position} takes a "
+                    "name that is taken"
+                )
+            taken |= step.claims
+            if some[-1][0].time > datetime.now(UTC) + AHEAD_MAX:
+                raise InvalidInput(
+                    f"the export has events of the future ({some[-1][0].time.isoformat()}): "
+                    "set the clock of this registry right, or wait"
+                )
 
     async def _append(self, file: BinaryIO, before: Head) -> tuple[int, int]:
         """What follows the head of the file; how many events and batches."""
@@ -197,7 +225,10 @@ class _Folding:
                 for name in change.released:
                     if claims.pop(name, None) is None:
                         released.add(name)
-                claims.update(dict.fromkeys(change.added, event.stream_id))
+                for name in change.added:
+                    if name in claims:
+                        raise _not_ours(f"event {event.position} takes a name that is taken")
+                    claims[name] = event.stream_id
                 self._states[event.stream_id] = KeptState(
                     aggregate=kept.aggregate,
                     version=event.version,
@@ -234,25 +265,29 @@ def _rehearsed(
     return secrets
 
 
+def _not_ours(problem: str) -> MalformedExport:
+    return MalformedExport(f"{problem}: this export was not made by a registry")
+
+
 def _take_in(catalog: Catalog, event: ExportedEvent) -> None:
     try:
         catalog.apply(recorded(_stored(event)))
     except Exception as error:  # a file made by hand may break the fold in any way
-        raise MalformedExport(
-            f"event {event.position} does not follow from what came before it: this export was not "
-            "made by a registry"
+        raise _not_ours(
+            f"event {event.position} does not follow from what came before it"
         ) from error
 
 
 def _check_known(event: ExportedEvent) -> None:
     try:
         decoded = codec.decode(event.data)
-        events_pb2.Metadata.FromString(event.metadata)
+        metadata_of(events_pb2.Metadata.FromString(event.metadata))
     except (ValueError, DecodeError) as error:
         raise MalformedExport(
             f"event {event.position} ({event.name}) is of a newer build: upgrade this registry"
         ) from error
-    aggregate = AGGREGATES.get(event.name.partition(".")[0])
+    category = event.name.partition(".")[0]
+    aggregate = AGGREGATES.get(category)
     if (
         aggregate is None
         or codec.stored_name(decoded) != event.name
@@ -261,6 +296,8 @@ def _check_known(event: ExportedEvent) -> None:
         raise MalformedExport(
             f"event {event.position} is named {event.name} and is another: export again"
         )
+    if getattr(decoded, f"{category}_id") != event.stream_id:
+        raise _not_ours(f"event {event.position} is in the stream of something else")
 
 
 def _check_goes_on(file: BinaryIO, manifest: Manifest, head: Head) -> None:
