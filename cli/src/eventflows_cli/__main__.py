@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 # Before gRPC is loaded: its own lines would stand between ours on stderr.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -29,7 +30,7 @@ from eventflows_cli.commands import (
     tail,
     verify,
 )
-from eventflows_cli.output import reader_left, visible
+from eventflows_cli.output import drop_stdout, open_streams, reader_left, visible
 
 COMMANDS = (
     tail, show, stat, at, diff, verify, export, import_, revert, relay, shred, keygen, profiles,
@@ -39,6 +40,7 @@ COMMANDS = (
 
 def main() -> None:
     """Entry point of the command."""
+    open_streams()
     sys.exit(_run())
 
 
@@ -57,8 +59,15 @@ def _run() -> int:
     except BrokenPipeError:
         return reader_left()
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        what = error.strerror or str(error)
+        if error.filename:
+            what = f"{error.filename}: {what}"
+        else:  # of stdout, then
+            drop_stdout()
         return _failed(what, exit_codes.INPUT_OUTPUT)
+    except Exception as error:  # noqa: BLE001 (a defect must not look like a refusal, 1)
+        traceback.print_exc()
+        return _failed(f"this is a defect of eventflows: {error!r}", exit_codes.SOFTWARE)
     return code if isinstance(code, int) else exit_codes.DONE
 
 

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Final
+from io import TextIOWrapper
+from typing import Any, Final, TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -107,6 +108,23 @@ class Output:
         sys.stdout.flush()
 
 
+def open_streams() -> None:
+    """Make stdout and stderr fit to be written to, whatever the process was started with.
+
+    One that was closed (`>&-`) goes nowhere. A character that the encoding of the terminal lacks is
+    shown as \\u2190 and so on.
+    """
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
+
+
 def visible(text: str) -> str:
     """Text of others without characters that steer a terminal: they are shown as \\x1b and so on.
 
@@ -119,12 +137,15 @@ def visible(text: str) -> str:
 
 
 def reader_left() -> int:
-    """Who reads stdout has enough, which is a good end: its exit code.
-
-    Without this Python would complain when it flushes at its end.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Who reads stdout has enough, which is a good end: its exit code."""
+    drop_stdout()
     return DONE
+
+
+def drop_stdout() -> None:
+    """Forget what stdout cannot take: Python would try again at its end, complain, and end with
+    a code of its own. All that was shown was flushed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _escaped(character: str) -> str:

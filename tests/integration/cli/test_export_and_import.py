@@ -146,6 +146,10 @@ async def test_an_export_never_overwrites_and_leaves_nothing_half_done(
     await told.command.done("log", "export", str(file), "--replace")
     nowhere = await told.command("log", "export", str(tmp_path / "no" / "such" / "folder"))
     assert nowhere.code == 1
+    for folder in (".", "/", str(tmp_path)):
+        ended = await told.command("log", "export", folder, "--replace")
+        assert ended.code == 2
+        assert "is a folder: name a file in it" in ended.err
     middle = await told.command("log", "export", str(tmp_path / "x"), "--after", "100000")
     assert middle.code in (1, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["log.export"]

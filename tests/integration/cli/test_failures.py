@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from eventflows.registry.v1.registry_pb2_grpc import (
     RegistryServicer,
     add_RegistryServicer_to_server,
 )
+from eventflows_cli import __main__ as main
 from servicekit.identity import Identities
 from servicekit.rpc import RpcService, rpc_server
 from servicekit.settings import HostPort
 
-from tests.integration.cli.command import Command, Ended
+from tests.integration.cli.command import END_TIMEOUT_S, SCRIPT, Command, Ended
 from tests.integration.cli.conftest import Told
 
 DESCRIPTOR = registry_pb2.DESCRIPTOR.services_by_name["Registry"]
@@ -185,3 +187,51 @@ async def test_shells_get_completion(told: Told, shell: str) -> None:
         _EVENTFLOWS_COMPLETE="complete_bash", COMP_WORDS="eventflows log ", COMP_CWORD="2"
     )
     assert {"tail", "verify", "export"} <= set(completed.out.split())
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+async def test_a_closed_stream_is_no_failure(told: Told, closed: str) -> None:
+    assert (await in_shell(told, f"log tail -n 1 {closed}")).code == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+async def test_characters_that_a_terminal_lacks_are_escaped(told: Told, encoding: str) -> None:
+    ended = await told.command.done("log", "at", "now", "flow", PYTHONIOENCODING=encoding)
+    assert "acme/digits \\u2190 images on plant" in ended.out
+    unknown = await told.command("log", "at", "now", "flow", "←", PYTHONIOENCODING=encoding)
+    assert_one_sentence(unknown, 1, "\\u2190")
+
+
+async def test_a_full_disk_behind_stdout_is_said(told: Told) -> None:
+    ended = await in_shell(told, "log tail >/dev/full")
+    assert_one_sentence(ended, 74, "No space left on device")
+    assert "Errno" not in ended.err
+
+
+async def test_a_defect_is_no_refusal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: object) -> int:
+        raise RuntimeError("two and two are five")
+
+    monkeypatch.setattr(main, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 70
+    said = capsys.readouterr().err
+    assert "Traceback" in said  # whoever mends it needs the place
+    assert "eventflows: this is a defect of eventflows: RuntimeError('two and two" in said
+
+
+async def in_shell(told: Told, words: str) -> Ended:
+    """With the redirections of a shell."""
+    process = await asyncio.create_subprocess_shell(
+        f"{SCRIPT} {words}",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], **told.command.environ},
+    )
+    async with asyncio.timeout(END_TIMEOUT_S):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ended(code=process.returncode, out=out.decode(), err=err.decode())

@@ -28,6 +28,25 @@ async def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     await ALONE.done("secrets", "keygen", str(file))
     before = file.read_bytes()
     ended = await ALONE("secrets", "keygen", str(file))
-    assert ended.code == 74
-    assert f"{file}: File exists" in ended.err
+    assert ended.code == 1
+    assert f"{file} exists" in ended.err
     assert file.read_bytes() == before
+
+
+async def test_half_a_pair_is_never_made(tmp_path: Path) -> None:
+    public = tmp_path / "backup.key.pub"
+    public.write_text("somebody's")
+    ended = await ALONE("secrets", "keygen", str(tmp_path / "backup.key"))
+    assert ended.code == 1
+    assert f"{public} exists" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.key.pub"]
+
+
+async def test_a_folder_is_no_key_file(tmp_path: Path) -> None:
+    missing = await ALONE("secrets", "keygen", str(tmp_path / "none" / "backup.key"))
+    assert missing.code == 1
+    assert "none does not exist: make it" in missing.err
+    for folder in (str(tmp_path), ".", "/"):
+        ended = await ALONE("secrets", "keygen", folder)
+        assert ended.code == 2
+        assert "is a folder: name a file in it" in ended.err

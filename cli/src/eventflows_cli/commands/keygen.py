@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from kernel.errors import AlreadyExists, InvalidInput, NotFound
 
 from eventflows_cli.app import secrets
 from eventflows_cli.recipient_keys import new_key_pair, public_file
@@ -21,12 +22,29 @@ async def keygen(
     file: Annotated[Path, typer.Argument(help="Gets the private key; FILE.pub the public one.")],
 ) -> int:
     """Make a recipient's key pair: `log export --with-vault` seals secrets for its public half."""
+    _check_place(file)
     private_pem, public_pem = new_key_pair()
     _write_new(file, private_pem, mode=0o600)
     _write_new(public_file(file), public_pem, mode=0o644)
     document = {"private_key_file": str(file), "public_key_file": str(public_file(file))}
     run.output.show(document, view.key_pair)
     return DONE
+
+
+def _check_place(file: Path) -> None:
+    """Before anything is written: both files are new, in a folder that is there.
+
+    Raises InvalidInput, NotFound, AlreadyExists.
+    """
+    if file.is_dir():
+        raise InvalidInput(f"{file} is a folder: name a file in it")
+    if not file.parent.is_dir():
+        raise NotFound(f"the folder {file.parent} does not exist: make it")
+    for each in (file, public_file(file)):
+        if each.exists():
+            raise AlreadyExists(
+                f"{each} exists, and a key is never overwritten: choose another name"
+            )
 
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final, Self
 
 from eventflows.registry.v1 import registry_pb2 as pb
 from google.protobuf.message import DecodeError
-from kernel.errors import AlreadyExists, NotFound
+from kernel.errors import AlreadyExists, InvalidInput, NotFound
 
 from sealedlog.export_check import ExportCheck, MalformedExport, events_of, seal_of
 from sealedlog.export_records import RECORD_BYTES_MAX, Manifest, ends_batch, framed
@@ -41,11 +41,14 @@ class ExportWriter:
     """Checks the records and writes them beside `path`; `complete` moves them there.
 
     Left without `complete`, nothing stays. A crash may leave `.<name>.<random>.partial` behind,
-    which is safe to delete. Raises AlreadyExists when there is a file at `path` and `replace` is
-    False, NotFound when the folder is not there; OSError of a disk passes.
+    which is safe to delete. Raises InvalidInput when `path` is a folder, AlreadyExists when there
+    is a file and `replace` is False, NotFound when its folder is not there; OSError of a disk
+    passes.
     """
 
     def __init__(self, path: Path, *, replace: bool = False) -> None:
+        if path.is_dir():
+            raise InvalidInput(f"{path} is a folder: name a file in it")
         self._path = path
         self._replace = replace
         self._check = ExportCheck()
