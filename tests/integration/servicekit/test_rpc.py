@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kernel.errors import (
     TimedOut,
     Unavailable,
 )
+from servicekit import rpc
 from servicekit.identity import Identities, Role, ServiceToken, create_identities
 from servicekit.logs import bind_trace, current_trace, hide
 from servicekit.rpc import (
@@ -413,3 +415,13 @@ def test_a_service_without_rows_in_the_table_is_not_served(rig: Rig) -> None:
             identities=rig.identities,
             services=[RpcService(unlisted, health_pb2_grpc.add_HealthServicer_to_server, None)],
         )
+
+
+def test_every_option_of_a_channel_is_one_that_grpc_knows() -> None:
+    """A name that it does not know is ignored in silence: quiet calls were cut off after 80 s."""
+    spec = find_spec("grpc._cython.cygrpc")
+    assert spec is not None
+    assert spec.origin is not None
+    core = Path(spec.origin).read_bytes()
+    for name, _ in (*rpc._SERVER_OPTIONS, *rpc._CHANNEL_OPTIONS):
+        assert name.encode() + b"\0" in core, name

@@ -79,7 +79,7 @@ _KEEPALIVE = (
 _SERVER_OPTIONS = (
     *_SIZES,
     *_KEEPALIVE,
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MIN_MS),
+    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MIN_MS),
     # The default shares a port silently with any stray server that also listens on it (measured).
     ("grpc.so_reuseport", 0),
 )
