@@ -15,7 +15,7 @@ from pathlib import Path
 from servicekit.identity import ROLES, create_identities
 
 MASTER_KEY_BYTES = 32
-LOGINS = {"owner": "postgres", "log_app": "log_app", "vault_app": "vault_app"}
+LOGINS = {"owner": "postgres", "log_app": "log_app", "vault_app": "vault_app", "log_ops": "log_ops"}
 SERVICE_UID = 10001  # the user of the Dockerfile
 
 
