@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -278,6 +280,20 @@ async def test_events_that_this_build_does_not_know_are_not_imported(
         status, words = await refused(import_records(client, records_of(batches_of(2))))
         assert status is INVALID_ARGUMENT
         assert "newer build" in words
+        assert await log_of(other.owner_dsn) == empty
+
+
+async def test_a_disk_that_is_full_is_named_and_nothing_is_written(
+    other: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(other, folder) as registry, registry.client("operator") as client:
+        empty = await log_of(other.owner_dsn)
+        monkeypatch.setattr(
+            tempfile, "TemporaryFile", partial(Path("/dev/full").open, "r+b", buffering=0)
+        )
+        status, words = await refused(import_records(client, records_of(batches_of(2))))
+        assert status is FAILED_PRECONDITION
+        assert "No space left on device" in words
         assert await log_of(other.owner_dsn) == empty
 
 

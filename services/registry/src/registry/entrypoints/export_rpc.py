@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final
 
 import grpc.aio
@@ -134,7 +134,10 @@ async def _spooled(parts: AsyncIterator[pb.ExportPart], file: BinaryIO) -> Manif
         if size_bytes > IMPORT_BYTES_MAX:
             raise TooLarge(f"an import has at most {IMPORT_BYTES_MAX} bytes: import it in parts")
         await asyncio.to_thread(_keep, check, part, file)
-    return check.finish()
+    manifest = check.finish()
+    with _disk():
+        await asyncio.to_thread(file.flush)
+    return manifest
 
 
 async def _drain(parts: AsyncIterator[pb.ExportPart]) -> None:
@@ -156,4 +159,16 @@ async def _next(parts: AsyncIterator[pb.ExportPart]) -> pb.ExportPart | None:
 def _keep(check: ExportCheck, part: pb.ExportPart, file: BinaryIO) -> None:
     for record in part.records:
         check.take(record)
-        file.write(framed(record))
+        with _disk():
+            file.write(framed(record))
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateForbids(
+            f"the registry's disk does not take the import ({error.strerror}): make room where "
+            "its temporary files are, then import again"
+        ) from error

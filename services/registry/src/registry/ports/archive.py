@@ -88,7 +88,9 @@ class ImportStep:
 class LogArchive(Protocol):
     """What operators do with the log as a whole. Each call is done as a whole or not at all.
 
-    Raises StateForbids, with the reason, when it would break the log's rules.
+    Raises StateForbids, with the reason, when it would break the log's rules. It has no adapter in
+    memory, unlike other ports: its promises are those of tables and transactions, and nobody would
+    run a second telling of the SQL; its tests are on PostgreSQL.
     """
 
     async def import_batches(self, step: ImportStep) -> None:
