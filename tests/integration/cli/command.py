@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import sys
 import termios
 from collections.abc import AsyncIterator, Mapping
@@ -78,12 +79,17 @@ class Command:
             )
             os.close(theirs)
             shown = b""
-            async with asyncio.timeout(END_TIMEOUT_S):
-                while answer and QUESTION not in shown:
-                    shown += await asyncio.to_thread(os.read, ours, 4096)
-                os.write(ours, answer)
-                shown += await asyncio.to_thread(_rest, ours)
-                code = await process.wait()
+            try:
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    while answer and QUESTION not in shown:
+                        shown += await asyncio.to_thread(os.read, ours, 4096)
+                    os.write(ours, answer)
+                    shown += await asyncio.to_thread(_rest, ours)
+                    code = await process.wait()
+            finally:
+                if process.returncode is None:  # else the reading thread would never end
+                    process.kill()
+                    await process.wait()
             return code, shown.decode()
         finally:
             os.close(ours)
@@ -104,6 +110,7 @@ class Command:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX,
+            preexec_fn=_interruptible,
             env={**self._environment, **environ},
         )
         try:
@@ -114,8 +121,14 @@ class Command:
             await process.communicate()
 
 
+def _interruptible() -> None:
+    """As a shell starts it; whoever runs the tests in the background ignores interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _own_terminal() -> None:
     """The child's terminal controls it, so that Ctrl-C reaches it."""
+    _interruptible()
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
