@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import pty
-import signal
 import sys
-import termios
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +17,13 @@ SCRIPT = Path(sys.executable).with_name("eventflows")
 END_TIMEOUT_S = 60.0
 LINE_TIMEOUT_S = 30.0
 QUESTION = b"[y/N]"
+OWN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Makes the terminal control the command, so that Ctrl-C reaches it. A program of its own: between
+fork and exec our code would run in a copy of this process, where gRPC's threads may abort it."""
 LINE_BYTES_MAX = 1024 * 1024
 
 
@@ -69,12 +73,15 @@ class Command:
         ours, theirs = pty.openpty()
         try:
             process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                OWN_TERMINAL,
                 SCRIPT,
                 *words,
                 stdin=theirs,
                 stdout=theirs,
                 stderr=theirs,
-                preexec_fn=_own_terminal,
+                start_new_session=True,
                 env={**self._environment, "TERM": "xterm-256color", **environ},
             )
             os.close(theirs)
@@ -110,7 +117,6 @@ class Command:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX,
-            preexec_fn=_interruptible,
             env={**self._environment, **environ},
         )
         try:
@@ -119,18 +125,6 @@ class Command:
             if process.returncode is None:
                 process.kill()
             await process.communicate()
-
-
-def _interruptible() -> None:
-    """As a shell starts it; whoever runs the tests in the background ignores interrupts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _own_terminal() -> None:
-    """The child's terminal controls it, so that Ctrl-C reaches it."""
-    _interruptible()
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _rest(terminal: int) -> bytes:

@@ -97,6 +97,7 @@ async def test_a_registry_that_was_killed_is_waited_for(
     assert await positions(kafka, topics[1]) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.fault
 async def test_a_kafka_that_was_killed_is_waited_for(
     database: Database, own_kafka: Kafka, tmp_path: Path, topics: tuple[str, str]
 ) -> None:
