@@ -67,7 +67,7 @@ def _datastore(task: Task) -> PostgresDatastore:
         user=at.username or "",
         password=at.password or "",
         pool_size=task.pool,
-        max_waiting=task.threads,
+        max_waiting=2 * task.threads,  # who has just been served may still be counted
     )
 
 
