@@ -51,6 +51,8 @@ class SecurityProtocol(IntEnum):
     UNSPECIFIED = 0
     PLAINTEXT = 1
     SASL_SSL = 2
+    SSL = 3
+    SASL_PLAINTEXT = 4
 
 
 class ApiType(IntEnum):
@@ -78,6 +80,45 @@ class BrokerKind(IntEnum):
     KAFKA = 1
     SQS = 2
     SERVICE_BUS = 3
+
+
+class DeliveryOrder(IntEnum):
+    """What keeps the order of a source's records. UNSPECIFIED: as KEY."""
+
+    UNSPECIFIED = 0
+    KEY = 1
+    PARTITION = 2
+    NONE = 3
+
+
+class StartAt(IntEnum):
+    """Where a flow begins that has no position yet. UNSPECIFIED: as EARLIEST."""
+
+    UNSPECIFIED = 0
+    EARLIEST = 1
+    LATEST = 2
+
+
+class FailureClass(IntEnum):
+    """The classes of failed attempts. UNSPECIFIED: every class."""
+
+    UNSPECIFIED = 0
+    ALGORITHM_ERROR = 1
+    REFUSED = 2
+    OVERLOADED = 3
+    TIMED_OUT = 4
+    CRASHED = 5
+    UNREACHABLE = 6
+    NO_ANSWER = 7
+
+
+class GiveUp(IntEnum):
+    """What becomes of a delivery whose attempts are used up. UNSPECIFIED: as DEAD_LETTER."""
+
+    UNSPECIFIED = 0
+    DEAD_LETTER = 1
+    HALT_KEY = 2
+    HALT_FLOW = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +239,8 @@ class ConnectionCreated:
     sasl_mechanism: str = ""
     ca_certificate: str = ""
     credentials: SecretRef | None = None
+    client_certificate: str = ""
+    group_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +261,8 @@ class ConnectionUpdated:
     sasl_mechanism: str = ""
     ca_certificate: str = ""
     credentials: SecretRef | None = None
+    client_certificate: str = ""
+    group_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +295,34 @@ class FlowCreated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRule:
+    """Retries of the attempts that it fits. 0: the default of the failure's class.
+
+    `attempts_max` counts the first attempt too; `age_max_s` begins with it.
+    """
+
+    failure: FailureClass = FailureClass.UNSPECIFIED
+    error_type: str = ""
+    attempts_max: int = 0
+    age_max_s: int = 0
+    delay_first_ms: int = 0
+    delay_longest_ms: int = 0
+    factor: float = 0.0
+    give_up: GiveUp = GiveUp.UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """How a flow's records are delivered. Of several retry rules that fit the first counts."""
+
+    order: DeliveryOrder = DeliveryOrder.UNSPECIFIED
+    parallelism: int = 0
+    start: StartAt = StartAt.UNSPECIFIED
+    read_committed: bool = False
+    retries: tuple[RetryRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowEnabled:
     """The flow runs with these settings from here on. Empty version: the newest published one."""
 
@@ -259,6 +332,7 @@ class FlowEnabled:
     concurrency_max: int = 0
     allow_cycle: bool = False
     timeout_s: int = 0
+    delivery: DeliverySettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +356,79 @@ class FlowCredentialsShredded:
     flow_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowPaused:
+    """Nothing new is started; with `drain` what was received already is finished first."""
+
+    flow_id: str
+    drain: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowResumed:
+    """The flow goes on, and what it halted at is tried again."""
+
+    flow_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterSelection:
+    """Which dead letters of a flow; every field that is given narrows it down.
+
+    `since` (inclusive) and `until` (exclusive) are about when a delivery was given up; topic,
+    partitions and offsets (both inclusive, both 0: all) are those of the source.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    failure: FailureClass = FailureClass.UNSPECIFIED
+    error_type: str = ""
+    record_key: bytes = b""
+    topic: str = ""
+    partitions: tuple[int, ...] = ()
+    offset_first: int = 0
+    offset_last: int = 0
+    letter_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedriveRequested:
+    """Dead letters of a flow shall be sent again. Empty version: the flow's."""
+
+    dead_letter_task_id: str
+    flow_id: str
+    selection: DeadLetterSelection
+    algorithm_version: str = ""
+    rate_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeRequested:
+    """Dead letters of a flow shall be forgotten."""
+
+    dead_letter_task_id: str
+    flow_id: str
+    selection: DeadLetterSelection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterTaskCancelled:
+    """Nothing more shall be done for the task."""
+
+    dead_letter_task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterTaskFinished:
+    """Nothing more is done for the task; `problem` says why it could not be carried out."""
+
+    dead_letter_task_id: str
+    succeeded: int = 0
+    failed: int = 0
+    problem: str = ""
+
+
 Event: TypeAlias = (
     AccountCreated
     | ApiKeyCreated
@@ -299,6 +446,12 @@ Event: TypeAlias = (
     | FlowDisabled
     | FlowDeleted
     | FlowCredentialsShredded
+    | FlowPaused
+    | FlowResumed
+    | RedriveRequested
+    | PurgeRequested
+    | DeadLetterTaskCancelled
+    | DeadLetterTaskFinished
 )
 
 

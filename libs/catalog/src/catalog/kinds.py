@@ -18,6 +18,7 @@ class AggregateKind(IntEnum):
     CONNECTION = 3
     TOPIC_ACCESS = 4
     FLOW = 5
+    DEAD_LETTER_TASK = 6
 
 
 KIND_OF_EVENT: Final[dict[type[Event], AggregateKind]] = {
@@ -37,5 +38,11 @@ KIND_OF_EVENT: Final[dict[type[Event], AggregateKind]] = {
     events.FlowDisabled: AggregateKind.FLOW,
     events.FlowDeleted: AggregateKind.FLOW,
     events.FlowCredentialsShredded: AggregateKind.FLOW,
+    events.FlowPaused: AggregateKind.FLOW,
+    events.FlowResumed: AggregateKind.FLOW,
+    events.RedriveRequested: AggregateKind.DEAD_LETTER_TASK,
+    events.PurgeRequested: AggregateKind.DEAD_LETTER_TASK,
+    events.DeadLetterTaskCancelled: AggregateKind.DEAD_LETTER_TASK,
+    events.DeadLetterTaskFinished: AggregateKind.DEAD_LETTER_TASK,
 }
 """Every kind of event belongs to the stream of one kind of aggregate (a test holds it complete)."""

@@ -109,12 +109,18 @@ class _SecurityProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Secu
     SECURITY_PROTOCOL_UNSPECIFIED: _SecurityProtocol.ValueType  # 0
     SECURITY_PROTOCOL_PLAINTEXT: _SecurityProtocol.ValueType  # 1
     SECURITY_PROTOCOL_SASL_SSL: _SecurityProtocol.ValueType  # 2
+    SECURITY_PROTOCOL_SSL: _SecurityProtocol.ValueType  # 3
+    """no SASL: the client's certificate is its name"""
+    SECURITY_PROTOCOL_SASL_PLAINTEXT: _SecurityProtocol.ValueType  # 4
 
 class SecurityProtocol(_SecurityProtocol, metaclass=_SecurityProtocolEnumTypeWrapper): ...
 
 SECURITY_PROTOCOL_UNSPECIFIED: SecurityProtocol.ValueType  # 0
 SECURITY_PROTOCOL_PLAINTEXT: SecurityProtocol.ValueType  # 1
 SECURITY_PROTOCOL_SASL_SSL: SecurityProtocol.ValueType  # 2
+SECURITY_PROTOCOL_SSL: SecurityProtocol.ValueType  # 3
+"""no SASL: the client's certificate is its name"""
+SECURITY_PROTOCOL_SASL_PLAINTEXT: SecurityProtocol.ValueType  # 4
 Global___SecurityProtocol: _TypeAlias = SecurityProtocol  # noqa: Y015
 
 class _ApiType:
@@ -182,6 +188,110 @@ BROKER_KIND_SQS: BrokerKind.ValueType  # 2
 BROKER_KIND_SERVICE_BUS: BrokerKind.ValueType  # 3
 Global___BrokerKind: _TypeAlias = BrokerKind  # noqa: Y015
 
+class _DeliveryOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_ORDER_UNSPECIFIED: _DeliveryOrder.ValueType  # 0
+    """as KEY"""
+    DELIVERY_ORDER_KEY: _DeliveryOrder.ValueType  # 1
+    """records of one key of a partition one after the other"""
+    DELIVERY_ORDER_PARTITION: _DeliveryOrder.ValueType  # 2
+    """records of one partition one after the other"""
+    DELIVERY_ORDER_NONE: _DeliveryOrder.ValueType  # 3
+
+class DeliveryOrder(_DeliveryOrder, metaclass=_DeliveryOrderEnumTypeWrapper):
+    """What keeps the order of a source's records."""
+
+DELIVERY_ORDER_UNSPECIFIED: DeliveryOrder.ValueType  # 0
+"""as KEY"""
+DELIVERY_ORDER_KEY: DeliveryOrder.ValueType  # 1
+"""records of one key of a partition one after the other"""
+DELIVERY_ORDER_PARTITION: DeliveryOrder.ValueType  # 2
+"""records of one partition one after the other"""
+DELIVERY_ORDER_NONE: DeliveryOrder.ValueType  # 3
+Global___DeliveryOrder: _TypeAlias = DeliveryOrder  # noqa: Y015
+
+class _StartAt:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StartAtEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StartAt.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    START_AT_UNSPECIFIED: _StartAt.ValueType  # 0
+    """as EARLIEST"""
+    START_AT_EARLIEST: _StartAt.ValueType  # 1
+    START_AT_LATEST: _StartAt.ValueType  # 2
+
+class StartAt(_StartAt, metaclass=_StartAtEnumTypeWrapper):
+    """Where a flow begins that has no position yet."""
+
+START_AT_UNSPECIFIED: StartAt.ValueType  # 0
+"""as EARLIEST"""
+START_AT_EARLIEST: StartAt.ValueType  # 1
+START_AT_LATEST: StartAt.ValueType  # 2
+Global___StartAt: _TypeAlias = StartAt  # noqa: Y015
+
+class _FailureClass:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailureClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureClass.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_CLASS_UNSPECIFIED: _FailureClass.ValueType  # 0
+    FAILURE_CLASS_ALGORITHM_ERROR: _FailureClass.ValueType  # 1
+    FAILURE_CLASS_REFUSED: _FailureClass.ValueType  # 2
+    FAILURE_CLASS_OVERLOADED: _FailureClass.ValueType  # 3
+    FAILURE_CLASS_TIMED_OUT: _FailureClass.ValueType  # 4
+    FAILURE_CLASS_CRASHED: _FailureClass.ValueType  # 5
+    FAILURE_CLASS_UNREACHABLE: _FailureClass.ValueType  # 6
+    """nothing was sent"""
+    FAILURE_CLASS_NO_ANSWER: _FailureClass.ValueType  # 7
+    """sent, and nobody knows what became of it"""
+
+class FailureClass(_FailureClass, metaclass=_FailureClassEnumTypeWrapper):
+    """The classes of failed attempts."""
+
+FAILURE_CLASS_UNSPECIFIED: FailureClass.ValueType  # 0
+FAILURE_CLASS_ALGORITHM_ERROR: FailureClass.ValueType  # 1
+FAILURE_CLASS_REFUSED: FailureClass.ValueType  # 2
+FAILURE_CLASS_OVERLOADED: FailureClass.ValueType  # 3
+FAILURE_CLASS_TIMED_OUT: FailureClass.ValueType  # 4
+FAILURE_CLASS_CRASHED: FailureClass.ValueType  # 5
+FAILURE_CLASS_UNREACHABLE: FailureClass.ValueType  # 6
+"""nothing was sent"""
+FAILURE_CLASS_NO_ANSWER: FailureClass.ValueType  # 7
+"""sent, and nobody knows what became of it"""
+Global___FailureClass: _TypeAlias = FailureClass  # noqa: Y015
+
+class _GiveUp:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GiveUpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GiveUp.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GIVE_UP_UNSPECIFIED: _GiveUp.ValueType  # 0
+    """as DEAD_LETTER"""
+    GIVE_UP_DEAD_LETTER: _GiveUp.ValueType  # 1
+    GIVE_UP_HALT_KEY: _GiveUp.ValueType  # 2
+    """it stays, and the records of its key wait behind it"""
+    GIVE_UP_HALT_FLOW: _GiveUp.ValueType  # 3
+    """the flow starts nothing more until a person resumes it"""
+
+class GiveUp(_GiveUp, metaclass=_GiveUpEnumTypeWrapper):
+    """What becomes of a delivery whose attempts are used up."""
+
+GIVE_UP_UNSPECIFIED: GiveUp.ValueType  # 0
+"""as DEAD_LETTER"""
+GIVE_UP_DEAD_LETTER: GiveUp.ValueType  # 1
+GIVE_UP_HALT_KEY: GiveUp.ValueType  # 2
+"""it stays, and the records of its key wait behind it"""
+GIVE_UP_HALT_FLOW: GiveUp.ValueType  # 3
+"""the flow starts nothing more until a person resumes it"""
+Global___GiveUp: _TypeAlias = GiveUp  # noqa: Y015
+
 @_typing.final
 class Event(_message.Message):
     """One event of any kind: what the log stores as bytes."""
@@ -204,6 +314,12 @@ class Event(_message.Message):
     FLOW_DISABLED_FIELD_NUMBER: _builtins.int
     FLOW_DELETED_FIELD_NUMBER: _builtins.int
     FLOW_CREDENTIALS_SHREDDED_FIELD_NUMBER: _builtins.int
+    FLOW_PAUSED_FIELD_NUMBER: _builtins.int
+    FLOW_RESUMED_FIELD_NUMBER: _builtins.int
+    REDRIVE_REQUESTED_FIELD_NUMBER: _builtins.int
+    PURGE_REQUESTED_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_CANCELLED_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_FINISHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account_created(self) -> Global___AccountCreated: ...
     @_builtins.property
@@ -236,6 +352,18 @@ class Event(_message.Message):
     def flow_deleted(self) -> Global___FlowDeleted: ...
     @_builtins.property
     def flow_credentials_shredded(self) -> Global___FlowCredentialsShredded: ...
+    @_builtins.property
+    def flow_paused(self) -> Global___FlowPaused: ...
+    @_builtins.property
+    def flow_resumed(self) -> Global___FlowResumed: ...
+    @_builtins.property
+    def redrive_requested(self) -> Global___RedriveRequested: ...
+    @_builtins.property
+    def purge_requested(self) -> Global___PurgeRequested: ...
+    @_builtins.property
+    def dead_letter_task_cancelled(self) -> Global___DeadLetterTaskCancelled: ...
+    @_builtins.property
+    def dead_letter_task_finished(self) -> Global___DeadLetterTaskFinished: ...
     def __init__(
         self,
         *,
@@ -255,12 +383,18 @@ class Event(_message.Message):
         flow_disabled: Global___FlowDisabled | None = ...,
         flow_deleted: Global___FlowDeleted | None = ...,
         flow_credentials_shredded: Global___FlowCredentialsShredded | None = ...,
+        flow_paused: Global___FlowPaused | None = ...,
+        flow_resumed: Global___FlowResumed | None = ...,
+        redrive_requested: Global___RedriveRequested | None = ...,
+        purge_requested: Global___PurgeRequested | None = ...,
+        dead_letter_task_cancelled: Global___DeadLetterTaskCancelled | None = ...,
+        dead_letter_task_finished: Global___DeadLetterTaskFinished | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_credentials_shredded", b"connection_credentials_shredded", "connection_deleted", b"connection_deleted", "connection_updated", b"connection_updated", "flow_created", b"flow_created", "flow_credentials_shredded", b"flow_credentials_shredded", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "kind", b"kind", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_credentials_shredded", b"connection_credentials_shredded", "connection_deleted", b"connection_deleted", "connection_updated", b"connection_updated", "dead_letter_task_cancelled", b"dead_letter_task_cancelled", "dead_letter_task_finished", b"dead_letter_task_finished", "flow_created", b"flow_created", "flow_credentials_shredded", b"flow_credentials_shredded", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "flow_paused", b"flow_paused", "flow_resumed", b"flow_resumed", "kind", b"kind", "purge_requested", b"purge_requested", "redrive_requested", b"redrive_requested", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_credentials_shredded", b"connection_credentials_shredded", "connection_deleted", b"connection_deleted", "connection_updated", b"connection_updated", "flow_created", b"flow_created", "flow_credentials_shredded", b"flow_credentials_shredded", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "kind", b"kind", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_created", b"account_created", "algorithm_created", b"algorithm_created", "api_key_created", b"api_key_created", "api_key_revoked", b"api_key_revoked", "build_finished", b"build_finished", "connection_created", b"connection_created", "connection_credentials_shredded", b"connection_credentials_shredded", "connection_deleted", b"connection_deleted", "connection_updated", b"connection_updated", "dead_letter_task_cancelled", b"dead_letter_task_cancelled", "dead_letter_task_finished", b"dead_letter_task_finished", "flow_created", b"flow_created", "flow_credentials_shredded", b"flow_credentials_shredded", "flow_deleted", b"flow_deleted", "flow_disabled", b"flow_disabled", "flow_enabled", b"flow_enabled", "flow_paused", b"flow_paused", "flow_resumed", b"flow_resumed", "kind", b"kind", "purge_requested", b"purge_requested", "redrive_requested", b"redrive_requested", "topic_access_set", b"topic_access_set", "version_published", b"version_published"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["account_created", "api_key_created", "api_key_revoked", "algorithm_created", "build_finished", "version_published", "connection_created", "connection_deleted", "connection_updated", "connection_credentials_shredded", "topic_access_set", "flow_created", "flow_enabled", "flow_disabled", "flow_deleted", "flow_credentials_shredded"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["account_created", "api_key_created", "api_key_revoked", "algorithm_created", "build_finished", "version_published", "connection_created", "connection_deleted", "connection_updated", "connection_credentials_shredded", "topic_access_set", "flow_created", "flow_enabled", "flow_disabled", "flow_deleted", "flow_credentials_shredded", "flow_paused", "flow_resumed", "redrive_requested", "purge_requested", "dead_letter_task_cancelled", "dead_letter_task_finished"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -636,6 +770,8 @@ class ConnectionCreated(_message.Message):
     SASL_MECHANISM_FIELD_NUMBER: _builtins.int
     CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    GROUP_PREFIX_FIELD_NUMBER: _builtins.int
     connection_id: _builtins.str
     name: _builtins.str
     security_protocol: Global___SecurityProtocol.ValueType
@@ -643,13 +779,17 @@ class ConnectionCreated(_message.Message):
     """SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN"""
     ca_certificate: _builtins.str
     """PEM; empty: the system's authorities"""
+    client_certificate: _builtins.str
+    """PEM, with its chain; empty: none is shown"""
+    group_prefix: _builtins.str
+    """of our consumer groups there (ACLs); empty: the workers' own"""
     @_builtins.property
     def bootstrap_servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """host:port"""
 
     @_builtins.property
     def credentials(self) -> Global___SecretRef:
-        """user name and password"""
+        """user name, password, key of the client certificate"""
 
     def __init__(
         self,
@@ -661,10 +801,12 @@ class ConnectionCreated(_message.Message):
         sasl_mechanism: _builtins.str = ...,
         ca_certificate: _builtins.str = ...,
         credentials: Global___SecretRef | None = ...,
+        client_certificate: _builtins.str = ...,
+        group_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "connection_id", b"connection_id", "credentials", b"credentials", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "client_certificate", b"client_certificate", "connection_id", b"connection_id", "credentials", b"credentials", "group_prefix", b"group_prefix", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -702,11 +844,15 @@ class ConnectionUpdated(_message.Message):
     SASL_MECHANISM_FIELD_NUMBER: _builtins.int
     CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    GROUP_PREFIX_FIELD_NUMBER: _builtins.int
     connection_id: _builtins.str
     name: _builtins.str
     security_protocol: Global___SecurityProtocol.ValueType
     sasl_mechanism: _builtins.str
     ca_certificate: _builtins.str
+    client_certificate: _builtins.str
+    group_prefix: _builtins.str
     @_builtins.property
     def bootstrap_servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -721,10 +867,12 @@ class ConnectionUpdated(_message.Message):
         sasl_mechanism: _builtins.str = ...,
         ca_certificate: _builtins.str = ...,
         credentials: Global___SecretRef | None = ...,
+        client_certificate: _builtins.str = ...,
+        group_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "connection_id", b"connection_id", "credentials", b"credentials", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "client_certificate", b"client_certificate", "connection_id", b"connection_id", "credentials", b"credentials", "group_prefix", b"group_prefix", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -884,6 +1032,91 @@ class FlowCreated(_message.Message):
 Global___FlowCreated: _TypeAlias = FlowCreated  # noqa: Y015
 
 @_typing.final
+class RetryRule(_message.Message):
+    """Retries of the attempts that it fits; of several rules the first counts. 0 means the default of the
+    failure's class in every field.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURE_FIELD_NUMBER: _builtins.int
+    ERROR_TYPE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
+    AGE_MAX_S_FIELD_NUMBER: _builtins.int
+    DELAY_FIRST_MS_FIELD_NUMBER: _builtins.int
+    DELAY_LONGEST_MS_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    GIVE_UP_FIELD_NUMBER: _builtins.int
+    failure: Global___FailureClass.ValueType
+    """unspecified: every class"""
+    error_type: _builtins.str
+    """of an algorithm's error; empty: every type"""
+    attempts_max: _builtins.int
+    """in all, the first one included"""
+    age_max_s: _builtins.int
+    """since the first attempt began"""
+    delay_first_ms: _builtins.int
+    delay_longest_ms: _builtins.int
+    factor: _builtins.float
+    """of one delay to the next"""
+    give_up: Global___GiveUp.ValueType
+    def __init__(
+        self,
+        *,
+        failure: Global___FailureClass.ValueType = ...,
+        error_type: _builtins.str = ...,
+        attempts_max: _builtins.int = ...,
+        age_max_s: _builtins.int = ...,
+        delay_first_ms: _builtins.int = ...,
+        delay_longest_ms: _builtins.int = ...,
+        factor: _builtins.float = ...,
+        give_up: Global___GiveUp.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_max_s", b"age_max_s", "attempts_max", b"attempts_max", "delay_first_ms", b"delay_first_ms", "delay_longest_ms", b"delay_longest_ms", "error_type", b"error_type", "factor", b"factor", "failure", b"failure", "give_up", b"give_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRule: _TypeAlias = RetryRule  # noqa: Y015
+
+@_typing.final
+class DeliverySettings(_message.Message):
+    """How a flow's records are delivered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    PARALLELISM_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    READ_COMMITTED_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    order: Global___DeliveryOrder.ValueType
+    parallelism: _builtins.int
+    """instances of the flow, each on one worker; 0: one"""
+    start: Global___StartAt.ValueType
+    read_committed: _builtins.bool
+    """leave out records of transactions that are open or were aborted"""
+    @_builtins.property
+    def retries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetryRule]: ...
+    def __init__(
+        self,
+        *,
+        order: Global___DeliveryOrder.ValueType = ...,
+        parallelism: _builtins.int = ...,
+        start: Global___StartAt.ValueType = ...,
+        read_committed: _builtins.bool = ...,
+        retries: _abc.Iterable[Global___RetryRule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "parallelism", b"parallelism", "read_committed", b"read_committed", "retries", b"retries", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliverySettings: _TypeAlias = DeliverySettings  # noqa: Y015
+
+@_typing.final
 class FlowEnabled(_message.Message):
     """The flow runs with these settings from here on; also the way to change them."""
 
@@ -895,6 +1128,7 @@ class FlowEnabled(_message.Message):
     CONCURRENCY_MAX_FIELD_NUMBER: _builtins.int
     ALLOW_CYCLE_FIELD_NUMBER: _builtins.int
     TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     flow_id: _builtins.str
     algorithm_version: _builtins.str
     """empty: newest published"""
@@ -905,6 +1139,10 @@ class FlowEnabled(_message.Message):
     allow_cycle: _builtins.bool
     timeout_s: _builtins.int
     """0: the runner's default"""
+    @_builtins.property
+    def delivery(self) -> Global___DeliverySettings:
+        """absent: every default"""
+
     def __init__(
         self,
         *,
@@ -914,10 +1152,11 @@ class FlowEnabled(_message.Message):
         concurrency_max: _builtins.int = ...,
         allow_cycle: _builtins.bool = ...,
         timeout_s: _builtins.int = ...,
+        delivery: Global___DeliverySettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "allow_cycle", b"allow_cycle", "concurrency_max", b"concurrency_max", "dead_letter_topic", b"dead_letter_topic", "flow_id", b"flow_id", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "allow_cycle", b"allow_cycle", "concurrency_max", b"concurrency_max", "dead_letter_topic", b"dead_letter_topic", "delivery", b"delivery", "flow_id", b"flow_id", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -981,6 +1220,236 @@ class FlowCredentialsShredded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlowCredentialsShredded: _TypeAlias = FlowCredentialsShredded  # noqa: Y015
+
+@_typing.final
+class FlowPaused(_message.Message):
+    """Nothing new is started from here on; also the way to change `drain` and `reason`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    drain: _builtins.bool
+    """what was received already is finished first"""
+    reason: _builtins.str
+    """for people"""
+    def __init__(
+        self,
+        *,
+        flow_id: _builtins.str = ...,
+        drain: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "flow_id", b"flow_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowPaused: _TypeAlias = FlowPaused  # noqa: Y015
+
+@_typing.final
+class FlowResumed(_message.Message):
+    """The flow goes on, and what it halted at is tried again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        flow_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowResumed: _TypeAlias = FlowResumed  # noqa: Y015
+
+@_typing.final
+class DeadLetterSelection(_message.Message):
+    """---- dead letter task ----------------------------------------------------------------------------
+
+    Which dead letters of a flow; every field that is given narrows it down.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    ERROR_TYPE_FIELD_NUMBER: _builtins.int
+    RECORD_KEY_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    OFFSET_FIRST_FIELD_NUMBER: _builtins.int
+    OFFSET_LAST_FIELD_NUMBER: _builtins.int
+    LETTER_IDS_FIELD_NUMBER: _builtins.int
+    failure: Global___FailureClass.ValueType
+    error_type: _builtins.str
+    record_key: _builtins.bytes
+    """empty: every key"""
+    topic: _builtins.str
+    """of the source"""
+    offset_first: _builtins.int
+    """of the source; both 0: every offset"""
+    offset_last: _builtins.int
+    """inclusive"""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """when it was given up, inclusive"""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """exclusive"""
+
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def letter_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """exactly these"""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        failure: Global___FailureClass.ValueType = ...,
+        error_type: _builtins.str = ...,
+        record_key: _builtins.bytes = ...,
+        topic: _builtins.str = ...,
+        partitions: _abc.Iterable[_builtins.int] | None = ...,
+        offset_first: _builtins.int = ...,
+        offset_last: _builtins.int = ...,
+        letter_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_type", b"error_type", "failure", b"failure", "letter_ids", b"letter_ids", "offset_first", b"offset_first", "offset_last", b"offset_last", "partitions", b"partitions", "record_key", b"record_key", "since", b"since", "topic", b"topic", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterSelection: _TypeAlias = DeadLetterSelection  # noqa: Y015
+
+@_typing.final
+class RedriveRequested(_message.Message):
+    """Send dead letters again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    ALGORITHM_VERSION_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    flow_id: _builtins.str
+    algorithm_version: _builtins.str
+    """empty: the flow's"""
+    rate_per_s: _builtins.float
+    @_builtins.property
+    def selection(self) -> Global___DeadLetterSelection: ...
+    def __init__(
+        self,
+        *,
+        dead_letter_task_id: _builtins.str = ...,
+        flow_id: _builtins.str = ...,
+        selection: Global___DeadLetterSelection | None = ...,
+        algorithm_version: _builtins.str = ...,
+        rate_per_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedriveRequested: _TypeAlias = RedriveRequested  # noqa: Y015
+
+@_typing.final
+class PurgeRequested(_message.Message):
+    """Forget dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    flow_id: _builtins.str
+    @_builtins.property
+    def selection(self) -> Global___DeadLetterSelection: ...
+    def __init__(
+        self,
+        *,
+        dead_letter_task_id: _builtins.str = ...,
+        flow_id: _builtins.str = ...,
+        selection: Global___DeadLetterSelection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeRequested: _TypeAlias = PurgeRequested  # noqa: Y015
+
+@_typing.final
+class DeadLetterTaskCancelled(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        dead_letter_task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_task_id", b"dead_letter_task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterTaskCancelled: _TypeAlias = DeadLetterTaskCancelled  # noqa: Y015
+
+@_typing.final
+class DeadLetterTaskFinished(_message.Message):
+    """Nothing more is done for the task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    succeeded: _builtins.int
+    """redriven with success, or purged"""
+    failed: _builtins.int
+    """dead letters once more"""
+    problem: _builtins.str
+    """why it could not be carried out; empty: it was"""
+    def __init__(
+        self,
+        *,
+        dead_letter_task_id: _builtins.str = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_task_id", b"dead_letter_task_id", "failed", b"failed", "problem", b"problem", "succeeded", b"succeeded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterTaskFinished: _TypeAlias = DeadLetterTaskFinished  # noqa: Y015
 
 STORED_NAME_FIELD_NUMBER: _builtins.int
 stored_name: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
