@@ -13,6 +13,8 @@ PY := $(BIN)/python
 MEMBERS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml cli/pyproject.toml)
 LOCK := requirements.lock
 STAMP := .venv/.synced
+# Each has servers of its own (two Kafkas, one PostgreSQL, about 2 GiB).
+TEST_PROCESSES ?= 2
 SOURCES := libs services cli tests examples deploy
 
 .PHONY: help setup demo up down test test-unit check format lint types layers verify proto schema lock bench nightly clean
@@ -43,7 +45,7 @@ down: setup ## stop what `make up` started
 	$(PY) -m examples.down
 
 test: setup ## all tests, with real Kafka and PostgreSQL
-	$(BIN)/pytest -m "not fault"
+	$(BIN)/pytest -m "not fault" -n $(TEST_PROCESSES) --dist loadgroup
 
 test-unit: setup ## the tests that need no server
 	$(BIN)/pytest tests/unit tests/meta

@@ -45,6 +45,11 @@ class DataDir:
             raise DevstackError(f"the temporary folder {self._path} is gone: it went with `stop`")
         return self._path
 
+    @property
+    def is_temporary(self) -> bool:
+        """Does everything in it go with `discard`?"""
+        return self._lock is not None
+
     def discard(self) -> None:
         """Remove a temporary folder with all in it; leave a named one. Harmless twice."""
         if self._lock is not None:

@@ -96,6 +96,11 @@ class Kafka:
         return self._process
 
     @property
+    def is_running(self) -> bool:
+        """Was it started, and not killed or stopped since?"""
+        return self._process is not None and self._process.running
+
+    @property
     def bootstrap_servers(self) -> str:
         """`host:port` for clients. Raises NotRunning before the first start."""
         if self._ports is None:
@@ -137,8 +142,10 @@ class Kafka:
         await start_on_free_ports(PORTS_MAX, self._start_on)
 
     async def stop(self) -> None:
-        """Stop cleanly; temporary data goes. Harmless twice."""
+        """Stop cleanly, or at once where the data is temporary and goes. Harmless twice."""
         if self._process is not None:
+            if self._folder.is_temporary:
+                self._process.kill()  # a clean stop takes seconds, for data that nobody will read
             await self._process.terminate()
             self._process = None
         self._folder.discard()
