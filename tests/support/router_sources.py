@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from catalog.events import SecurityProtocol
+from catalog.events import SecurityProtocol, StartAt
 from devstack import Kafka
 from router.adapters.kafka_source import GroupTimes, KafkaSource
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
 from router.adapters.system_clock import SystemClock
 from router.domain.delivery import Delivery, Headers
-from router.domain.flow_spec import FlowSpec, KafkaSourceSpec, StartRule
+from router.domain.flow_spec import FlowSpec, KafkaSourceSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.domain.low_water import Mark, Ranges
 from router.ports import Source
@@ -152,7 +152,7 @@ class KafkaTopic:
     def connection(self) -> KafkaConnection:
         return connection_of(self._kafka)
 
-    def spec(self, base: FlowSpec = SUBSCRIBER, start: StartRule = StartRule.EARLIEST) -> FlowSpec:
+    def spec(self, base: FlowSpec = SUBSCRIBER, start: StartAt = StartAt.EARLIEST) -> FlowSpec:
         """A flow from this topic."""
         return spec_of(base, topic=self.name, group_id=self.group_id, start=start)
 
@@ -170,7 +170,7 @@ class KafkaTopic:
         return int(metadata.offset)
 
     def source(
-        self, *, times: GroupTimes = QUICK_TIMES, start: StartRule = StartRule.EARLIEST
+        self, *, times: GroupTimes = QUICK_TIMES, start: StartAt = StartAt.EARLIEST
     ) -> KafkaSource:
         return KafkaSource(
             self.spec(start=start), connection=self.connection, clock=SystemClock(), times=times
@@ -216,7 +216,7 @@ async def kafka_topic(
 
 
 def spec_of(
-    base: FlowSpec, *, topic: str, group_id: str, start: StartRule = StartRule.EARLIEST
+    base: FlowSpec, *, topic: str, group_id: str, start: StartAt = StartAt.EARLIEST
 ) -> FlowSpec:
     """The same flow, from another topic."""
     source = KafkaSourceSpec(connection_id="c-1", topic=topic, group_id=group_id, start=start)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from catalog.events import StartAt
 from devstack import Kafka
 from kernel.errors import Unavailable
 from router.adapters.kafka_membership import KafkaMembership
 from router.adapters.kafka_source import KafkaSource
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
-from router.domain.flow_spec import StartRule
 from router.domain.low_water import Mark
 
 from tests.support.router_sources import QUICK_TIMES, Reader, kafka_topic, reading
@@ -201,7 +201,7 @@ async def test_promise_3_records_are_held_until_the_position_is_known(
 async def test_the_start_at_the_end_is_remembered_before_the_first_record(kafka: Kafka) -> None:
     async with kafka_topic(kafka) as topic:
         await topic.append(b"before")
-        source = topic.source(start=StartRule.LATEST)
+        source = topic.source(start=StartAt.LATEST)
         reader = Reader(source)
         await source.open(reader)
         await reader.until(lambda: reader.assignments)

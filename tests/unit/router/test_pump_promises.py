@@ -13,7 +13,12 @@ from router.application.pump import NOT_ASSIGNED, STALE
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.low_water import Mark
 from router.domain.outcome import OutcomeKind, failed
-from router.domain.retry import CRASHED_ATTEMPTS_MAX, TIMED_OUT_ATTEMPTS_MAX
+from router.domain.retry_policy import (
+    CRASHED_ATTEMPTS_MAX,
+    TIMED_OUT_ATTEMPTS_MAX,
+    RetryPolicy,
+    RetryRule,
+)
 from router.domain.status import PumpState
 
 from tests.support.manual_clock import let_others_run, until
@@ -365,7 +370,8 @@ async def test_promise_7_it_is_settled_only_after_the_write_is_acknowledged() ->
 
 
 async def test_promise_7_a_delivery_that_is_too_old_is_given_up() -> None:
-    async with running_pump(limits=replace(TEST_LIMITS, retry_age_max_s=3600)) as bench:
+    impatient = RetryPolicy(rules=(RetryRule(age_max_s=3600),))
+    async with running_pump(replace(SUBSCRIBER, retries=impatient)) as bench:
         bench.target.default = UNREACHABLE
         bench.broker.append(b"one")
         await bench.clock.run_until(lambda: bench.letters.letters, step_s=1)

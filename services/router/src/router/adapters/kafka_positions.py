@@ -9,12 +9,13 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from catalog.events import StartAt
 from kernel.errors import NotFound, TooLarge
 
 from router.adapters.kafka_clients import kafka_errors
 from router.adapters.kafka_membership import KafkaMembership
 from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode
-from router.domain.flow_spec import KafkaSourceSpec, StartRule
+from router.domain.flow_spec import KafkaSourceSpec
 from router.domain.low_water import Mark
 
 COMMIT_TIMEOUT_S: Final = 10.0
@@ -47,8 +48,8 @@ class KafkaPositions:
         if not missing:
             return marks
         find = {
-            StartRule.EARLIEST: self._consumer.beginning_offsets,
-            StartRule.LATEST: self._consumer.end_offsets,
+            StartAt.EARLIEST: self._consumer.beginning_offsets,
+            StartAt.LATEST: self._consumer.end_offsets,
         }[self._spec.start]
         found = await find(missing)
         starts = {p.partition: Mark(position=offset) for p, offset in found.items()}

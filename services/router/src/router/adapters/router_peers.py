@@ -77,6 +77,8 @@ _STATES = {
     router_pb2.FLOW_STATE_RUNNING: ReportState.RUNNING,
     router_pb2.FLOW_STATE_BACKING_OFF: ReportState.BACKING_OFF,
     router_pb2.FLOW_STATE_DRAINING: ReportState.DRAINING,
+    router_pb2.FLOW_STATE_PAUSED: ReportState.PAUSED,
+    router_pb2.FLOW_STATE_HALTED: ReportState.HALTED,
     router_pb2.FLOW_STATE_STOPPED: ReportState.STOPPED,
     router_pb2.FLOW_STATE_FAILED: ReportState.FAILED,
     router_pb2.FLOW_STATE_BLOCKED: ReportState.BLOCKED,

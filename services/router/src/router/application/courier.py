@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 
 from kernel.errors import EventflowsError
@@ -13,9 +14,9 @@ from router.domain.dead_letter import Attempt, DeadLetter, History, dead_letter
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
-from router.domain.outcome import Outcome
+from router.domain.outcome import Outcome, OutcomeKind
 from router.domain.request_id import request_id
-from router.domain.retry import Again, GiveUp, Settle, backoff_s, decide
+from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide
 from router.domain.trace_context import traceparent_of
 from router.ports import Clock, DeadLetters, Random, Target
 
@@ -29,6 +30,7 @@ class Work:
     delivery: Delivery
     history: History = field(default_factory=History)
     first_began_s: float | None = None
+    fitted: Counter[int] = field(default_factory=Counter)
     letter: DeadLetter | None = None
     letter_failures: int = 0
 
@@ -89,12 +91,17 @@ class Courier:
         """Note the outcome; seconds to wait for the next attempt, None for none."""
         failure = Attempt(attempt=work.history.count + 1, at=self._clock.now(), outcome=outcome)
         age_s = self._clock.monotonic_s() - (work.first_began_s or self._clock.monotonic_s())
+        if outcome.kind is OutcomeKind.SUCCEEDED:
+            self._board.delivered()
+            return None
+        number, rule = self._spec.retries.fitting(outcome)
+        work.fitted[number] += 1
         decision = decide(
             outcome,
+            rule,
             attempt=failure.attempt,
-            alike_count=work.history.by_kind[outcome.kind] + 1,
+            fitted_count=work.fitted[number],
             age_s=age_s,
-            age_max_s=self._limits.retry_age_max_s,
         )
         match decision:
             case Settle():
@@ -104,7 +111,7 @@ class Courier:
                 work.history.add(failure)
                 self._board.retrying(outcome)
                 return decision.at_least_s + self._random.uniform(0, decision.jitter_s)
-            case GiveUp():
+            case GivenUp():
                 work.history.add(failure)
                 work.letter = dead_letter(
                     self._spec,

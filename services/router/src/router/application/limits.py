@@ -12,7 +12,6 @@ RECEIVE_WAIT_S = 0.5
 COMMIT_INTERVAL_S = 0.25
 DRAIN_S = 5.0
 LAG_INTERVAL_S = 5.0
-RETRY_AGE_MAX_S = 6 * 3600.0
 UNCONFIRMED_MAX_S = 20.0
 UNASSIGNED_MAX_S = 45.0
 """Room for a join that the broker lets time out, a second one, and finding out the positions."""
@@ -25,8 +24,7 @@ class PumpLimits:
     `bytes_held_max` and `records_held_max` (received and not done) pause all partitions,
     `span_records_max` (records from a partition's low-water mark to the newest one received) pauses
     that partition. Each may be exceeded by what one `receive` brings.
-    `drain_s` bounds the wait for running calls when partitions are taken away. `retry_age_max_s` is
-    how long after its first attempt a delivery is still tried again after a platform's error.
+    `drain_s` bounds the wait for running calls when partitions are taken away.
     `unconfirmed_max_s` is how long a source may go unconfirmed, or with partitions that the broker
     calls somebody else's, and `unassigned_max_s` how long without any word about its partitions,
     before it is opened anew.
@@ -40,6 +38,5 @@ class PumpLimits:
     commit_interval_s: float = COMMIT_INTERVAL_S
     drain_s: float = DRAIN_S
     lag_interval_s: float = LAG_INTERVAL_S
-    retry_age_max_s: float = RETRY_AGE_MAX_S
     unconfirmed_max_s: float = UNCONFIRMED_MAX_S
     unassigned_max_s: float = UNASSIGNED_MAX_S

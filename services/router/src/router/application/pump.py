@@ -26,7 +26,7 @@ from router.domain.delivery import Delivery
 from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
-from router.domain.retry import backoff_s
+from router.domain.retry_policy import backoff_s
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target
 

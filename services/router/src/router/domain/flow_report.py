@@ -17,6 +17,8 @@ class ReportState(Enum):
     RUNNING = "running"
     BACKING_OFF = "backing_off"
     DRAINING = "draining"
+    PAUSED = "paused"
+    HALTED = "halted"
     STOPPED = "stopped"
     FAILED = "failed"
     BLOCKED = "blocked"

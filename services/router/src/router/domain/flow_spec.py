@@ -6,10 +6,11 @@ A change of any field is a new spec and so a new pump; a spec never holds a secr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TypeAlias
 
-from catalog.events import FlowKind, SecurityProtocol
+from catalog.events import DeliveryOrder, FlowKind, SecurityProtocol, StartAt
+
+from router.domain.retry_policy import RetryPolicy
 
 INTERNAL_CONNECTION = "internal"
 """Stands in a `connection_id` for our own Kafka."""
@@ -18,13 +19,8 @@ CONCURRENCY_DEFAULT = 64
 CONCURRENCY_MAX = 1_000
 TIMEOUT_DEFAULT_S = 300
 TIMEOUT_MAX_S = 3_000
-
-
-class StartRule(Enum):
-    """Where a flow begins on a partition for which its consumer group has no committed offset."""
-
-    EARLIEST = "earliest"
-    LATEST = "latest"
+PARALLELISM_MAX = 64
+"""Instances of one flow: one for each shard at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +34,17 @@ class AlgorithmName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSourceSpec:
-    """A topic that a flow reads, with the consumer group that remembers how far."""
+    """A topic that a flow reads, with the consumer group that remembers how far.
+
+    `start` is where the flow begins on a partition for which its group has no committed offset.
+    `read_committed` leaves out records of transactions that are open or were aborted.
+    """
 
     connection_id: str
     topic: str
     group_id: str
-    start: StartRule = StartRule.EARLIEST
+    start: StartAt = StartAt.EARLIEST
+    read_committed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,7 @@ class FlowSpec:
     enabled last, so that enabling a failed one again is a new spec; `registry_position` is the
     place that this spec was derived at. `generation` is 0 for live delivery. `terms` are those of
     the flow's connection, so that a change of them is a new spec; None for chain flows.
+    A flow with `parallelism` n has n specs, alike but for `instance` (0 to n - 1).
     """
 
     flow_id: str
@@ -104,6 +106,10 @@ class FlowSpec:
     registry_position: int
     generation: int = 0
     terms: ConnectionTerms | None = None
+    order: DeliveryOrder = DeliveryOrder.KEY
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    instance: int = 0
+    parallelism: int = 1
 
     def __post_init__(self) -> None:
         """Raise ValueError for a spec that cannot run: the supervisor made a mistake."""
@@ -111,6 +117,12 @@ class FlowSpec:
             raise ValueError(f"concurrency_max must be 1 to {CONCURRENCY_MAX}")
         if not 0 <= self.timeout_s <= TIMEOUT_MAX_S:
             raise ValueError(f"timeout_s must be 0 to {TIMEOUT_MAX_S}")
+        if not 1 <= self.parallelism <= PARALLELISM_MAX:
+            raise ValueError(f"parallelism must be 1 to {PARALLELISM_MAX}")
+        if not 0 <= self.instance < self.parallelism:
+            raise ValueError("an instance must be one of the flow's parallelism, from 0")
+        if DeliveryOrder.UNSPECIFIED is self.order or self.source.start is StartAt.UNSPECIFIED:
+            raise ValueError("order and start must be named: the defaults are the caller's")
         if (self.dead_letter_topic is None) != (self.dead_letter_connection_id is None):
             raise ValueError("a dead letter topic and its connection are given together")
         wants_topic = self.kind is FlowKind.PUBLISHER

@@ -20,6 +20,7 @@ class OutcomeKind(Enum):
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"
     UNREACHABLE = "unreachable"
+    NO_ANSWER = "no_answer"
     REFUSED = "refused"
 
 

@@ -1,14 +1,15 @@
 """What a flow is doing, as its owner sees it (promise 10).
 
-    starting ──▶ running ◀──▶ backing_off(why)
-        │           │               │
-        ├───────────┴───────┬───────┤
-        ▼                   ▼       ▼
+    starting ──▶ running ◀──▶ backing_off(why) ◀──▶ halted(why)     draining ──▶ paused
+        │           │               │                   │              ▲           │
+        ├───────────┴───────┬───────┴───────────────────┴── pause ─────┘  resume ──┘
+        ▼                   ▼
     failed(why)          draining ──▶ stopped
 
-`failed` and `blocked` wait for a person; everything else heals by itself. A *blocked* flow has no
-pump: of most the supervisor alone knows, and `blocked(why)` here is one whose credentials the vault
-does not hold, which shows only when its pump is to be made.
+`failed`, `halted`, `paused` and `blocked` wait for a person; everything else heals by itself.
+`halted`: a rule of the flow stopped a key or the whole flow; a resume lets it try again.
+A *blocked* flow has no pump: of most the supervisor alone knows, and `blocked(why)` here is one
+whose credentials the vault does not hold, which shows only when its pump is to be made.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class PumpState(Enum):
     RUNNING = "running"
     BACKING_OFF = "backing_off"
     DRAINING = "draining"
+    PAUSED = "paused"
+    HALTED = "halted"
     STOPPED = "stopped"
     FAILED = "failed"
     BLOCKED = "blocked"

@@ -25,6 +25,8 @@ _STATES = {
     ReportState.RUNNING: router_pb2.FLOW_STATE_RUNNING,
     ReportState.BACKING_OFF: router_pb2.FLOW_STATE_BACKING_OFF,
     ReportState.DRAINING: router_pb2.FLOW_STATE_DRAINING,
+    ReportState.PAUSED: router_pb2.FLOW_STATE_PAUSED,
+    ReportState.HALTED: router_pb2.FLOW_STATE_HALTED,
     ReportState.STOPPED: router_pb2.FLOW_STATE_STOPPED,
     ReportState.FAILED: router_pb2.FLOW_STATE_FAILED,
     ReportState.BLOCKED: router_pb2.FLOW_STATE_BLOCKED,

@@ -34,6 +34,10 @@ class _FlowStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FlowState.V
     FLOW_STATE_STOPPED: _FlowState.ValueType  # 5
     FLOW_STATE_FAILED: _FlowState.ValueType  # 6
     FLOW_STATE_BLOCKED: _FlowState.ValueType  # 7
+    FLOW_STATE_PAUSED: _FlowState.ValueType  # 8
+    """by its owner"""
+    FLOW_STATE_HALTED: _FlowState.ValueType  # 9
+    """by a retry rule of its own; a resume lets it try again"""
 
 class FlowState(_FlowState, metaclass=_FlowStateEnumTypeWrapper): ...
 
@@ -45,6 +49,10 @@ FLOW_STATE_DRAINING: FlowState.ValueType  # 4
 FLOW_STATE_STOPPED: FlowState.ValueType  # 5
 FLOW_STATE_FAILED: FlowState.ValueType  # 6
 FLOW_STATE_BLOCKED: FlowState.ValueType  # 7
+FLOW_STATE_PAUSED: FlowState.ValueType  # 8
+"""by its owner"""
+FLOW_STATE_HALTED: FlowState.ValueType  # 9
+"""by a retry rule of its own; a resume lets it try again"""
 Global___FlowState: _TypeAlias = FlowState  # noqa: Y015
 
 @_typing.final
