@@ -11,7 +11,8 @@ The defaults, each to be overruled by a flow's own rules:
 | no answer | until 6 h old | 1 s | the same, but the run may still go on |
 
 A delay is doubled from attempt to attempt up to 60 s, random between 0 and that (full jitter), and
-never shorter than what `Retry-After` asked for. What is given up becomes a dead letter, or *halts* its key or its flow.
+never shorter than what `Retry-After` asked for. What is given up becomes a dead letter, or *halts*
+its key or its flow.
 """
 
 from __future__ import annotations

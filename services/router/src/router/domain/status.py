@@ -19,6 +19,7 @@ from datetime import datetime
 from enum import Enum
 
 LAG_UNKNOWN = -1
+LAG_S_UNKNOWN = -1.0
 
 
 class PumpState(Enum):
@@ -42,7 +43,12 @@ class PumpStatus:
     `reason` is a sentence for states that need one, else empty; it never holds a secret.
     `last_progress` is when a delivery was last finished or the source was last found empty; None:
     never yet. `lag_records` counts from the low-water mark to the newest record, -1: not known yet.
-    Totals count since this pump was made. `partitions` is how many are assigned to this pump.
+    `lag_s` is the age of the oldest record that waits, 0 without one, -1: not known yet;
+    `oldest_unsettled_s` how long ago the oldest delivery that is not settled was received, 0
+    without one. `settled_per_s` and `error_ratio` (failed attempts among all) are of the last
+    minute. Totals count since this pump was made; `repeats_total` counts deliveries that an earlier
+    owner may have delivered. `partitions` is how many are assigned to this pump. `healthy` is False
+    while records wait and nothing was done for too long.
     """
 
     flow_id: str
@@ -56,3 +62,11 @@ class PumpStatus:
     dead_lettered_total: int
     retries_total: int
     partitions: int
+    lag_s: float = LAG_S_UNKNOWN
+    oldest_unsettled_s: float = 0.0
+    settled_per_s: float = 0.0
+    error_ratio: float = 0.0
+    repeats_total: int = 0
+    halted_keys: int = 0
+    bytes_held: int = 0
+    healthy: bool = True

@@ -37,6 +37,7 @@ class _AggregateKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggrega
     AGGREGATE_KIND_CONNECTION: _AggregateKind.ValueType  # 3
     AGGREGATE_KIND_TOPIC_ACCESS: _AggregateKind.ValueType  # 4
     AGGREGATE_KIND_FLOW: _AggregateKind.ValueType  # 5
+    AGGREGATE_KIND_DEAD_LETTER_TASK: _AggregateKind.ValueType  # 6
 
 class AggregateKind(_AggregateKind, metaclass=_AggregateKindEnumTypeWrapper): ...
 
@@ -46,7 +47,44 @@ AGGREGATE_KIND_ALGORITHM: AggregateKind.ValueType  # 2
 AGGREGATE_KIND_CONNECTION: AggregateKind.ValueType  # 3
 AGGREGATE_KIND_TOPIC_ACCESS: AggregateKind.ValueType  # 4
 AGGREGATE_KIND_FLOW: AggregateKind.ValueType  # 5
+AGGREGATE_KIND_DEAD_LETTER_TASK: AggregateKind.ValueType  # 6
 Global___AggregateKind: _TypeAlias = AggregateKind  # noqa: Y015
+
+class _DeadLetterTaskKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeadLetterTaskKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeadLetterTaskKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEAD_LETTER_TASK_KIND_UNSPECIFIED: _DeadLetterTaskKind.ValueType  # 0
+    DEAD_LETTER_TASK_KIND_REDRIVE: _DeadLetterTaskKind.ValueType  # 1
+    DEAD_LETTER_TASK_KIND_PURGE: _DeadLetterTaskKind.ValueType  # 2
+
+class DeadLetterTaskKind(_DeadLetterTaskKind, metaclass=_DeadLetterTaskKindEnumTypeWrapper): ...
+
+DEAD_LETTER_TASK_KIND_UNSPECIFIED: DeadLetterTaskKind.ValueType  # 0
+DEAD_LETTER_TASK_KIND_REDRIVE: DeadLetterTaskKind.ValueType  # 1
+DEAD_LETTER_TASK_KIND_PURGE: DeadLetterTaskKind.ValueType  # 2
+Global___DeadLetterTaskKind: _TypeAlias = DeadLetterTaskKind  # noqa: Y015
+
+class _DeadLetterTaskState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeadLetterTaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeadLetterTaskState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEAD_LETTER_TASK_STATE_UNSPECIFIED: _DeadLetterTaskState.ValueType  # 0
+    DEAD_LETTER_TASK_STATE_REQUESTED: _DeadLetterTaskState.ValueType  # 1
+    DEAD_LETTER_TASK_STATE_CANCELLED: _DeadLetterTaskState.ValueType  # 2
+    DEAD_LETTER_TASK_STATE_FINISHED: _DeadLetterTaskState.ValueType  # 3
+
+class DeadLetterTaskState(_DeadLetterTaskState, metaclass=_DeadLetterTaskStateEnumTypeWrapper): ...
+
+DEAD_LETTER_TASK_STATE_UNSPECIFIED: DeadLetterTaskState.ValueType  # 0
+DEAD_LETTER_TASK_STATE_REQUESTED: DeadLetterTaskState.ValueType  # 1
+DEAD_LETTER_TASK_STATE_CANCELLED: DeadLetterTaskState.ValueType  # 2
+DEAD_LETTER_TASK_STATE_FINISHED: DeadLetterTaskState.ValueType  # 3
+Global___DeadLetterTaskState: _TypeAlias = DeadLetterTaskState  # noqa: Y015
 
 @_typing.final
 class Aggregate(_message.Message):
@@ -57,6 +95,7 @@ class Aggregate(_message.Message):
     CONNECTION_FIELD_NUMBER: _builtins.int
     TOPIC_ACCESS_FIELD_NUMBER: _builtins.int
     FLOW_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account(self) -> Global___Account: ...
     @_builtins.property
@@ -67,6 +106,8 @@ class Aggregate(_message.Message):
     def topic_access(self) -> Global___TopicAccess: ...
     @_builtins.property
     def flow(self) -> Global___Flow: ...
+    @_builtins.property
+    def dead_letter_task(self) -> Global___DeadLetterTask: ...
     def __init__(
         self,
         *,
@@ -75,12 +116,13 @@ class Aggregate(_message.Message):
         connection: Global___Connection | None = ...,
         topic_access: Global___TopicAccess | None = ...,
         flow: Global___Flow | None = ...,
+        dead_letter_task: Global___DeadLetterTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "algorithm", b"algorithm", "connection", b"connection", "flow", b"flow", "state", b"state", "topic_access", b"topic_access"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "algorithm", b"algorithm", "connection", b"connection", "dead_letter_task", b"dead_letter_task", "flow", b"flow", "state", b"state", "topic_access", b"topic_access"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "algorithm", b"algorithm", "connection", b"connection", "flow", b"flow", "state", b"state", "topic_access", b"topic_access"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "algorithm", b"algorithm", "connection", b"connection", "dead_letter_task", b"dead_letter_task", "flow", b"flow", "state", b"state", "topic_access", b"topic_access"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_state: _TypeAlias = _typing.Literal["account", "algorithm", "connection", "topic_access", "flow"]  # noqa: Y015
+    _WhichOneofReturnType_state: _TypeAlias = _typing.Literal["account", "algorithm", "connection", "topic_access", "flow", "dead_letter_task"]  # noqa: Y015
     _WhichOneofArgType_state: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_state) -> _WhichOneofReturnType_state | None: ...
 
@@ -339,6 +381,8 @@ class Connection(_message.Message):
     CREATED_TIME_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     STREAM_VERSION_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    GROUP_PREFIX_FIELD_NUMBER: _builtins.int
     connection_id: _builtins.str
     name: _builtins.str
     security_protocol: _events_pb2.SecurityProtocol.ValueType
@@ -346,6 +390,8 @@ class Connection(_message.Message):
     ca_certificate: _builtins.str
     position: _builtins.int
     stream_version: _builtins.int
+    client_certificate: _builtins.str
+    group_prefix: _builtins.str
     @_builtins.property
     def bootstrap_servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -365,10 +411,12 @@ class Connection(_message.Message):
         created_time: _timestamp_pb2.Timestamp | None = ...,
         position: _builtins.int = ...,
         stream_version: _builtins.int = ...,
+        client_certificate: _builtins.str = ...,
+        group_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "connection_id", b"connection_id", "created_time", b"created_time", "credentials", b"credentials", "name", b"name", "position", b"position", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol", "stream_version", b"stream_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "client_certificate", b"client_certificate", "connection_id", b"connection_id", "created_time", b"created_time", "credentials", b"credentials", "group_prefix", b"group_prefix", "name", b"name", "position", b"position", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol", "stream_version", b"stream_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,6 +474,8 @@ class Flow(_message.Message):
     CREATED_POSITION_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     STREAM_VERSION_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RESUMED_POSITION_FIELD_NUMBER: _builtins.int
     flow_id: _builtins.str
     kind: _events_pb2.FlowKind.ValueType
     owner_id: _builtins.str
@@ -436,6 +486,8 @@ class Flow(_message.Message):
     """0: it has only its grant"""
     position: _builtins.int
     stream_version: _builtins.int
+    resumed_position: _builtins.int
+    """of the newest resume; 0: never"""
     @_builtins.property
     def channel(self) -> _events_pb2.Channel: ...
     @_builtins.property
@@ -448,6 +500,10 @@ class Flow(_message.Message):
 
     @_builtins.property
     def enabled_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def paused(self) -> Global___Pause:
+        """absent: it is not paused"""
+
     def __init__(
         self,
         *,
@@ -464,11 +520,108 @@ class Flow(_message.Message):
         created_position: _builtins.int = ...,
         position: _builtins.int = ...,
         stream_version: _builtins.int = ...,
+        paused: Global___Pause | None = ...,
+        resumed_position: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "enabled_time", b"enabled_time", "last_settings", b"last_settings", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "enabled_time", b"enabled_time", "last_settings", b"last_settings", "paused", b"paused", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_id", b"algorithm_id", "channel", b"channel", "created_position", b"created_position", "enabled_position", b"enabled_position", "enabled_time", b"enabled_time", "flow_id", b"flow_id", "kind", b"kind", "last_settings", b"last_settings", "owner_id", b"owner_id", "position", b"position", "settings", b"settings", "stream_version", b"stream_version", "target_algorithm_id", b"target_algorithm_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_id", b"algorithm_id", "channel", b"channel", "created_position", b"created_position", "enabled_position", b"enabled_position", "enabled_time", b"enabled_time", "flow_id", b"flow_id", "kind", b"kind", "last_settings", b"last_settings", "owner_id", b"owner_id", "paused", b"paused", "position", b"position", "resumed_position", b"resumed_position", "settings", b"settings", "stream_version", b"stream_version", "target_algorithm_id", b"target_algorithm_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Flow: _TypeAlias = Flow  # noqa: Y015
+
+@_typing.final
+class Pause(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAIN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    drain: _builtins.bool
+    reason: _builtins.str
+    position: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        drain: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        position: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "position", b"position", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pause: _TypeAlias = Pause  # noqa: Y015
+
+@_typing.final
+class DeadLetterTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    ALGORITHM_VERSION_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    REQUESTED_TIME_FIELD_NUMBER: _builtins.int
+    REQUESTED_POSITION_FIELD_NUMBER: _builtins.int
+    ENDED_TIME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    STREAM_VERSION_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    kind: Global___DeadLetterTaskKind.ValueType
+    flow_id: _builtins.str
+    algorithm_version: _builtins.str
+    rate_per_s: _builtins.float
+    state: Global___DeadLetterTaskState.ValueType
+    succeeded: _builtins.int
+    failed: _builtins.int
+    problem: _builtins.str
+    requested_position: _builtins.int
+    position: _builtins.int
+    stream_version: _builtins.int
+    @_builtins.property
+    def selection(self) -> _events_pb2.DeadLetterSelection: ...
+    @_builtins.property
+    def requested_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_time(self) -> _timestamp_pb2.Timestamp:
+        """absent: it goes on"""
+
+    def __init__(
+        self,
+        *,
+        dead_letter_task_id: _builtins.str = ...,
+        kind: Global___DeadLetterTaskKind.ValueType = ...,
+        flow_id: _builtins.str = ...,
+        selection: _events_pb2.DeadLetterSelection | None = ...,
+        algorithm_version: _builtins.str = ...,
+        rate_per_s: _builtins.float = ...,
+        state: Global___DeadLetterTaskState.ValueType = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        problem: _builtins.str = ...,
+        requested_time: _timestamp_pb2.Timestamp | None = ...,
+        requested_position: _builtins.int = ...,
+        ended_time: _timestamp_pb2.Timestamp | None = ...,
+        position: _builtins.int = ...,
+        stream_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_time", b"ended_time", "requested_time", b"requested_time", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "dead_letter_task_id", b"dead_letter_task_id", "ended_time", b"ended_time", "failed", b"failed", "flow_id", b"flow_id", "kind", b"kind", "position", b"position", "problem", b"problem", "rate_per_s", b"rate_per_s", "requested_position", b"requested_position", "requested_time", b"requested_time", "selection", b"selection", "state", b"state", "stream_version", b"stream_version", "succeeded", b"succeeded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterTask: _TypeAlias = DeadLetterTask  # noqa: Y015

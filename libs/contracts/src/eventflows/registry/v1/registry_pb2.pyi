@@ -387,11 +387,15 @@ class CreateConnectionRequest(_message.Message):
     SASL_MECHANISM_FIELD_NUMBER: _builtins.int
     CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    GROUP_PREFIX_FIELD_NUMBER: _builtins.int
     connection_id: _builtins.str
     name: _builtins.str
     security_protocol: _events_pb2.SecurityProtocol.ValueType
     sasl_mechanism: _builtins.str
     ca_certificate: _builtins.str
+    client_certificate: _builtins.str
+    group_prefix: _builtins.str
     @_builtins.property
     def context(self) -> Global___CommandContext: ...
     @_builtins.property
@@ -411,10 +415,12 @@ class CreateConnectionRequest(_message.Message):
         sasl_mechanism: _builtins.str = ...,
         ca_certificate: _builtins.str = ...,
         credentials: Global___Credential | None = ...,
+        client_certificate: _builtins.str = ...,
+        group_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "connection_id", b"connection_id", "context", b"context", "credentials", b"credentials", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "client_certificate", b"client_certificate", "connection_id", b"connection_id", "context", b"context", "credentials", b"credentials", "group_prefix", b"group_prefix", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -432,11 +438,15 @@ class UpdateConnectionRequest(_message.Message):
     SASL_MECHANISM_FIELD_NUMBER: _builtins.int
     CA_CERTIFICATE_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    GROUP_PREFIX_FIELD_NUMBER: _builtins.int
     connection_id: _builtins.str
     name: _builtins.str
     security_protocol: _events_pb2.SecurityProtocol.ValueType
     sasl_mechanism: _builtins.str
     ca_certificate: _builtins.str
+    client_certificate: _builtins.str
+    group_prefix: _builtins.str
     @_builtins.property
     def context(self) -> Global___CommandContext: ...
     @_builtins.property
@@ -456,10 +466,12 @@ class UpdateConnectionRequest(_message.Message):
         sasl_mechanism: _builtins.str = ...,
         ca_certificate: _builtins.str = ...,
         credentials: Global___Credential | None = ...,
+        client_certificate: _builtins.str = ...,
+        group_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "connection_id", b"connection_id", "context", b"context", "credentials", b"credentials", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_servers", b"bootstrap_servers", "ca_certificate", b"ca_certificate", "client_certificate", b"client_certificate", "connection_id", b"connection_id", "context", b"context", "credentials", b"credentials", "group_prefix", b"group_prefix", "name", b"name", "sasl_mechanism", b"sasl_mechanism", "security_protocol", b"security_protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -529,6 +541,7 @@ class EnableFlowRequest(_message.Message):
     CONCURRENCY_MAX_FIELD_NUMBER: _builtins.int
     ALLOW_CYCLE_FIELD_NUMBER: _builtins.int
     TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     flow_id: _builtins.str
     """as the catalog derives it from the grant"""
     algorithm_version: _builtins.str
@@ -538,6 +551,10 @@ class EnableFlowRequest(_message.Message):
     timeout_s: _builtins.int
     @_builtins.property
     def context(self) -> Global___CommandContext: ...
+    @_builtins.property
+    def delivery(self) -> _events_pb2.DeliverySettings:
+        """absent: every default"""
+
     def __init__(
         self,
         *,
@@ -548,10 +565,11 @@ class EnableFlowRequest(_message.Message):
         concurrency_max: _builtins.int = ...,
         allow_cycle: _builtins.bool = ...,
         timeout_s: _builtins.int = ...,
+        delivery: _events_pb2.DeliverySettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "delivery", b"delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "allow_cycle", b"allow_cycle", "concurrency_max", b"concurrency_max", "context", b"context", "dead_letter_topic", b"dead_letter_topic", "flow_id", b"flow_id", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "allow_cycle", b"allow_cycle", "concurrency_max", b"concurrency_max", "context", b"context", "dead_letter_topic", b"dead_letter_topic", "delivery", b"delivery", "flow_id", b"flow_id", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -579,6 +597,184 @@ class DisableFlowRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DisableFlowRequest: _TypeAlias = DisableFlowRequest  # noqa: Y015
+
+@_typing.final
+class PauseFlowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    drain: _builtins.bool
+    """finish first what was received already"""
+    reason: _builtins.str
+    """for people"""
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        flow_id: _builtins.str = ...,
+        drain: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "drain", b"drain", "flow_id", b"flow_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseFlowRequest: _TypeAlias = PauseFlowRequest  # noqa: Y015
+
+@_typing.final
+class ResumeFlowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        flow_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "flow_id", b"flow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeFlowRequest: _TypeAlias = ResumeFlowRequest  # noqa: Y015
+
+@_typing.final
+class RequestRedriveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    ALGORITHM_VERSION_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    """uuid chosen by the caller"""
+    flow_id: _builtins.str
+    algorithm_version: _builtins.str
+    """empty: the flow's"""
+    rate_per_s: _builtins.float
+    """0: 10"""
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    @_builtins.property
+    def selection(self) -> _events_pb2.DeadLetterSelection: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        dead_letter_task_id: _builtins.str = ...,
+        flow_id: _builtins.str = ...,
+        selection: _events_pb2.DeadLetterSelection | None = ...,
+        algorithm_version: _builtins.str = ...,
+        rate_per_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "context", b"context", "dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestRedriveRequest: _TypeAlias = RequestRedriveRequest  # noqa: Y015
+
+@_typing.final
+class RequestPurgeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    flow_id: _builtins.str
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    @_builtins.property
+    def selection(self) -> _events_pb2.DeadLetterSelection: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        dead_letter_task_id: _builtins.str = ...,
+        flow_id: _builtins.str = ...,
+        selection: _events_pb2.DeadLetterSelection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPurgeRequest: _TypeAlias = RequestPurgeRequest  # noqa: Y015
+
+@_typing.final
+class CancelDeadLetterTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        dead_letter_task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dead_letter_task_id", b"dead_letter_task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelDeadLetterTaskRequest: _TypeAlias = CancelDeadLetterTaskRequest  # noqa: Y015
+
+@_typing.final
+class FinishDeadLetterTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    succeeded: _builtins.int
+    failed: _builtins.int
+    problem: _builtins.str
+    @_builtins.property
+    def context(self) -> Global___CommandContext: ...
+    def __init__(
+        self,
+        *,
+        context: Global___CommandContext | None = ...,
+        dead_letter_task_id: _builtins.str = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dead_letter_task_id", b"dead_letter_task_id", "failed", b"failed", "problem", b"problem", "succeeded", b"succeeded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishDeadLetterTaskRequest: _TypeAlias = FinishDeadLetterTaskRequest  # noqa: Y015
 
 @_typing.final
 class CreateListenerRequest(_message.Message):
@@ -1778,19 +1974,23 @@ class Credential(_message.Message):
     USERNAME_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     CONNECTION_STRING_FIELD_NUMBER: _builtins.int
+    CLIENT_KEY_FIELD_NUMBER: _builtins.int
     username: _builtins.str
     password: _builtins.str
     connection_string: _builtins.str
+    client_key: _builtins.str
+    """PEM, of a connection's client certificate"""
     def __init__(
         self,
         *,
         username: _builtins.str = ...,
         password: _builtins.str = ...,
         connection_string: _builtins.str = ...,
+        client_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_string", b"connection_string", "password", b"password", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_key", b"client_key", "connection_string", b"connection_string", "password", b"password", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

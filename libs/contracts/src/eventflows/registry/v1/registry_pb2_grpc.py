@@ -94,6 +94,36 @@ class RegistryStub:
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DisableFlowRequest.SerializeToString,
                 response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
                 _registered_method=True)
+        self.PauseFlow = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/PauseFlow',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.PauseFlowRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
+        self.ResumeFlow = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/ResumeFlow',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ResumeFlowRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
+        self.RequestRedrive = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/RequestRedrive',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.RequestRedriveRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
+        self.RequestPurge = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/RequestPurge',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.RequestPurgeRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
+        self.CancelDeadLetterTask = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/CancelDeadLetterTask',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CancelDeadLetterTaskRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
+        self.FinishDeadLetterTask = channel.unary_unary(
+                '/eventflows.registry.v1.Registry/FinishDeadLetterTask',
+                request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.FinishDeadLetterTaskRequest.SerializeToString,
+                response_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+                _registered_method=True)
         self.CreateListener = channel.unary_unary(
                 '/eventflows.registry.v1.Registry/CreateListener',
                 request_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CreateListenerRequest.SerializeToString,
@@ -248,6 +278,45 @@ class RegistryServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableFlow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseFlow(self, request, context):
+        """A paused flow starts no run; it keeps its settings and its place. Also the way to change `drain` and `reason`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeFlow(self, request, context):
+        """Ends a pause, and has the flow try again what a retry rule of its own halted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestRedrive(self, request, context):
+        """Work on dead letters is asked for here, so that it is audited; the router does it and says how it ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPurge(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDeadLetterTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishDeadLetterTask(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -423,6 +492,36 @@ def add_RegistryServicer_to_server(servicer, server):
             'DisableFlow': grpc.unary_unary_rpc_method_handler(
                     servicer.DisableFlow,
                     request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.DisableFlowRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'PauseFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseFlow,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.PauseFlowRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'ResumeFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeFlow,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.ResumeFlowRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'RequestRedrive': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestRedrive,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.RequestRedriveRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'RequestPurge': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPurge,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.RequestPurgeRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'CancelDeadLetterTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDeadLetterTask,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CancelDeadLetterTaskRequest.FromString,
+                    response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
+            ),
+            'FinishDeadLetterTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishDeadLetterTask,
+                    request_deserializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.FinishDeadLetterTaskRequest.FromString,
                     response_serializer=eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.SerializeToString,
             ),
             'CreateListener': grpc.unary_unary_rpc_method_handler(
@@ -829,6 +928,168 @@ class Registry:
             target,
             '/eventflows.registry.v1.Registry/DisableFlow',
             eventflows_dot_registry_dot_v1_dot_registry__pb2.DisableFlowRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseFlow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/PauseFlow',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.PauseFlowRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeFlow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/ResumeFlow',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.ResumeFlowRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestRedrive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/RequestRedrive',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.RequestRedriveRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPurge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/RequestPurge',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.RequestPurgeRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDeadLetterTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/CancelDeadLetterTask',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CancelDeadLetterTaskRequest.SerializeToString,
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishDeadLetterTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.registry.v1.Registry/FinishDeadLetterTask',
+            eventflows_dot_registry_dot_v1_dot_registry__pb2.FinishDeadLetterTaskRequest.SerializeToString,
             eventflows_dot_registry_dot_v1_dot_registry__pb2.CommandResult.FromString,
             options,
             channel_credentials,

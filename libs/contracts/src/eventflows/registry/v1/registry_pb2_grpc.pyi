@@ -51,6 +51,15 @@ class RegistryStub:
     EnableFlow: _grpc.UnaryUnaryMultiCallable[_registry_pb2.EnableFlowRequest, _registry_pb2.CommandResult]
     """Enables a flow that a grant allows, or changes the settings of an enabled one."""
     DisableFlow: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DisableFlowRequest, _registry_pb2.CommandResult]
+    PauseFlow: _grpc.UnaryUnaryMultiCallable[_registry_pb2.PauseFlowRequest, _registry_pb2.CommandResult]
+    """A paused flow starts no run; it keeps its settings and its place. Also the way to change `drain` and `reason`."""
+    ResumeFlow: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ResumeFlowRequest, _registry_pb2.CommandResult]
+    """Ends a pause, and has the flow try again what a retry rule of its own halted."""
+    RequestRedrive: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RequestRedriveRequest, _registry_pb2.CommandResult]
+    """Work on dead letters is asked for here, so that it is audited; the router does it and says how it ended."""
+    RequestPurge: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RequestPurgeRequest, _registry_pb2.CommandResult]
+    CancelDeadLetterTask: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CancelDeadLetterTaskRequest, _registry_pb2.CommandResult]
+    FinishDeadLetterTask: _grpc.UnaryUnaryMultiCallable[_registry_pb2.FinishDeadLetterTaskRequest, _registry_pb2.CommandResult]
     CreateListener: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateListenerRequest, _registry_pb2.CommandResult]
     """An event listener: a flow from a queue to an algorithm, enabled at once."""
     DeleteListener: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DeleteListenerRequest, _registry_pb2.CommandResult]
@@ -98,6 +107,15 @@ class RegistryAsyncStub(RegistryStub):
     EnableFlow: _aio.UnaryUnaryMultiCallable[_registry_pb2.EnableFlowRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     """Enables a flow that a grant allows, or changes the settings of an enabled one."""
     DisableFlow: _aio.UnaryUnaryMultiCallable[_registry_pb2.DisableFlowRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    PauseFlow: _aio.UnaryUnaryMultiCallable[_registry_pb2.PauseFlowRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    """A paused flow starts no run; it keeps its settings and its place. Also the way to change `drain` and `reason`."""
+    ResumeFlow: _aio.UnaryUnaryMultiCallable[_registry_pb2.ResumeFlowRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    """Ends a pause, and has the flow try again what a retry rule of its own halted."""
+    RequestRedrive: _aio.UnaryUnaryMultiCallable[_registry_pb2.RequestRedriveRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    """Work on dead letters is asked for here, so that it is audited; the router does it and says how it ended."""
+    RequestPurge: _aio.UnaryUnaryMultiCallable[_registry_pb2.RequestPurgeRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    CancelDeadLetterTask: _aio.UnaryUnaryMultiCallable[_registry_pb2.CancelDeadLetterTaskRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
+    FinishDeadLetterTask: _aio.UnaryUnaryMultiCallable[_registry_pb2.FinishDeadLetterTaskRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     CreateListener: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateListenerRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
     """An event listener: a flow from a queue to an algorithm, enabled at once."""
     DeleteListener: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeleteListenerRequest, _registry_pb2.CommandResult]  # type: ignore[assignment]
@@ -212,6 +230,51 @@ class RegistryServicer(metaclass=_abc_1.ABCMeta):
     def DisableFlow(
         self,
         request: _registry_pb2.DisableFlowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]: ...
+
+    @_abc_1.abstractmethod
+    def PauseFlow(
+        self,
+        request: _registry_pb2.PauseFlowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]:
+        """A paused flow starts no run; it keeps its settings and its place. Also the way to change `drain` and `reason`."""
+
+    @_abc_1.abstractmethod
+    def ResumeFlow(
+        self,
+        request: _registry_pb2.ResumeFlowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]:
+        """Ends a pause, and has the flow try again what a retry rule of its own halted."""
+
+    @_abc_1.abstractmethod
+    def RequestRedrive(
+        self,
+        request: _registry_pb2.RequestRedriveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]:
+        """Work on dead letters is asked for here, so that it is audited; the router does it and says how it ended."""
+
+    @_abc_1.abstractmethod
+    def RequestPurge(
+        self,
+        request: _registry_pb2.RequestPurgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]: ...
+
+    @_abc_1.abstractmethod
+    def CancelDeadLetterTask(
+        self,
+        request: _registry_pb2.CancelDeadLetterTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]: ...
+
+    @_abc_1.abstractmethod
+    def FinishDeadLetterTask(
+        self,
+        request: _registry_pb2.FinishDeadLetterTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.CommandResult, _abc.Awaitable[_registry_pb2.CommandResult]]: ...
 

@@ -22,34 +22,59 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from eventflows.events.v1 import events_pb2 as eventflows_dot_events_dot_v1_dot_events__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!eventflows/router/v1/router.proto\x12\x14\x65ventflows.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x15TestConnectionRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\"q\n\x16TestConnectionResponse\x12\x11\n\tconnected\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0f\n\x07\x62rokers\x18\x03 \x01(\x05\x12\x0e\n\x06topics\x18\x04 \x01(\x05\x12\x12\n\nduration_s\x18\x05 \x01(\x01\"*\n\x11ListTopicsRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\")\n\x05Topic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\npartitions\x18\x02 \x01(\x05\"A\n\x12ListTopicsResponse\x12+\n\x06topics\x18\x01 \x03(\x0b\x32\x1b.eventflows.router.v1.Topic\"<\n\x14GetFlowStatusRequest\x12\x10\n\x08\x66low_ids\x18\x01 \x03(\t\x12\x12\n\nlocal_only\x18\x02 \x01(\x08\"\xd2\x02\n\nFlowStatus\x12\x0f\n\x07\x66low_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.eventflows.router.v1.FlowState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_progress\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x06 \x01(\t\x12\x13\n\x0blag_records\x18\x07 \x01(\x03\x12\x11\n\tin_flight\x18\x08 \x01(\x05\x12\x15\n\rsettled_total\x18\t \x01(\x03\x12\x1b\n\x13\x64\x65\x61\x64_lettered_total\x18\n \x01(\x03\x12\x15\n\rretries_total\x18\x0b \x01(\x03\x12\x12\n\npartitions\x18\x0c \x01(\x05\"e\n\x15GetFlowStatusResponse\x12/\n\x05\x66lows\x18\x01 \x03(\x0b\x32 .eventflows.router.v1.FlowStatus\x12\x1b\n\x13unreachable_workers\x18\x02 \x03(\t*\x82\x02\n\tFlowState\x12\x1a\n\x16\x46LOW_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46LOW_STATE_STARTING\x10\x01\x12\x16\n\x12\x46LOW_STATE_RUNNING\x10\x02\x12\x1a\n\x16\x46LOW_STATE_BACKING_OFF\x10\x03\x12\x17\n\x13\x46LOW_STATE_DRAINING\x10\x04\x12\x16\n\x12\x46LOW_STATE_STOPPED\x10\x05\x12\x15\n\x11\x46LOW_STATE_FAILED\x10\x06\x12\x16\n\x12\x46LOW_STATE_BLOCKED\x10\x07\x12\x15\n\x11\x46LOW_STATE_PAUSED\x10\x08\x12\x15\n\x11\x46LOW_STATE_HALTED\x10\t2\xc0\x02\n\x06Router\x12k\n\x0eTestConnection\x12+.eventflows.router.v1.TestConnectionRequest\x1a,.eventflows.router.v1.TestConnectionResponse\x12_\n\nListTopics\x12\'.eventflows.router.v1.ListTopicsRequest\x1a(.eventflows.router.v1.ListTopicsResponse\x12h\n\rGetFlowStatus\x12*.eventflows.router.v1.GetFlowStatusRequest\x1a+.eventflows.router.v1.GetFlowStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!eventflows/router/v1/router.proto\x12\x14\x65ventflows.router.v1\x1a!eventflows/events/v1/events.proto\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x15TestConnectionRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\"q\n\x16TestConnectionResponse\x12\x11\n\tconnected\x18\x01 \x01(\x08\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0f\n\x07\x62rokers\x18\x03 \x01(\x05\x12\x0e\n\x06topics\x18\x04 \x01(\x05\x12\x12\n\nduration_s\x18\x05 \x01(\x01\"*\n\x11ListTopicsRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\")\n\x05Topic\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\npartitions\x18\x02 \x01(\x05\"A\n\x12ListTopicsResponse\x12+\n\x06topics\x18\x01 \x03(\x0b\x32\x1b.eventflows.router.v1.Topic\"<\n\x14GetFlowStatusRequest\x12\x10\n\x08\x66low_ids\x18\x01 \x03(\t\x12\x12\n\nlocal_only\x18\x02 \x01(\x08\"\x8d\x04\n\nFlowStatus\x12\x0f\n\x07\x66low_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.eventflows.router.v1.FlowState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_progress\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x06 \x01(\t\x12\x13\n\x0blag_records\x18\x07 \x01(\x03\x12\x11\n\tin_flight\x18\x08 \x01(\x05\x12\x15\n\rsettled_total\x18\t \x01(\x03\x12\x1b\n\x13\x64\x65\x61\x64_lettered_total\x18\n \x01(\x03\x12\x15\n\rretries_total\x18\x0b \x01(\x03\x12\x12\n\npartitions\x18\x0c \x01(\x05\x12\r\n\x05lag_s\x18\r \x01(\x01\x12\x1a\n\x12oldest_unsettled_s\x18\x0e \x01(\x01\x12\x15\n\rsettled_per_s\x18\x0f \x01(\x01\x12\x13\n\x0b\x65rror_ratio\x18\x10 \x01(\x01\x12\x15\n\rrepeats_total\x18\x11 \x01(\x03\x12\x13\n\x0bhalted_keys\x18\x12 \x01(\x05\x12\x12\n\nbytes_held\x18\x13 \x01(\x03\x12\x0f\n\x07healthy\x18\x14 \x01(\x08\x12\x11\n\tinstances\x18\x15 \x01(\x05\"\xe4\x04\n\nDeadLetter\x12\x11\n\tletter_id\x18\x01 \x01(\t\x12\x14\n\x0cletter_topic\x18\x02 \x01(\t\x12\x0f\n\x07\x66low_id\x18\x03 \x01(\t\x12\x11\n\talgorithm\x18\x04 \x01(\t\x12\x19\n\x11\x61lgorithm_version\x18\x05 \x01(\t\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x11\n\tpartition\x18\x07 \x01(\x05\x12\x0e\n\x06offset\x18\x08 \x01(\x03\x12/\n\x0brecord_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrecord_key\x18\n \x01(\x0c\x12\x0f\n\x07has_key\x18\x0b \x01(\x08\x12\x13\n\x0bvalue_bytes\x18\x0c \x01(\x03\x12\x0e\n\x06reason\x18\r \x01(\t\x12\x12\n\nerror_type\x18\x0e \x01(\t\x12\r\n\x05\x65rror\x18\x0f \x01(\t\x12\x10\n\x08\x61ttempts\x18\x10 \x01(\x05\x12.\n\nfirst_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rgiven_up_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x13 \x01(\t\x12\x12\n\ngeneration\x18\x14 \x01(\x05\x12\x34\n\x05state\x18\x15 \x01(\x0e\x32%.eventflows.router.v1.DeadLetterState\x12.\n\nstate_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x64\x65\x61\x64_letter_task_id\x18\x17 \x01(\t\"\xd7\x01\n\x16ListDeadLettersRequest\x12\x0f\n\x07\x66low_id\x18\x01 \x01(\t\x12<\n\tselection\x18\x02 \x01(\x0b\x32).eventflows.events.v1.DeadLetterSelection\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.eventflows.router.v1.DeadLetterState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x11\n\town_topic\x18\x06 \x01(\x08\"x\n\x17ListDeadLettersResponse\x12\x31\n\x07letters\x18\x01 \x03(\x0b\x32 .eventflows.router.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"M\n\x14GetDeadLetterRequest\x12\x11\n\tletter_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66low_id\x18\x02 \x01(\t\x12\x11\n\town_topic\x18\x03 \x01(\x08\"+\n\x0cRecordHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"h\n\rFailedAttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\xd6\x01\n\x15GetDeadLetterResponse\x12\x30\n\x06letter\x18\x01 \x01(\x0b\x32 .eventflows.router.v1.DeadLetter\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\thas_value\x18\x03 \x01(\x08\x12\x33\n\x07headers\x18\x04 \x03(\x0b\x32\".eventflows.router.v1.RecordHeader\x12\x34\n\x07history\x18\x05 \x03(\x0b\x32#.eventflows.router.v1.FailedAttempt\"h\n\x17\x43ountDeadLettersRequest\x12\x0f\n\x07\x66low_id\x18\x01 \x01(\t\x12<\n\tselection\x18\x02 \x01(\x0b\x32).eventflows.events.v1.DeadLetterSelection\"+\n\x18\x43ountDeadLettersResponse\x12\x0f\n\x07letters\x18\x01 \x01(\x03\"7\n\x18GetDeadLetterTaskRequest\x12\x1b\n\x13\x64\x65\x61\x64_letter_task_id\x18\x01 \x01(\t\"\x95\x01\n\x16\x44\x65\x61\x64LetterTaskProgress\x12\x1b\n\x13\x64\x65\x61\x64_letter_task_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tsucceeded\x18\x04 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x03\x12\x0c\n\x04left\x18\x06 \x01(\x03\x12\x0e\n\x06worker\x18\x07 \x01(\t\"e\n\x15GetFlowStatusResponse\x12/\n\x05\x66lows\x18\x01 \x03(\x0b\x32 .eventflows.router.v1.FlowStatus\x12\x1b\n\x13unreachable_workers\x18\x02 \x03(\t*\x82\x02\n\tFlowState\x12\x1a\n\x16\x46LOW_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46LOW_STATE_STARTING\x10\x01\x12\x16\n\x12\x46LOW_STATE_RUNNING\x10\x02\x12\x1a\n\x16\x46LOW_STATE_BACKING_OFF\x10\x03\x12\x17\n\x13\x46LOW_STATE_DRAINING\x10\x04\x12\x16\n\x12\x46LOW_STATE_STOPPED\x10\x05\x12\x15\n\x11\x46LOW_STATE_FAILED\x10\x06\x12\x16\n\x12\x46LOW_STATE_BLOCKED\x10\x07\x12\x15\n\x11\x46LOW_STATE_PAUSED\x10\x08\x12\x15\n\x11\x46LOW_STATE_HALTED\x10\t*\x8e\x01\n\x0f\x44\x65\x61\x64LetterState\x12!\n\x1d\x44\x45\x41\x44_LETTER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45\x41\x44_LETTER_STATE_OPEN\x10\x01\x12\x1e\n\x1a\x44\x45\x41\x44_LETTER_STATE_REDRIVEN\x10\x02\x12\x1c\n\x18\x44\x45\x41\x44_LETTER_STATE_PURGED\x10\x03\x32\x80\x06\n\x06Router\x12k\n\x0eTestConnection\x12+.eventflows.router.v1.TestConnectionRequest\x1a,.eventflows.router.v1.TestConnectionResponse\x12_\n\nListTopics\x12\'.eventflows.router.v1.ListTopicsRequest\x1a(.eventflows.router.v1.ListTopicsResponse\x12h\n\rGetFlowStatus\x12*.eventflows.router.v1.GetFlowStatusRequest\x1a+.eventflows.router.v1.GetFlowStatusResponse\x12n\n\x0fListDeadLetters\x12,.eventflows.router.v1.ListDeadLettersRequest\x1a-.eventflows.router.v1.ListDeadLettersResponse\x12h\n\rGetDeadLetter\x12*.eventflows.router.v1.GetDeadLetterRequest\x1a+.eventflows.router.v1.GetDeadLetterResponse\x12q\n\x10\x43ountDeadLetters\x12-.eventflows.router.v1.CountDeadLettersRequest\x1a..eventflows.router.v1.CountDeadLettersResponse\x12q\n\x11GetDeadLetterTask\x12..eventflows.router.v1.GetDeadLetterTaskRequest\x1a,.eventflows.router.v1.DeadLetterTaskProgressb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'eventflows.router.v1.router_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FLOWSTATE']._serialized_start=916
-  _globals['_FLOWSTATE']._serialized_end=1174
-  _globals['_TESTCONNECTIONREQUEST']._serialized_start=92
-  _globals['_TESTCONNECTIONREQUEST']._serialized_end=138
-  _globals['_TESTCONNECTIONRESPONSE']._serialized_start=140
-  _globals['_TESTCONNECTIONRESPONSE']._serialized_end=253
-  _globals['_LISTTOPICSREQUEST']._serialized_start=255
-  _globals['_LISTTOPICSREQUEST']._serialized_end=297
-  _globals['_TOPIC']._serialized_start=299
-  _globals['_TOPIC']._serialized_end=340
-  _globals['_LISTTOPICSRESPONSE']._serialized_start=342
-  _globals['_LISTTOPICSRESPONSE']._serialized_end=407
-  _globals['_GETFLOWSTATUSREQUEST']._serialized_start=409
-  _globals['_GETFLOWSTATUSREQUEST']._serialized_end=469
-  _globals['_FLOWSTATUS']._serialized_start=472
-  _globals['_FLOWSTATUS']._serialized_end=810
-  _globals['_GETFLOWSTATUSRESPONSE']._serialized_start=812
-  _globals['_GETFLOWSTATUSRESPONSE']._serialized_end=913
-  _globals['_ROUTER']._serialized_start=1177
-  _globals['_ROUTER']._serialized_end=1497
+  _globals['_FLOWSTATE']._serialized_start=2900
+  _globals['_FLOWSTATE']._serialized_end=3158
+  _globals['_DEADLETTERSTATE']._serialized_start=3161
+  _globals['_DEADLETTERSTATE']._serialized_end=3303
+  _globals['_TESTCONNECTIONREQUEST']._serialized_start=127
+  _globals['_TESTCONNECTIONREQUEST']._serialized_end=173
+  _globals['_TESTCONNECTIONRESPONSE']._serialized_start=175
+  _globals['_TESTCONNECTIONRESPONSE']._serialized_end=288
+  _globals['_LISTTOPICSREQUEST']._serialized_start=290
+  _globals['_LISTTOPICSREQUEST']._serialized_end=332
+  _globals['_TOPIC']._serialized_start=334
+  _globals['_TOPIC']._serialized_end=375
+  _globals['_LISTTOPICSRESPONSE']._serialized_start=377
+  _globals['_LISTTOPICSRESPONSE']._serialized_end=442
+  _globals['_GETFLOWSTATUSREQUEST']._serialized_start=444
+  _globals['_GETFLOWSTATUSREQUEST']._serialized_end=504
+  _globals['_FLOWSTATUS']._serialized_start=507
+  _globals['_FLOWSTATUS']._serialized_end=1032
+  _globals['_DEADLETTER']._serialized_start=1035
+  _globals['_DEADLETTER']._serialized_end=1647
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1650
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1865
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1867
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1987
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=1989
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=2066
+  _globals['_RECORDHEADER']._serialized_start=2068
+  _globals['_RECORDHEADER']._serialized_end=2111
+  _globals['_FAILEDATTEMPT']._serialized_start=2113
+  _globals['_FAILEDATTEMPT']._serialized_end=2217
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=2220
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=2434
+  _globals['_COUNTDEADLETTERSREQUEST']._serialized_start=2436
+  _globals['_COUNTDEADLETTERSREQUEST']._serialized_end=2540
+  _globals['_COUNTDEADLETTERSRESPONSE']._serialized_start=2542
+  _globals['_COUNTDEADLETTERSRESPONSE']._serialized_end=2585
+  _globals['_GETDEADLETTERTASKREQUEST']._serialized_start=2587
+  _globals['_GETDEADLETTERTASKREQUEST']._serialized_end=2642
+  _globals['_DEADLETTERTASKPROGRESS']._serialized_start=2645
+  _globals['_DEADLETTERTASKPROGRESS']._serialized_end=2794
+  _globals['_GETFLOWSTATUSRESPONSE']._serialized_start=2796
+  _globals['_GETFLOWSTATUSRESPONSE']._serialized_end=2897
+  _globals['_ROUTER']._serialized_start=3306
+  _globals['_ROUTER']._serialized_end=4074
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 The router's live answers. Any worker answers; it asks the owners of flows that are not its own."""
 
 from collections import abc as _abc
+from eventflows.events.v1 import events_pb2 as _events_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -54,6 +55,28 @@ FLOW_STATE_PAUSED: FlowState.ValueType  # 8
 FLOW_STATE_HALTED: FlowState.ValueType  # 9
 """by a retry rule of its own; a resume lets it try again"""
 Global___FlowState: _TypeAlias = FlowState  # noqa: Y015
+
+class _DeadLetterState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeadLetterStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeadLetterState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEAD_LETTER_STATE_UNSPECIFIED: _DeadLetterState.ValueType  # 0
+    DEAD_LETTER_STATE_OPEN: _DeadLetterState.ValueType  # 1
+    DEAD_LETTER_STATE_REDRIVEN: _DeadLetterState.ValueType  # 2
+    """it succeeded, or became another dead letter"""
+    DEAD_LETTER_STATE_PURGED: _DeadLetterState.ValueType  # 3
+
+class DeadLetterState(_DeadLetterState, metaclass=_DeadLetterStateEnumTypeWrapper):
+    """The life of a dead letter in the index."""
+
+DEAD_LETTER_STATE_UNSPECIFIED: DeadLetterState.ValueType  # 0
+DEAD_LETTER_STATE_OPEN: DeadLetterState.ValueType  # 1
+DEAD_LETTER_STATE_REDRIVEN: DeadLetterState.ValueType  # 2
+"""it succeeded, or became another dead letter"""
+DEAD_LETTER_STATE_PURGED: DeadLetterState.ValueType  # 3
+Global___DeadLetterState: _TypeAlias = DeadLetterState  # noqa: Y015
 
 @_typing.final
 class TestConnectionRequest(_message.Message):
@@ -211,6 +234,15 @@ class FlowStatus(_message.Message):
     DEAD_LETTERED_TOTAL_FIELD_NUMBER: _builtins.int
     RETRIES_TOTAL_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    LAG_S_FIELD_NUMBER: _builtins.int
+    OLDEST_UNSETTLED_S_FIELD_NUMBER: _builtins.int
+    SETTLED_PER_S_FIELD_NUMBER: _builtins.int
+    ERROR_RATIO_FIELD_NUMBER: _builtins.int
+    REPEATS_TOTAL_FIELD_NUMBER: _builtins.int
+    HALTED_KEYS_FIELD_NUMBER: _builtins.int
+    BYTES_HELD_FIELD_NUMBER: _builtins.int
+    HEALTHY_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
     flow_id: _builtins.str
     state: Global___FlowState.ValueType
     reason: _builtins.str
@@ -224,6 +256,22 @@ class FlowStatus(_message.Message):
     retries_total: _builtins.int
     partitions: _builtins.int
     """assigned to this worker"""
+    lag_s: _builtins.float
+    """age of the oldest record that waits; 0: none does, -1: not known yet"""
+    oldest_unsettled_s: _builtins.float
+    """since the oldest delivery that is not settled was received; 0: there is none"""
+    settled_per_s: _builtins.float
+    """over the last minute"""
+    error_ratio: _builtins.float
+    """failed attempts among all, over the last minute"""
+    repeats_total: _builtins.int
+    """deliveries received that an earlier owner may have delivered"""
+    halted_keys: _builtins.int
+    bytes_held: _builtins.int
+    healthy: _builtins.bool
+    """false: lag without progress for too long"""
+    instances: _builtins.int
+    """of `parallelism`, those that this report speaks of"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -243,14 +291,402 @@ class FlowStatus(_message.Message):
         dead_lettered_total: _builtins.int = ...,
         retries_total: _builtins.int = ...,
         partitions: _builtins.int = ...,
+        lag_s: _builtins.float = ...,
+        oldest_unsettled_s: _builtins.float = ...,
+        settled_per_s: _builtins.float = ...,
+        error_ratio: _builtins.float = ...,
+        repeats_total: _builtins.int = ...,
+        halted_keys: _builtins.int = ...,
+        bytes_held: _builtins.int = ...,
+        healthy: _builtins.bool = ...,
+        instances: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_progress", b"last_progress", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_lettered_total", b"dead_lettered_total", "flow_id", b"flow_id", "in_flight", b"in_flight", "lag_records", b"lag_records", "last_progress", b"last_progress", "partitions", b"partitions", "reason", b"reason", "retries_total", b"retries_total", "settled_total", b"settled_total", "since", b"since", "state", b"state", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_held", b"bytes_held", "dead_lettered_total", b"dead_lettered_total", "error_ratio", b"error_ratio", "flow_id", b"flow_id", "halted_keys", b"halted_keys", "healthy", b"healthy", "in_flight", b"in_flight", "instances", b"instances", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "oldest_unsettled_s", b"oldest_unsettled_s", "partitions", b"partitions", "reason", b"reason", "repeats_total", b"repeats_total", "retries_total", b"retries_total", "settled_per_s", b"settled_per_s", "settled_total", b"settled_total", "since", b"since", "state", b"state", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlowStatus: _TypeAlias = FlowStatus  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTER_ID_FIELD_NUMBER: _builtins.int
+    LETTER_TOPIC_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    ALGORITHM_VERSION_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    RECORD_TIME_FIELD_NUMBER: _builtins.int
+    RECORD_KEY_FIELD_NUMBER: _builtins.int
+    HAS_KEY_FIELD_NUMBER: _builtins.int
+    VALUE_BYTES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ERROR_TYPE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    GIVEN_UP_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_TIME_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    letter_id: _builtins.str
+    """`<partition>-<offset>` in `letter_topic`"""
+    letter_topic: _builtins.str
+    """our internal one, or the flow's own"""
+    flow_id: _builtins.str
+    algorithm: _builtins.str
+    """owner/name"""
+    algorithm_version: _builtins.str
+    topic: _builtins.str
+    """of the source"""
+    partition: _builtins.int
+    offset: _builtins.int
+    record_key: _builtins.bytes
+    has_key: _builtins.bool
+    value_bytes: _builtins.int
+    reason: _builtins.str
+    """class of the last failure, or a narrower word"""
+    error_type: _builtins.str
+    error: _builtins.str
+    attempts: _builtins.int
+    request_id: _builtins.str
+    generation: _builtins.int
+    state: Global___DeadLetterState.ValueType
+    dead_letter_task_id: _builtins.str
+    """that changed its state"""
+    @_builtins.property
+    def record_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def given_up_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def state_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        letter_id: _builtins.str = ...,
+        letter_topic: _builtins.str = ...,
+        flow_id: _builtins.str = ...,
+        algorithm: _builtins.str = ...,
+        algorithm_version: _builtins.str = ...,
+        topic: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        record_time: _timestamp_pb2.Timestamp | None = ...,
+        record_key: _builtins.bytes = ...,
+        has_key: _builtins.bool = ...,
+        value_bytes: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        error_type: _builtins.str = ...,
+        error: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        given_up_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        state: Global___DeadLetterState.ValueType = ...,
+        state_time: _timestamp_pb2.Timestamp | None = ...,
+        dead_letter_task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "given_up_time", b"given_up_time", "record_time", b"record_time", "state_time", b"state_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "algorithm_version", b"algorithm_version", "attempts", b"attempts", "dead_letter_task_id", b"dead_letter_task_id", "error", b"error", "error_type", b"error_type", "first_time", b"first_time", "flow_id", b"flow_id", "generation", b"generation", "given_up_time", b"given_up_time", "has_key", b"has_key", "letter_id", b"letter_id", "letter_topic", b"letter_topic", "offset", b"offset", "partition", b"partition", "reason", b"reason", "record_key", b"record_key", "record_time", b"record_time", "request_id", b"request_id", "state", b"state", "state_time", b"state_time", "topic", b"topic", "value_bytes", b"value_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    """empty: of all flows"""
+    state: Global___DeadLetterState.ValueType
+    """unspecified: open ones"""
+    page_size: _builtins.int
+    """0: 50; at most 500"""
+    page_token: _builtins.str
+    own_topic: _builtins.bool
+    """scan the flow's own dead letter topic; needs `flow_id`"""
+    @_builtins.property
+    def selection(self) -> _events_pb2.DeadLetterSelection: ...
+    def __init__(
+        self,
+        *,
+        flow_id: _builtins.str = ...,
+        selection: _events_pb2.DeadLetterSelection | None = ...,
+        state: Global___DeadLetterState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        own_topic: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id", "own_topic", b"own_topic", "page_size", b"page_size", "page_token", b"page_token", "selection", b"selection", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersRequest: _TypeAlias = ListDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """empty: the last page"""
+    truncated: _builtins.bool
+    """a scan ended at its limit: narrow the selection"""
+    @_builtins.property
+    def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """newest first"""
+
+    def __init__(
+        self,
+        *,
+        letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+        next_page_token: _builtins.str = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "next_page_token", b"next_page_token", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class GetDeadLetterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTER_ID_FIELD_NUMBER: _builtins.int
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
+    letter_id: _builtins.str
+    flow_id: _builtins.str
+    """with `own_topic`"""
+    own_topic: _builtins.bool
+    def __init__(
+        self,
+        *,
+        letter_id: _builtins.str = ...,
+        flow_id: _builtins.str = ...,
+        own_topic: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id", "letter_id", b"letter_id", "own_topic", b"own_topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeadLetterRequest: _TypeAlias = GetDeadLetterRequest  # noqa: Y015
+
+@_typing.final
+class RecordHeader(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordHeader: _TypeAlias = RecordHeader  # noqa: Y015
+
+@_typing.final
+class FailedAttempt(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    outcome: _builtins.str
+    """`summary`: stands for older attempts that are left out"""
+    error: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "error", b"error", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailedAttempt: _TypeAlias = FailedAttempt  # noqa: Y015
+
+@_typing.final
+class GetDeadLetterResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTER_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    HAS_VALUE_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    has_value: _builtins.bool
+    @_builtins.property
+    def letter(self) -> Global___DeadLetter: ...
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordHeader]:
+        """of the original record"""
+
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedAttempt]: ...
+    def __init__(
+        self,
+        *,
+        letter: Global___DeadLetter | None = ...,
+        value: _builtins.bytes = ...,
+        has_value: _builtins.bool = ...,
+        headers: _abc.Iterable[Global___RecordHeader] | None = ...,
+        history: _abc.Iterable[Global___FailedAttempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["letter", b"letter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_value", b"has_value", "headers", b"headers", "history", b"history", "letter", b"letter", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeadLetterResponse: _TypeAlias = GetDeadLetterResponse  # noqa: Y015
+
+@_typing.final
+class CountDeadLettersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_ID_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    flow_id: _builtins.str
+    @_builtins.property
+    def selection(self) -> _events_pb2.DeadLetterSelection: ...
+    def __init__(
+        self,
+        *,
+        flow_id: _builtins.str = ...,
+        selection: _events_pb2.DeadLetterSelection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDeadLettersRequest: _TypeAlias = CountDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class CountDeadLettersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    letters: _builtins.int
+    def __init__(
+        self,
+        *,
+        letters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDeadLettersResponse: _TypeAlias = CountDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class GetDeadLetterTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        dead_letter_task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_task_id", b"dead_letter_task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeadLetterTaskRequest: _TypeAlias = GetDeadLetterTaskRequest  # noqa: Y015
+
+@_typing.final
+class DeadLetterTaskProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    dead_letter_task_id: _builtins.str
+    state: _builtins.str
+    """waiting, working, cancelled, finished"""
+    reason: _builtins.str
+    """why it waits"""
+    succeeded: _builtins.int
+    failed: _builtins.int
+    left: _builtins.int
+    """-1: not known"""
+    worker: _builtins.str
+    def __init__(
+        self,
+        *,
+        dead_letter_task_id: _builtins.str = ...,
+        state: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        left: _builtins.int = ...,
+        worker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_task_id", b"dead_letter_task_id", "failed", b"failed", "left", b"left", "reason", b"reason", "state", b"state", "succeeded", b"succeeded", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterTaskProgress: _TypeAlias = DeadLetterTaskProgress  # noqa: Y015
 
 @_typing.final
 class GetFlowStatusResponse(_message.Message):

@@ -49,6 +49,26 @@ class RouterStub:
                 request_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetFlowStatusRequest.SerializeToString,
                 response_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetFlowStatusResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/eventflows.router.v1.Router/ListDeadLetters',
+                request_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/eventflows.router.v1.Router/GetDeadLetter',
+                request_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.CountDeadLetters = channel.unary_unary(
+                '/eventflows.router.v1.Router/CountDeadLetters',
+                request_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.CountDeadLettersRequest.SerializeToString,
+                response_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.CountDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetterTask = channel.unary_unary(
+                '/eventflows.router.v1.Router/GetDeadLetterTask',
+                request_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterTaskRequest.SerializeToString,
+                response_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.DeadLetterTaskProgress.FromString,
+                _registered_method=True)
 
 
 class RouterServicer:
@@ -74,6 +94,34 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Dead letters, from the index over our internal topic, or by a scan of a flow's own topic.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """One of them whole: the original bytes and headers, and what its attempts came to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountDeadLetters(self, request, context):
+        """How many a redrive or a purge with this selection would take.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetterTask(self, request, context):
+        """How far a redrive or a purge that was asked of the registry has come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +139,26 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.GetFlowStatus,
                     request_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetFlowStatusRequest.FromString,
                     response_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetFlowStatusResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'CountDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountDeadLetters,
+                    request_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.CountDeadLettersRequest.FromString,
+                    response_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.CountDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetterTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetterTask,
+                    request_deserializer=eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterTaskRequest.FromString,
+                    response_serializer=eventflows_dot_router_dot_v1_dot_router__pb2.DeadLetterTaskProgress.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +242,114 @@ class Router:
             '/eventflows.router.v1.Router/GetFlowStatus',
             eventflows_dot_router_dot_v1_dot_router__pb2.GetFlowStatusRequest.SerializeToString,
             eventflows_dot_router_dot_v1_dot_router__pb2.GetFlowStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.router.v1.Router/ListDeadLetters',
+            eventflows_dot_router_dot_v1_dot_router__pb2.ListDeadLettersRequest.SerializeToString,
+            eventflows_dot_router_dot_v1_dot_router__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.router.v1.Router/GetDeadLetter',
+            eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterRequest.SerializeToString,
+            eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.router.v1.Router/CountDeadLetters',
+            eventflows_dot_router_dot_v1_dot_router__pb2.CountDeadLettersRequest.SerializeToString,
+            eventflows_dot_router_dot_v1_dot_router__pb2.CountDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetterTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.router.v1.Router/GetDeadLetterTask',
+            eventflows_dot_router_dot_v1_dot_router__pb2.GetDeadLetterTaskRequest.SerializeToString,
+            eventflows_dot_router_dot_v1_dot_router__pb2.DeadLetterTaskProgress.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,14 @@ class RouterStub:
     ListTopics: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListTopicsRequest, _router_pb2.ListTopicsResponse]
     """Live from the broker. FAILED_PRECONDITION with the cause when it cannot be reached."""
     GetFlowStatus: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetFlowStatusRequest, _router_pb2.GetFlowStatusResponse]
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListDeadLettersRequest, _router_pb2.ListDeadLettersResponse]
+    """Dead letters, from the index over our internal topic, or by a scan of a flow's own topic."""
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetDeadLetterRequest, _router_pb2.GetDeadLetterResponse]
+    """One of them whole: the original bytes and headers, and what its attempts came to."""
+    CountDeadLetters: _grpc.UnaryUnaryMultiCallable[_router_pb2.CountDeadLettersRequest, _router_pb2.CountDeadLettersResponse]
+    """How many a redrive or a purge with this selection would take."""
+    GetDeadLetterTask: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetDeadLetterTaskRequest, _router_pb2.DeadLetterTaskProgress]
+    """How far a redrive or a purge that was asked of the registry has come."""
 
 @_typing.type_check_only
 class RouterAsyncStub(RouterStub):
@@ -45,6 +53,14 @@ class RouterAsyncStub(RouterStub):
     ListTopics: _aio.UnaryUnaryMultiCallable[_router_pb2.ListTopicsRequest, _router_pb2.ListTopicsResponse]  # type: ignore[assignment]
     """Live from the broker. FAILED_PRECONDITION with the cause when it cannot be reached."""
     GetFlowStatus: _aio.UnaryUnaryMultiCallable[_router_pb2.GetFlowStatusRequest, _router_pb2.GetFlowStatusResponse]  # type: ignore[assignment]
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_router_pb2.ListDeadLettersRequest, _router_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Dead letters, from the index over our internal topic, or by a scan of a flow's own topic."""
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_router_pb2.GetDeadLetterRequest, _router_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """One of them whole: the original bytes and headers, and what its attempts came to."""
+    CountDeadLetters: _aio.UnaryUnaryMultiCallable[_router_pb2.CountDeadLettersRequest, _router_pb2.CountDeadLettersResponse]  # type: ignore[assignment]
+    """How many a redrive or a purge with this selection would take."""
+    GetDeadLetterTask: _aio.UnaryUnaryMultiCallable[_router_pb2.GetDeadLetterTaskRequest, _router_pb2.DeadLetterTaskProgress]  # type: ignore[assignment]
+    """How far a redrive or a purge that was asked of the registry has come."""
 
 class RouterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -69,5 +85,37 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.GetFlowStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.GetFlowStatusResponse, _abc.Awaitable[_router_pb2.GetFlowStatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _router_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ListDeadLettersResponse, _abc.Awaitable[_router_pb2.ListDeadLettersResponse]]:
+        """Dead letters, from the index over our internal topic, or by a scan of a flow's own topic."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _router_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.GetDeadLetterResponse, _abc.Awaitable[_router_pb2.GetDeadLetterResponse]]:
+        """One of them whole: the original bytes and headers, and what its attempts came to."""
+
+    @_abc_1.abstractmethod
+    def CountDeadLetters(
+        self,
+        request: _router_pb2.CountDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.CountDeadLettersResponse, _abc.Awaitable[_router_pb2.CountDeadLettersResponse]]:
+        """How many a redrive or a purge with this selection would take."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetterTask(
+        self,
+        request: _router_pb2.GetDeadLetterTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.DeadLetterTaskProgress, _abc.Awaitable[_router_pb2.DeadLetterTaskProgress]]:
+        """How far a redrive or a purge that was asked of the registry has come."""
 
 def add_RouterServicer_to_server(servicer: RouterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
