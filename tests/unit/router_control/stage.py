@@ -104,6 +104,10 @@ class ScriptedPlans:
     def enabled(self) -> tuple[str, ...]:
         return tuple(self.wanted)
 
+    def instances(self, flow_id: str) -> int:
+        plan = self.wanted.get(flow_id)
+        return plan.parallelism if isinstance(plan, FlowSpec) else int(plan is not None)
+
     def is_known(self, flow_id: str) -> bool:
         return flow_id in self.wanted
 

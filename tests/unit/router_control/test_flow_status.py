@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from kernel.errors import Unavailable
+from router.adapters.router_peers import report_from_message
 from router.application.flow_status import FlowStatusQuery
 from router.application.plans import BlockedFlow, Plan
 from router.control_ports import WorkerEntry
-from router.domain.flow_report import FlowReport, ReportState, prevailing, report_of_pump
+from router.domain.flow_report import (
+    FlowReport,
+    ReportState,
+    merged,
+    prevailing,
+    report_of_pump,
+)
+from router.domain.flow_spec import FlowSpec
 from router.domain.outcome import OutcomeKind, failed
-from router.domain.status import PumpState, PumpStatus
+from router.domain.status import LAG_S_UNKNOWN, LAG_UNKNOWN, PumpState, PumpStatus
 from router.entrypoints.rpc import message_of
 
 from tests.support.manual_clock import BEGINNING
@@ -20,19 +28,51 @@ from tests.unit.router_control.stage import spec
 OTHER = WorkerEntry(worker_id="two", address="127.0.0.1:1", shards=frozenset({1}))
 
 
-def status(flow_id: str, state: PumpState = PumpState.RUNNING) -> PumpStatus:
+FULL = FlowReport(
+    flow_id="a",
+    state=ReportState.RUNNING,
+    instance=1,
+    since=BEGINNING,
+    worker="one",
+    lag_records=3,
+    lag_s=1.5,
+    oldest_unsettled_s=0.5,
+    in_flight=2,
+    settled_per_s=7.5,
+    error_ratio=0.25,
+    settled_total=11,
+    dead_lettered_total=1,
+    retries_total=4,
+    repeats_total=6,
+    halted_keys=8,
+    bytes_held=9,
+    partitions=5,
+    healthy=False,
+)
+
+
+def status(flow_id: str, state: PumpState = PumpState.RUNNING, instance: int = 0) -> PumpStatus:
     return PumpStatus(
         flow_id=flow_id,
+        instance=instance,
         state=state,
         reason="",
         since=BEGINNING,
         last_progress=None,
         lag_records=3,
+        lag_s=1.5,
+        oldest_unsettled_s=0.5,
         in_flight=2,
+        settled_per_s=7.5,
+        error_ratio=0.25,
         settled_total=11,
         dead_lettered_total=1,
         retries_total=4,
+        repeats_total=6,
+        halted_keys=8,
+        bytes_held=9,
         partitions=5,
+        healthy=False,
     )
 
 
@@ -55,6 +95,10 @@ class World:
 
     def enabled(self) -> tuple[str, ...]:
         return tuple(flow_id for flow_id, plan in self.wanted.items() if plan is not None)
+
+    def instances(self, flow_id: str) -> int:
+        plan = self.wanted.get(flow_id)
+        return plan.parallelism if isinstance(plan, FlowSpec) else int(plan is not None)
 
     def is_known(self, flow_id: str) -> bool:
         return flow_id in self.wanted
@@ -89,19 +133,13 @@ def states(flows: Sequence[FlowReport]) -> dict[str, ReportState]:
 
 
 def test_own_flows_carry_everything_that_the_pump_says() -> None:
-    (report,) = World(own=[status("a")]).query.own().flows
-    assert report == FlowReport(
-        flow_id="a",
-        state=ReportState.RUNNING,
-        since=BEGINNING,
-        worker="one",
-        lag_records=3,
-        in_flight=2,
-        settled_total=11,
-        dead_lettered_total=1,
-        retries_total=4,
-        partitions=5,
-    )
+    (report,) = World(own=[status("a", instance=1)]).query.own().flows
+    assert report == FULL
+
+
+def test_a_report_reads_the_same_after_its_way_to_another_worker() -> None:
+    for report in (FULL, FlowReport(flow_id="b", state=ReportState.HALTED, reason="why")):
+        assert report_from_message(message_of(report)) == report
 
 
 def test_asked_for_named_flows_a_worker_speaks_of_those_alone() -> None:
@@ -164,3 +202,79 @@ def test_during_a_handover_the_new_owner_prevails() -> None:
     assert prevailing(old, new) is new
     assert prevailing(new, old) is new
     assert prevailing(new, replace(new, state=ReportState.STOPPED)) is new
+
+
+def test_instances_on_several_workers_are_one_report() -> None:
+    one = replace(FULL, instance=0, settled_per_s=2.5, lag_s=0.5, healthy=True)
+    other = replace(
+        FULL,
+        instance=1,
+        worker="two",
+        state=ReportState.BACKING_OFF,
+        reason="unreachable: away",
+        last_progress=BEGINNING,
+        error_ratio=0.5,
+    )
+    assert merged([one, other]) == FlowReport(
+        flow_id="a",
+        state=ReportState.BACKING_OFF,
+        instance=0,
+        instances=2,
+        reason="1 of 2 instances: unreachable: away",
+        since=BEGINNING,
+        last_progress=BEGINNING,
+        worker="one, two",
+        lag_records=6,
+        lag_s=1.5,
+        oldest_unsettled_s=0.5,
+        in_flight=4,
+        settled_per_s=10.0,
+        error_ratio=0.5,
+        settled_total=22,
+        dead_lettered_total=2,
+        retries_total=8,
+        repeats_total=12,
+        halted_keys=16,
+        bytes_held=18,
+        partitions=10,
+        healthy=False,
+    )
+
+
+def test_every_state_has_a_place_among_the_worse_and_the_better() -> None:
+    worst = [replace(FULL, instance=n, state=state) for n, state in enumerate(ReportState)]
+    assert merged(worst).state is ReportState.FAILED
+    assert merged([replace(FULL, instance=0), replace(FULL, instance=1)]).reason == ""
+
+
+def test_a_lag_that_one_instance_does_not_know_is_not_known() -> None:
+    unknown = replace(FULL, instance=2, lag_records=LAG_UNKNOWN, lag_s=LAG_S_UNKNOWN)
+    together = merged([FULL, unknown])
+    assert (together.lag_records, together.lag_s) == (LAG_UNKNOWN, LAG_S_UNKNOWN)
+
+
+async def test_a_flow_of_which_an_instance_runs_nowhere_says_so() -> None:
+    world = World(own=[status("a", instance=1)], wanted={"a": spec("a", parallelism=2)})
+    (report,) = (await world.query.everywhere()).flows
+    assert (report.state, report.instances) == (ReportState.UNKNOWN, 1)
+    assert report.reason == "1 of 2 instances: no worker has taken the flow over yet"
+    assert report.settled_total == 11
+
+
+async def test_an_instance_that_moves_counts_once() -> None:
+    there = FlowReport(flow_id="a", state=ReportState.STARTING, worker="two", instance=1)
+    world = World(
+        own=[status("a"), status("a", PumpState.DRAINING, instance=1)],
+        wanted={"a": spec("a", parallelism=2)},
+        there={"two": [there]},
+    )
+    (report,) = (await world.query.everywhere()).flows
+    assert (report.state, report.instances) == (ReportState.STARTING, 2)
+    assert (report.worker, report.in_flight) == ("one, two", 2)
+
+
+def test_a_blocked_flow_is_blocked_with_all_its_instances() -> None:
+    blocked = BlockedFlow(flow_id="a", reason="no grant")
+    own = [status("a", PumpState.DRAINING), status("a", PumpState.DRAINING, instance=1)]
+    (report,) = World(own=own, own_blocked=[blocked]).query.own().flows
+    assert (report.state, report.reason) == (ReportState.BLOCKED, "no grant")

@@ -69,6 +69,16 @@ def report_from_message(message: router_pb2.FlowStatus) -> FlowReport:
         dead_lettered_total=message.dead_lettered_total,
         retries_total=message.retries_total,
         partitions=message.partitions,
+        lag_s=message.lag_s,
+        oldest_unsettled_s=message.oldest_unsettled_s,
+        settled_per_s=message.settled_per_s,
+        error_ratio=message.error_ratio,
+        repeats_total=message.repeats_total,
+        halted_keys=message.halted_keys,
+        bytes_held=message.bytes_held,
+        healthy=message.healthy,
+        instances=message.instances,
+        instance=message.instance,
     )
 
 
@@ -77,6 +87,8 @@ _STATES = {
     router_pb2.FLOW_STATE_RUNNING: ReportState.RUNNING,
     router_pb2.FLOW_STATE_BACKING_OFF: ReportState.BACKING_OFF,
     router_pb2.FLOW_STATE_DRAINING: ReportState.DRAINING,
+    router_pb2.FLOW_STATE_PAUSED: ReportState.PAUSED,
+    router_pb2.FLOW_STATE_HALTED: ReportState.HALTED,
     router_pb2.FLOW_STATE_PAUSED: ReportState.PAUSED,
     router_pb2.FLOW_STATE_HALTED: ReportState.HALTED,
     router_pb2.FLOW_STATE_STOPPED: ReportState.STOPPED,

@@ -121,14 +121,15 @@ class Assignment:
             self._source.pause(shut - self._paused)
             self._paused = shut
 
-    async def settle(self) -> None:
-        """Settle the marks that changed. Raises what `Source.settle` raises."""
+    async def settle(self) -> bool:
+        """Settle the marks that changed; were there any? Raises what `Source.settle` raises."""
         async with self._settling:
             marks = {partition: low.mark() for partition, low in self._low_waters.items()}
             moved = {p: mark for p, mark in marks.items() if mark != self._settled[p]}
             if moved:
                 await self._source.settle(moved, epoch=self.epoch)
                 self._settled.update(moved)
+            return bool(moved)
 
     async def drain(self, bound_s: float) -> None:
         """Start nothing more, wait for running calls, cancel what still runs after `bound_s`.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from kernel.errors import EventflowsError
 
 from router.application.limits import PumpLimits
-from router.application.status_board import StatusBoard, Trouble
+from router.application.status_board import StatusBoard
 from router.domain.dead_letter import Attempt, DeadLetter, History, dead_letter
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
@@ -112,6 +112,7 @@ class Courier:
                 self._board.retrying(outcome)
                 return decision.at_least_s + self._random.uniform(0, decision.jitter_s)
             case GivenUp():
+                self._board.failed(outcome)
                 work.history.add(failure)
                 work.letter = dead_letter(
                     self._spec,
@@ -127,7 +128,7 @@ class Courier:
             await self._dead_letters.write(letter)
         except EventflowsError as error:
             work.letter_failures += 1
-            self._board.trouble(Trouble.DEAD_LETTERS, f"dead letter not written: {error.message}")
+            self._board.not_dead_lettered(error.message)
             return self._random.uniform(0, backoff_s(work.letter_failures))
         self._board.dead_lettered()
         last = work.history.newest[-1].outcome

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,12 +16,20 @@ from kernel.errors import EventflowsError
 
 from router.application.plans import BlockedFlow, Plan
 from router.control_ports import Peers, WorkerEntry, Workers
-from router.domain.flow_report import FlowReport, ReportState, prevailing, report_of_pump
+from router.domain.flow_report import (
+    FlowReport,
+    ReportState,
+    merged,
+    prevailing,
+    report_of_pump,
+)
 from router.domain.status import PumpStatus
 
 FLOW_IDS_MAX = 1_000
 """Flows that one question may name."""
 PEERS_AT_ONCE_MAX = 32
+FLOWS_AT_ONCE_MAX = 128
+"""Flows that are looked up before other tasks get their turn: some 3 ms."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +55,10 @@ class KnownFlows(Protocol):
 
     def plan(self, flow_id: str) -> Plan | None:
         """How the flow shall run, or why not; None for one that is not enabled."""
+        ...
+
+    def instances(self, flow_id: str) -> int:
+        """How many instances the flow wants; 0 for one that is not enabled."""
         ...
 
     def is_known(self, flow_id: str) -> bool:
@@ -82,40 +94,47 @@ class FlowStatusQuery:
         self._slots = asyncio.Semaphore(PEERS_AT_ONCE_MAX)
 
     def own(self, flow_ids: Sequence[str] = ()) -> FlowStatusAnswer:
-        """The flows of this worker alone; all of them when none are named."""
+        """What this worker itself runs or holds back, a report for each instance; of all flows when
+        none are named."""
+        named = frozenset(flow_ids)
+        held_back = [b for b in self._local.blocked() if not named or b.flow_id in named]
         reports = {
-            blocked.flow_id: FlowReport(
+            (blocked.flow_id, blocked.instance or 0): FlowReport(
                 flow_id=blocked.flow_id,
+                instance=blocked.instance or 0,
                 state=ReportState.BLOCKED,
                 reason=blocked.reason,
                 worker=self._worker_id,
             )
-            for blocked in self._local.blocked()
+            for blocked in held_back
         }
+        # A flow that drains because it was just blocked is called blocked: that says why.
+        whole = {blocked.flow_id for blocked in held_back if blocked.instance is None}
         for status in self._local.statuses():
-            report = report_of_pump(status, worker=self._worker_id)
-            if status.flow_id in reports:  # it drains because it was just blocked: say why
-                report = reports[status.flow_id]
-            reports[status.flow_id] = report
-        named = set(flow_ids) or set(reports)
-        return FlowStatusAnswer(flows=tuple(reports[key] for key in sorted(named & set(reports))))
+            if (named and status.flow_id not in named) or status.flow_id in whole:
+                continue
+            key = status.flow_id, status.instance
+            reports.setdefault(key, report_of_pump(status, worker=self._worker_id))
+        return FlowStatusAnswer(flows=tuple(reports[key] for key in sorted(reports)))
 
     async def everywhere(self, flow_ids: Sequence[str] = ()) -> FlowStatusAnswer:
-        """The named flows, or all enabled ones, wherever they run. A flow that does not exist is
-        left out."""
+        """The named flows, or all enabled ones, wherever they run; one report for each flow. A flow
+        that does not exist is left out."""
         others = self._workers.others()
         answers = await asyncio.gather(*(self._ask(worker, flow_ids) for worker in others))
-        reports = {report.flow_id: report for report in self.own(flow_ids).flows}
-        for report in (report for answer in answers if answer is not None for report in answer):
-            known = reports.get(report.flow_id)
-            reports[report.flow_id] = report if known is None else prevailing(known, report)
         silent = [w.worker_id for w, answer in zip(others, answers, strict=True) if answer is None]
-        for flow_id in set(flow_ids) or set(self._known.enabled()):
-            derived = self._derived(flow_id, silent=bool(silent))
-            if derived is not None and _says_less(reports.get(flow_id)):
-                reports[flow_id] = derived
+        found: dict[str, dict[int, FlowReport]] = {}
+        for answer in (self.own(flow_ids).flows, *answers):
+            for report in answer or ():
+                instances = found.setdefault(report.flow_id, {})
+                known = instances.get(report.instance)
+                instances[report.instance] = report if known is None else prevailing(known, report)
+        for number, flow_id in enumerate(set(flow_ids) or set(self._known.enabled())):
+            if number % FLOWS_AT_ONCE_MAX == FLOWS_AT_ONCE_MAX - 1:
+                await asyncio.sleep(0)  # the pumps of this worker wait meanwhile
+            self._complete(found, flow_id, silent=bool(silent))
         return FlowStatusAnswer(
-            flows=tuple(reports[flow_id] for flow_id in sorted(reports)),
+            flows=tuple(merged(list(found[flow_id].values())) for flow_id in sorted(found)),
             unreachable_workers=tuple(silent),
         )
 
@@ -127,21 +146,41 @@ class FlowStatusQuery:
             _log.warning("worker %s did not answer: %s", worker.worker_id, error)
             return None
 
-    def _derived(self, flow_id: str, *, silent: bool) -> FlowReport | None:
-        """What the catalog alone can say; None for a flow that it does not know."""
+    def _complete(
+        self, found: dict[str, dict[int, FlowReport]], flow_id: str, *, silent: bool
+    ) -> None:
+        """Add what the catalog alone can say of the flow, where no worker said it."""
+        reports = {
+            instance: report
+            for instance, report in found.get(flow_id, {}).items()
+            if report.state is not ReportState.STOPPED  # of a pump that is gone
+        }
+        if not reports or len(reports) < self._known.instances(flow_id):
+            for derived in self._derived(flow_id, silent=silent):
+                reports.setdefault(derived.instance, derived)
+        if reports:
+            found[flow_id] = reports
+
+    def _derived(self, flow_id: str, *, silent: bool) -> Iterable[FlowReport]:
+        """What the catalog alone can say of each instance; nothing of a flow it does not know."""
         plan = self._known.plan(flow_id)
         if isinstance(plan, BlockedFlow):
-            return FlowReport(flow_id=flow_id, state=ReportState.BLOCKED, reason=plan.reason)
-        if plan is not None:
+            yield FlowReport(
+                flow_id=flow_id, state=ReportState.BLOCKED, reason=plan.reason, instances=0
+            )
+        elif plan is not None:
             reason = (
                 "its worker does not answer" if silent else "no worker has taken the flow over yet"
             )
-            return FlowReport(flow_id=flow_id, state=ReportState.UNKNOWN, reason=reason)
-        if self._known.is_known(flow_id):
-            return FlowReport(flow_id=flow_id, state=ReportState.STOPPED, reason="disabled")
-        return None
-
-
-def _says_less(report: FlowReport | None) -> bool:
-    """Is there no report, or only one of a pump that is gone?"""
-    return report is None or report.state is ReportState.STOPPED
+            for instance in range(plan.parallelism):
+                yield FlowReport(
+                    flow_id=flow_id,
+                    instance=instance,
+                    instances=0,
+                    state=ReportState.UNKNOWN,
+                    reason=reason,
+                )
+        elif self._known.is_known(flow_id):
+            yield FlowReport(
+                flow_id=flow_id, state=ReportState.STOPPED, reason="disabled", instances=0
+            )

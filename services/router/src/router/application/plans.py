@@ -13,16 +13,20 @@ from typing import Protocol, TypeAlias
 from catalog.catalog import Catalog
 from catalog.effective import Blocked, Runnable, effective
 
-from router.domain.flow_spec import FlowSpec
+from router.domain.flow_spec import PARALLELISM_MAX, FlowSpec
 from router.domain.spec_of_flow import spec_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedFlow:
-    """An enabled flow that must not or cannot run. `reason` is a sentence for people."""
+    """An enabled flow that must not or cannot run. `reason` is a sentence for people.
+
+    `instance` is the one that cannot run here while others may; None: the flow as a whole.
+    """
 
     flow_id: str
     reason: str
+    instance: int | None = None
 
 
 Plan: TypeAlias = FlowSpec | BlockedFlow
@@ -60,6 +64,15 @@ class FlowPlans:
     def enabled(self) -> tuple[str, ...]:
         """Ids of the enabled flows."""
         return self._feed.catalog.enabled_flow_ids() if self._is_complete() else ()
+
+    def instances(self, flow_id: str) -> int:
+        """How many instances the flow wants; 0 for one that is not enabled."""
+        flow = self._feed.catalog.flow(flow_id)
+        if flow is None or flow.settings is None:
+            return 0
+        delivery = flow.settings.delivery
+        wanted = 1 if delivery is None else delivery.parallelism
+        return min(max(wanted, 1), PARALLELISM_MAX)
 
     def is_known(self, flow_id: str) -> bool:
         """Does the flow exist, enabled or not?"""

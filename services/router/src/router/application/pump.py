@@ -65,7 +65,7 @@ class Pump:
         self._limits = limits
         self._history = history
         self._fence = fence
-        self._board = StatusBoard(spec.flow_id, clock)
+        self._board = StatusBoard(spec.flow_id, clock, instance=spec.instance)
         self._courier = Courier(
             spec,
             target=target,
@@ -161,7 +161,7 @@ class Pump:
                 return
             if error is not None:
                 self._failures += 1
-                self._board.trouble(Trouble.SOURCE, error.message)
+                self._board.source_failed(error.message)
                 pause_s = self._random.uniform(0, backoff_s(self._failures))
                 await self._until_stop(self._clock.sleep(pause_s))
 
@@ -216,7 +216,7 @@ class Pump:
             assignment.regulate()
             assignment.dispatch()
             if not assignment.records_held:
-                self._board.progress()
+                self._board.found_empty()
 
     async def _reach(self, deliveries: Sequence[Delivery]) -> None:
         """Wait until we know the log as far as these completions were made by.
@@ -245,7 +245,7 @@ class Pump:
 
     async def _settle(self, assignment: Assignment) -> None:
         try:
-            await assignment.settle()
+            moved = await assignment.settle()
         except StaleAssignment:
             if assignment is self._assignment:
                 self._stale = assignment
@@ -254,6 +254,8 @@ class Pump:
             self._board.trouble(Trouble.SETTLE, error.message)
         else:
             self._board.well(Trouble.SETTLE)
+            if moved:
+                self._board.committed()
 
     async def _measure_lag(self) -> None:
         while True:

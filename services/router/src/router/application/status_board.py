@@ -1,14 +1,23 @@
-"""Keeps what a pump says about itself: its state, why, since when, and its counters."""
+"""Keeps what a pump says about itself: its state, why, since when, and its counters.
+
+The pump tells it of every record, so what it does for one is a few additions; whatever is derived
+(rates, when progress was last made) is made when somebody asks, about once a second. The price:
+`last_progress` is when it was first asked after the progress.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from router.domain.outcome import Outcome
-from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
+from router.application.run_durations import RunDurations
+from router.domain.outcome import Outcome, OutcomeKind
+from router.domain.rates import Rates, Totals
+from router.domain.run_mode import RunMode
+from router.domain.status import LAG_S_UNKNOWN, LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock
 
 FAILURES_UNTIL_TROUBLE: Final = 3
@@ -28,23 +37,55 @@ class Trouble(Enum):
 
 
 class StatusBoard:
-    """State and counters of one pump. Every method is instant."""
+    """State and counters of one pump. Every method is instant.
 
-    def __init__(self, flow_id: str, clock: Clock) -> None:
+    `durations` is told how long runs took; those of all pumps of a worker share one.
+    """
+
+    def __init__(
+        self,
+        flow_id: str,
+        clock: Clock,
+        *,
+        instance: int = 0,
+        durations: RunDurations | None = None,
+    ) -> None:
         self._flow_id = flow_id
+        self._instance = instance
         self._clock = clock
+        self.durations = RunDurations() if durations is None else durations
         self._final: tuple[PumpState, str] | None = None
         self._started = False
         self._draining = False
+        self._mode = RunMode.RUNNING
+        self._stands_still = False
         self._troubles: dict[Trouble, str] = {}
         self._failures = 0
+        self._halted_reason = ""
+        self._halted_whole = False
+        self._halted_keys = 0
         self._shown = (PumpState.STARTING, "")
         self._since = clock.now()
         self._last_progress: datetime | None = None
+        self._progress_seen = 0
+        self._rates = Rates(at_s=clock.monotonic_s())
         self._settled_total = 0
         self._dead_lettered_total = 0
         self._retries_total = 0
+        self._succeeded_total = 0
+        self._failed: Counter[OutcomeKind] = Counter()
+        self._failed_total = 0
+        self._polls_empty_total = 0
+        self._source_attempts_total = 0
+        self._letter_attempts_total = 0
+        self._commits_total = 0
+        self.commit_metadata_ignored_total = 0
+        """Commits found whose metadata could not be used: promise 3 says to count them."""
+        self.repeats_total = 0
         self.lag_records = LAG_UNKNOWN
+        self.lag_s = LAG_S_UNKNOWN
+
+    # State ----------------------------------------------------------------------------------------
 
     def started(self) -> None:
         """The source has told us our partitions."""
@@ -62,6 +103,16 @@ class StatusBoard:
         if self._troubles.pop(what, None) is not None:
             self._show()
 
+    def steered(self, mode: RunMode, *, stands_still: bool) -> None:
+        """How the flow shall run now; `stands_still`: nothing is left that has to end before."""
+        self._mode, self._stands_still = mode, stands_still
+        self._show()
+
+    def halted(self, reason: str, *, keys: int, whole: bool = False) -> None:
+        """A rule of the flow stopped so many keys, or the whole flow; none and not: it goes on."""
+        self._halted_reason, self._halted_keys, self._halted_whole = reason, keys, whole
+        self._show()
+
     def draining(self) -> None:
         """Nothing more is received."""
         self._draining = True
@@ -72,50 +123,113 @@ class StatusBoard:
         self._final = self._final or (state, reason)
         self._show()
 
-    def progress(self) -> None:
-        """A delivery is finished, or the source was found empty."""
-        self._last_progress = self._clock.now()
+    # What was done --------------------------------------------------------------------------------
 
     def delivered(self) -> None:
-        """The target took a delivery."""
+        """An attempt succeeded: the target took a delivery."""
+        self._succeeded_total += 1
         self._settled_total += 1
-        self._target_works()
-
-    def dead_lettered(self) -> None:
-        """A dead letter is durable. The target did answer, though not as one would like."""
-        self._settled_total += 1
-        self._dead_lettered_total += 1
-        self.well(Trouble.DEAD_LETTERS)
-        self._target_works()
+        self._failures = 0
+        if self._troubles:
+            self.well(Trouble.TARGET)
 
     def retrying(self, outcome: Outcome) -> None:
-        """A platform's error; the delivery is tried again."""
+        """An attempt failed and the delivery is tried again."""
+        self.failed(outcome)
         self._retries_total += 1
         self._failures += 1
         if self._failures >= FAILURES_UNTIL_TROUBLE:
             self.trouble(Trouble.TARGET, f"{outcome.word}: {outcome.error}")
 
-    def status(self, *, in_flight: int, partitions: int) -> PumpStatus:
-        """The snapshot that others see."""
+    def failed(self, outcome: Outcome) -> None:
+        """An attempt failed, and what becomes of the delivery is told apart."""
+        self._failed[outcome.kind] += 1
+        self._failed_total += 1
+
+    def dead_lettered(self) -> None:
+        """A dead letter is durable. The target did answer, though not as one would like."""
+        self._letter_attempts_total += 1
+        self._settled_total += 1
+        self._dead_lettered_total += 1
+        self.well(Trouble.DEAD_LETTERS)
+        self._target_answers()
+
+    def not_dead_lettered(self, reason: str) -> None:
+        """A dead letter could not be written and is tried again."""
+        self._letter_attempts_total += 1
+        self.trouble(Trouble.DEAD_LETTERS, f"dead letter not written: {reason}")
+
+    def source_failed(self, reason: str) -> None:
+        """The source could not be opened or read, and is opened anew."""
+        self._source_attempts_total += 1
+        self.trouble(Trouble.SOURCE, reason)
+
+    def found_empty(self) -> None:
+        """The source had nothing to receive, and nothing is held."""
+        self._polls_empty_total += 1
+
+    def committed(self) -> None:
+        """Marks that moved are settled."""
+        self._commits_total += 1
+
+    # The snapshot ---------------------------------------------------------------------------------
+
+    def status(
+        self,
+        *,
+        in_flight: int,
+        partitions: int,
+        bytes_held: int = 0,
+        oldest_unsettled_s: float = 0.0,
+        resting: int = 0,
+    ) -> PumpStatus:
+        """What others see."""
         state, reason = self._shown
+        attempts = self._succeeded_total + self._failed_total
+        at_s = self._clock.monotonic_s()
+        settled_per_s, error_ratio = self._rates.look(
+            Totals(at_s, self._settled_total, attempts, self._failed_total)
+        )
+        progress = (
+            attempts
+            + self._commits_total
+            + self._source_attempts_total
+            + self._letter_attempts_total
+        )
+        if progress + self._polls_empty_total != self._progress_seen:
+            self._progress_seen = progress + self._polls_empty_total
+            self._last_progress = self._clock.now()
         return PumpStatus(
             flow_id=self._flow_id,
+            instance=self._instance,
             state=state,
             reason=reason,
             since=self._since,
             last_progress=self._last_progress,
             lag_records=self.lag_records,
+            lag_s=self.lag_s,
+            oldest_unsettled_s=oldest_unsettled_s,
             in_flight=in_flight,
+            settled_per_s=settled_per_s,
+            error_ratio=error_ratio,
             settled_total=self._settled_total,
             dead_lettered_total=self._dead_lettered_total,
             retries_total=self._retries_total,
+            repeats_total=self.repeats_total,
+            halted_keys=self._halted_keys,
+            bytes_held=bytes_held,
             partitions=partitions,
+            resting=resting,
+            progress_total=progress,
+            polls_empty_total=self._polls_empty_total,
+            commits_total=self._commits_total,
+            commit_metadata_ignored_total=self.commit_metadata_ignored_total,
+            attempts={OutcomeKind.SUCCEEDED: self._succeeded_total, **self._failed},
         )
 
-    def _target_works(self) -> None:
+    def _target_answers(self) -> None:
         self._failures = 0
         self.well(Trouble.TARGET)
-        self.progress()
 
     def _show(self) -> None:
         state, reason = self._final or self._derived()
@@ -127,7 +241,13 @@ class StatusBoard:
     def _derived(self) -> tuple[PumpState, str]:
         if self._draining:
             return PumpState.DRAINING, ""
+        if self._mode is not RunMode.RUNNING:
+            return (PumpState.PAUSED if self._stands_still else PumpState.DRAINING), ""
+        if self._halted_whole:
+            return PumpState.HALTED, self._halted_reason
         for what in Trouble:
             if what in self._troubles:
                 return PumpState.BACKING_OFF, self._troubles[what]
+        if self._halted_keys:
+            return PumpState.HALTED, self._halted_reason
         return (PumpState.RUNNING if self._started else PumpState.STARTING), ""

@@ -14,9 +14,12 @@ whose credentials the vault does not hold, which shows only when its pump is to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+
+from router.domain.outcome import OutcomeKind
 
 LAG_UNKNOWN = -1
 LAG_S_UNKNOWN = -1.0
@@ -47,11 +50,15 @@ class PumpStatus:
     `oldest_unsettled_s` how long ago the oldest delivery that is not settled was received, 0
     without one. `settled_per_s` and `error_ratio` (failed attempts among all) are of the last
     minute. Totals count since this pump was made; `repeats_total` counts deliveries that an earlier
-    owner may have delivered. `partitions` is how many are assigned to this pump. `healthy` is False
-    while records wait and nothing was done for too long.
+    owner may have delivered; `attempts` are those that ended, by outcome. `partitions` is how many
+    are assigned to this pump. `healthy` is False while records wait and nothing was done for too
+    long; what `domain.watchdog` judges that by are `progress_total` (attempts that ended, at the
+    target, the dead letters and the source, and settles), `polls_empty_total` (times that the
+    source was found empty) and `resting` (deliveries that wait for their next attempt).
     """
 
     flow_id: str
+    instance: int = 0
     state: PumpState
     reason: str
     since: datetime
@@ -70,3 +77,10 @@ class PumpStatus:
     halted_keys: int = 0
     bytes_held: int = 0
     healthy: bool = True
+    source_restarts_total: int = 0
+    resting: int = 0
+    progress_total: int = 0
+    polls_empty_total: int = 0
+    commits_total: int = 0
+    commit_metadata_ignored_total: int = 0
+    attempts: Mapping[OutcomeKind, int] = field(default_factory=dict)

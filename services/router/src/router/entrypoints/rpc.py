@@ -104,6 +104,16 @@ def message_of(report: FlowReport) -> router_pb2.FlowStatus:
         dead_lettered_total=report.dead_lettered_total,
         retries_total=report.retries_total,
         partitions=report.partitions,
+        lag_s=report.lag_s,
+        oldest_unsettled_s=report.oldest_unsettled_s,
+        settled_per_s=report.settled_per_s,
+        error_ratio=report.error_ratio,
+        repeats_total=report.repeats_total,
+        halted_keys=report.halted_keys,
+        bytes_held=report.bytes_held,
+        healthy=report.healthy,
+        instances=report.instances,
+        instance=report.instance,
     )
 
 

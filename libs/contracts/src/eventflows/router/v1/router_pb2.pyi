@@ -199,7 +199,7 @@ class GetFlowStatusRequest(_message.Message):
     FLOW_IDS_FIELD_NUMBER: _builtins.int
     LOCAL_ONLY_FIELD_NUMBER: _builtins.int
     local_only: _builtins.bool
-    """do not ask other workers"""
+    """what this worker itself runs, one report for each instance"""
     @_builtins.property
     def flow_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
@@ -243,6 +243,7 @@ class FlowStatus(_message.Message):
     BYTES_HELD_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
     flow_id: _builtins.str
     state: Global___FlowState.ValueType
     reason: _builtins.str
@@ -272,6 +273,8 @@ class FlowStatus(_message.Message):
     """false: lag without progress for too long"""
     instances: _builtins.int
     """of `parallelism`, those that this report speaks of"""
+    instance: _builtins.int
+    """with `local_only`: which of them, since each has a report of its own"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -300,10 +303,11 @@ class FlowStatus(_message.Message):
         bytes_held: _builtins.int = ...,
         healthy: _builtins.bool = ...,
         instances: _builtins.int = ...,
+        instance: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_progress", b"last_progress", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_held", b"bytes_held", "dead_lettered_total", b"dead_lettered_total", "error_ratio", b"error_ratio", "flow_id", b"flow_id", "halted_keys", b"halted_keys", "healthy", b"healthy", "in_flight", b"in_flight", "instances", b"instances", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "oldest_unsettled_s", b"oldest_unsettled_s", "partitions", b"partitions", "reason", b"reason", "repeats_total", b"repeats_total", "retries_total", b"retries_total", "settled_per_s", b"settled_per_s", "settled_total", b"settled_total", "since", b"since", "state", b"state", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_held", b"bytes_held", "dead_lettered_total", b"dead_lettered_total", "error_ratio", b"error_ratio", "flow_id", b"flow_id", "halted_keys", b"halted_keys", "healthy", b"healthy", "in_flight", b"in_flight", "instance", b"instance", "instances", b"instances", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "oldest_unsettled_s", b"oldest_unsettled_s", "partitions", b"partitions", "reason", b"reason", "repeats_total", b"repeats_total", "retries_total", b"retries_total", "settled_per_s", b"settled_per_s", "settled_total", b"settled_total", "since", b"since", "state", b"state", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
