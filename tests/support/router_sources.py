@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from catalog.events import SecurityProtocol, StartAt
 from devstack import Kafka
+from devstack.kafka_settings import Door
 from router.adapters.kafka_source import GroupTimes, KafkaSource
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
@@ -37,6 +38,7 @@ class Topic(Protocol):
         key: bytes | None = None,
         partition: int = 0,
         headers: Headers = (),
+        timestamp_ms: int | None = None,
     ) -> int:
         """Add a record; its offset."""
         ...
@@ -126,8 +128,11 @@ class MemoryTopic:
         key: bytes | None = None,
         partition: int = 0,
         headers: Headers = (),
+        timestamp_ms: int | None = None,
     ) -> int:
-        return self.broker.append(value, key=key, partition=partition, headers=headers)
+        return self.broker.append(
+            value, key=key, partition=partition, headers=headers, timestamp_ms=timestamp_ms
+        )
 
     def source(self) -> MemorySource:
         return MemorySource(self.broker)
@@ -163,9 +168,15 @@ class KafkaTopic:
         key: bytes | None = None,
         partition: int = 0,
         headers: Headers = (),
+        timestamp_ms: int | None = None,
     ) -> int:
         metadata = await self._producer.send_and_wait(
-            self.name, value, key=key, partition=partition, headers=list(headers)
+            self.name,
+            value,
+            key=key,
+            partition=partition,
+            headers=list(headers),
+            timestamp_ms=timestamp_ms,
         )
         return int(metadata.offset)
 
@@ -238,3 +249,21 @@ def connection_of(kafka: Kafka, **changes: Any) -> KafkaConnection:
             "ca_certificate": kafka.ca_pem,
         }
     return KafkaConnection(**(fields | changes))
+
+
+def connection_through(kafka: Kafka, door: Door) -> KafkaConnection:
+    """How the router reaches it through a further listener."""
+    if door == "MTLS":
+        certificate, key = kafka.client_pem
+        fields: dict[str, Any] = {
+            "security_protocol": SecurityProtocol.SSL,
+            "client_certificate": certificate,
+            "client_key": key,
+        }
+    else:
+        protocol = "SASL_SSL" if door.startswith("SASL_SSL") else "SASL_PLAINTEXT"
+        fields = {
+            "security_protocol": SecurityProtocol[protocol],
+            "sasl_mechanism": "PLAIN" if door.endswith("PLAIN") else "SCRAM-SHA-256",
+        }
+    return connection_of(kafka, bootstrap_servers=(kafka.door(door),), **fields)

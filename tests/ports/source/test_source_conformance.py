@@ -1,6 +1,7 @@
 """What every source promises, asked of memory, of our Kafka and of a customer's."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -161,10 +162,21 @@ async def test_the_lag_counts_from_the_given_positions(topic: Topic) -> None:
     for number in range(3):
         await topic.append(str(number).encode())
     async with reading(topic) as reader:
-        assert await reader.source.lag({0: 0}) == 3
         await reader.read(3)
-        assert await reader.source.lag({0: 1}) == 2
-        assert await reader.source.lag({0: 3}) == 0
+        assert (await reader.source.lag({0: 0})).records == 3
+        assert (await reader.source.lag({0: 1})).records == 2
+        assert (await reader.source.lag({0: 3})).records == 0
+
+
+async def test_the_age_of_the_oldest_record_that_waits_counts_from_its_own_time(
+    topic: Topic,
+) -> None:
+    await topic.append(b"old", timestamp_ms=int((time.time() - 3_600) * 1_000))
+    await topic.append(b"new", timestamp_ms=int((time.time() - 60) * 1_000))
+    async with reading(topic) as reader:
+        await reader.read(2)
+        assert 3_600 <= (await reader.source.lag({0: 0})).oldest_age_s < 3_660
+        assert (await reader.source.lag({0: 2})).oldest_age_s == 0
 
 
 async def test_a_position_that_is_gone_is_never_skipped(topic: Topic) -> None:

@@ -1,4 +1,4 @@
-"""A private certificate authority and one server certificate for loopback, as PEM files."""
+"""A private certificate authority, a certificate for loopback and one of a client, as PEM files."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 VALID_DAYS = 365
+CLIENT_NAME = "devstack client"
 CLOCK_SLACK = timedelta(hours=1)
 
 
-def write_authority(ca_path: Path, server_path: Path) -> None:
-    """Write the authority's certificate, and the server's key with its chain (for us only)."""
+def write_authority(ca_path: Path, server_path: Path, client_path: Path) -> None:
+    """Write the authority's certificate, and keys with their certificates (for us only)."""
     ca_key, ca_name = ec.generate_private_key(ec.SECP256R1()), _name("devstack private authority")
     ca_usage = x509.KeyUsage(
         digital_signature=True,
@@ -36,24 +37,24 @@ def write_authority(ca_path: Path, server_path: Path) -> None:
         .add_extension(ca_identifier, critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    issuer_identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-        ca_identifier
+    ca_pem = ca.public_bytes(Encoding.PEM)
+    ca_path.write_bytes(ca_pem)
+    names = x509.SubjectAlternativeName(
+        [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
     )
-    server = (
-        _builder(_name("localhost"), ca_name, key.public_key())
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(issuer_identifier, critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    ca_path.write_bytes(ca.public_bytes(Encoding.PEM))
-    server_path.touch(mode=0o600)
-    server_path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + server.public_bytes(Encoding.PEM)
-        + ca.public_bytes(Encoding.PEM)
-    )
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_identifier)
+    for path, name, extensions, chain in (
+        (server_path, "localhost", (names, issuer), ca_pem),
+        (client_path, CLIENT_NAME, (issuer,), b""),
+    ):
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_name(name), ca_name, key.public_key())
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        certificate = builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path.touch(mode=0o600)
+        path.write_bytes(private + certificate + chain)
 
 
 def _name(text: str) -> x509.Name:

@@ -2,6 +2,7 @@
 
 Two flavours of one class: PLAINTEXT is our internal cluster and takes records of 24 MiB; SASL_SSL
 is like a customer's: SCRAM-SHA-512 over TLS with a private authority, and Kafka's limit of 1 MiB.
+The second may have further doors: client certificates, PLAIN, SCRAM-SHA-256, with and without TLS.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import secrets
 import socket
 import uuid
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import create_default_context
@@ -29,6 +30,8 @@ from devstack.kafka_settings import (
     INTERNAL_RECORD_BYTES_MAX,
     PORTS_MAX,
     SCRAM,
+    SCRAM_256,
+    Door,
     Security,
     broker_properties,
 )
@@ -56,7 +59,8 @@ class Kafka:
 
     Without `data_dir` the data is temporary and goes with `stop`, for good. `record_bytes_max` sets
     the largest record; None means 24 MiB for PLAINTEXT and Kafka's own 1 MiB for SASL_SSL.
-    `overrides` are lines of the broker's properties file.
+    `overrides` are lines of the broker's properties file; `doors` are more ways in than the one
+    that `security` names, for SASL_SSL only.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Kafka:
         username: str = "customer",
         record_bytes_max: int | None = None,
         overrides: Mapping[str, str] | None = None,
+        doors: Sequence[Door] = (),
     ) -> None:
         if record_bytes_max is None and security == "PLAINTEXT":
             record_bytes_max = INTERNAL_RECORD_BYTES_MAX
@@ -75,6 +80,7 @@ class Kafka:
         self.security: Security = security
         self._record_bytes_max = record_bytes_max
         self._overrides = dict(overrides or {})
+        self._doors = tuple(doors)
         self._folder = DataDir(data_dir, name=name)
         self._username, self._password, self._cluster_id = username, "", ""
         self._ports: list[int] | None = None
@@ -106,6 +112,19 @@ class Kafka:
         if self._ports is None:
             raise NotRunning(f"{self.name} is not started")
         return f"127.0.0.1:{self._ports[0]}"
+
+    def door(self, door: Door) -> str:
+        """`host:port` of a further listener. Raises NotRunning before the first start."""
+        if self._ports is None:
+            raise NotRunning(f"{self.name} is not started")
+        return f"127.0.0.1:{self._ports[PORTS_MAX + self._doors.index(door)]}"
+
+    @property
+    def client_pem(self) -> tuple[str, str]:
+        """Certificate and key of a client that MTLS lets in."""
+        text = (self.data_dir / "client.pem").read_text()
+        key, mark, certificate = text.partition("-----END PRIVATE KEY-----\n")
+        return certificate, key + mark
 
     @property
     def ca_pem(self) -> str | None:
@@ -139,7 +158,7 @@ class Kafka:
         if not self._load_identity():
             await self._format()
             self._save_identity()
-        await start_on_free_ports(PORTS_MAX, self._start_on)
+        await start_on_free_ports(PORTS_MAX + len(self._doors), self._start_on)
 
     async def stop(self) -> None:
         """Stop cleanly, or at once where the data is temporary and goes. Harmless twice."""
@@ -205,11 +224,13 @@ class Kafka:
         """Prepare empty storage. The SCRAM user has to exist from the first start on."""
         self._password = secrets.token_urlsafe(24)
         self._cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        user = []
+        user: list[str] = []
         if self.security == "SASL_SSL":
-            write_authority(self.data_dir / "ca.pem", self.data_dir / "broker.pem")
-            user = ["--add-scram", scram_user(username=self._username, password=self._password)]
-        self._write_properties([1, 2, 3])
+            write_authority(*(self.data_dir / f"{name}.pem" for name in ("ca", "broker", "client")))
+            for mechanism in (SCRAM, SCRAM_256):
+                login = scram_user(self._username, self._password, mechanism=mechanism)
+                user += ["--add-scram", login]
+        self._write_properties([*range(1, PORTS_MAX + len(self._doors) + 1)])
         tool = ["kafka.tools.StorageTool", "format", f"--config={self._properties_path}"]
         run = Process.spawn(
             [*self._java, *tool, f"--cluster-id={self._cluster_id}", *user],
@@ -236,8 +257,12 @@ class Kafka:
             security=self.security,
             record_bytes_max=self._record_bytes_max,
             overrides=self._overrides,
+            doors=self._doors,
+            login=(self._username, self._password),
         )
-        Path(self._properties_path).write_text(text)
+        path = Path(self._properties_path)
+        path.touch(mode=0o600)
+        path.write_text(text)
 
     async def _start_on(self, ports: list[int]) -> None:
         self._ports = ports
@@ -280,12 +305,13 @@ class Kafka:
             await admin.close()
 
 
-def scram_user(*, username: str, password: str) -> str:
+def scram_user(username: str, password: str, *, mechanism: str = SCRAM) -> str:
     """What the storage tool is told of a SCRAM user: salted, since arguments can be read by all."""
     salt = secrets.token_bytes(SCRAM_SALT_BYTES)
-    salted = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, SCRAM_ITERATIONS)
+    digest = mechanism.removeprefix("SCRAM-").replace("-", "").lower()
+    salted = hashlib.pbkdf2_hmac(digest, password.encode(), salt, SCRAM_ITERATIONS)
     return (
-        f"{SCRAM}=[name={username},iterations={SCRAM_ITERATIONS},"
+        f"{mechanism}=[name={username},iterations={SCRAM_ITERATIONS},"
         f'salt="{b64encode(salt).decode()}",saltedpassword="{b64encode(salted).decode()}"]'
     )
 

@@ -1,15 +1,25 @@
 """The broker's properties file, as a function of what the tests may choose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 Security = Literal["PLAINTEXT", "SASL_SSL"]
+Door = Literal["MTLS", "SASL_SSL_PLAIN", "SASL_PLAINTEXT_PLAIN", "SASL_PLAINTEXT_SCRAM_256"]
+"""A further listener. MTLS asks for a client certificate, the others for a user and a password."""
 
 INTERNAL_RECORD_BYTES_MAX = 24 * 1024 * 1024
 RECORD_ROOM_BYTES = 1024 * 1024  # a batch's headers, keys and framing around the largest record
 PORTS_MAX = 3
 SCRAM = "SCRAM-SHA-512"
+SCRAM_256 = "SCRAM-SHA-256"
+_DOORS: dict[Door, tuple[str, str]] = {
+    "MTLS": ("SSL", ""),
+    "SASL_SSL_PLAIN": ("SASL_SSL", "PLAIN"),
+    "SASL_PLAINTEXT_PLAIN": ("SASL_PLAINTEXT", "PLAIN"),
+    "SASL_PLAINTEXT_SCRAM_256": ("SASL_PLAINTEXT", SCRAM_256),
+}
+"""Kafka's protocol and SASL mechanism of each."""
 
 # One node that holds all roles; small, quick to regroup, and strict about unknown topics.
 _ALWAYS = {
@@ -42,21 +52,40 @@ def broker_properties(
     security: Security,
     record_bytes_max: int | None,
     overrides: Mapping[str, str],
+    doors: Sequence[Door] = (),
+    login: tuple[str, str] = ("", ""),
 ) -> str:
-    """Text of the file. `ports` are for clients, controller, broker; None bytes = Kafka's limit."""
-    client, controller, inner = ports
-    listeners = {"CLIENT": client, "CONTROLLER": controller, "INNER": inner}
-    addresses = {name: f"{name}://127.0.0.1:{port}" for name, port in listeners.items()}
+    """Text of the file. `ports` are for clients, controller, broker, and then the doors; None
+    bytes = Kafka's limit. `login` is what PLAIN takes."""
+    names = ["CLIENT", "CONTROLLER", "INNER", *doors]
+    addresses = {
+        name: f"{name}://127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)
+    }
+    protocols: dict[str, str] = {
+        "CLIENT": security,
+        "CONTROLLER": "PLAINTEXT",
+        "INNER": "PLAINTEXT",
+    }
+    protocols |= {door: _DOORS[door][0] for door in doors}
+    controller = addresses["CONTROLLER"].removeprefix("CONTROLLER://")
     settings = _ALWAYS | {
-        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "controller.quorum.voters": f"1@{controller}",
         "listeners": ",".join(addresses.values()),
-        "advertised.listeners": f"{addresses['CLIENT']},{addresses['INNER']}",
-        "listener.security.protocol.map": f"CLIENT:{security},CONTROLLER:PLAINTEXT,INNER:PLAINTEXT",
+        "advertised.listeners": ",".join(addresses[n] for n in names if n != "CONTROLLER"),
+        "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
         "inter.broker.listener.name": "INNER",
         "log.dirs": str(folder / "data"),
     }
     if security == "SASL_SSL":
-        settings |= _tls_and_scram(folder)
+        settings |= _tls("CLIENT", folder) | _sasl("CLIENT", SCRAM, login)
+    for door in doors:
+        protocol, mechanism = _DOORS[door]
+        if protocol.endswith("SSL"):
+            settings |= _tls(door, folder)
+        if mechanism:
+            settings |= _sasl(door, mechanism, login)
+        else:
+            settings[f"listener.name.{door.lower()}.ssl.client.auth"] = "required"
     if record_bytes_max is not None:
         batch_bytes_max = str(record_bytes_max + RECORD_ROOM_BYTES)
         settings |= {
@@ -66,16 +95,25 @@ def broker_properties(
     return "".join(f"{key}={value}\n" for key, value in (settings | dict(overrides)).items())
 
 
-def _tls_and_scram(folder: Path) -> dict[str, str]:
-    """Kafka refuses a SASL listener without its JAAS line, although SCRAM keeps users elsewhere."""
-    listener = "listener.name.client"
+def _tls(listener: str, folder: Path) -> dict[str, str]:
+    prefix = f"listener.name.{listener.lower()}.ssl"
     return {
-        f"{listener}.sasl.enabled.mechanisms": SCRAM,
-        f"{listener}.{SCRAM.lower()}.sasl.jaas.config": (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        ),
-        f"{listener}.ssl.keystore.type": "PEM",
-        f"{listener}.ssl.keystore.location": str(folder / "broker.pem"),
-        f"{listener}.ssl.truststore.type": "PEM",
-        f"{listener}.ssl.truststore.location": str(folder / "ca.pem"),
+        f"{prefix}.keystore.type": "PEM",
+        f"{prefix}.keystore.location": str(folder / "broker.pem"),
+        f"{prefix}.truststore.type": "PEM",
+        f"{prefix}.truststore.location": str(folder / "ca.pem"),
+    }
+
+
+def _sasl(listener: str, mechanism: str, login: tuple[str, str]) -> dict[str, str]:
+    """Kafka refuses a SASL listener without its JAAS line, although SCRAM keeps users elsewhere."""
+    prefix = f"listener.name.{listener.lower()}"
+    username, password = login
+    security = "org.apache.kafka.common.security"
+    jaas = {
+        "PLAIN": f'{security}.plain.PlainLoginModule required user_{username}="{password}";',
+    }.get(mechanism, f"{security}.scram.ScramLoginModule required;")
+    return {
+        f"{prefix}.sasl.enabled.mechanisms": mechanism,
+        f"{prefix}.{mechanism.lower()}.sasl.jaas.config": jaas,
     }

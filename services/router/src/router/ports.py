@@ -10,6 +10,7 @@ from catalog.records import FlowChange
 
 from router.domain.dead_letter import DeadLetter
 from router.domain.delivery import Delivery, Run
+from router.domain.lag import Lag
 from router.domain.low_water import Mark
 from router.domain.outcome import Outcome
 
@@ -120,8 +121,12 @@ class Source(Protocol):
         """
         ...
 
-    async def lag(self, positions: Mapping[int, int]) -> int:
-        """Records from `positions` up to the newest. Raises Unavailable."""
+    async def lag(self, positions: Mapping[int, int]) -> Lag:
+        """How many records wait from `positions` up to the newest, and since when.
+
+        Cheap: asks the broker for what it does not tell anyway, never reads a record for it. Raises
+        Unavailable.
+        """
         ...
 
     async def close(self) -> None:

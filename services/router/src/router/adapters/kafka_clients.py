@@ -1,134 +1,129 @@
-"""What every Kafka client of ours is told, and how Kafka's errors become ours."""
+"""What every Kafka client of ours is told: who we are, how long we wait, how we enter.
+
+Two things that have no setting are mended here: aiokafka 0.14 (pinned) lets a broker make topics
+that are only asked about, and Python loads a client's key from a file only.
+"""
 
 from __future__ import annotations
 
+import os
 import ssl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
-from aiokafka import errors
+from aiokafka.protocol.metadata import MetadataRequest
 from catalog.events import SecurityProtocol
-from kernel.errors import (
-    EventflowsError,
-    InvalidInput,
-    NotAllowed,
-    NotFound,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
+from kernel.errors import InvalidInput
 
-from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.kafka_connection import SASL_MECHANISMS, KafkaConnection
 
 REQUEST_TIMEOUT_S: Final = 15.0
+IDLE_TIMEOUT_S: Final = 180.0
+"""Below the four minutes after which load balancers of clouds forget a connection in silence."""
 RECORD_BYTES_MAX: Final = 24 * 1024 * 1024
 """Largest record that we send; a result may have 15 MB, and a customer's record passes as it is."""
 REQUEST_ROOM_BYTES: Final = 512 * 1024
 """For headers and framing around the largest record: a dead letter is larger than its record."""
 
-_MEANINGS: Final[tuple[tuple[tuple[type[errors.KafkaError], ...], type[EventflowsError]], ...]] = (
-    ((errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError), PositionLost),
-    (
-        (
-            errors.CommitFailedError,
-            errors.IllegalGenerationError,
-            errors.UnknownMemberIdError,
-            errors.RebalanceInProgressError,
-            errors.IllegalStateError,
-        ),
-        StaleAssignment,
-    ),
-    (
-        (
-            errors.TopicAuthorizationFailedError,
-            errors.GroupAuthorizationFailedError,
-            errors.ClusterAuthorizationFailedError,
-        ),
-        NotAllowed,
-    ),
-    (
-        (
-            errors.SaslAuthenticationFailed,
-            errors.AuthenticationFailedError,
-            errors.AuthenticationMethodNotSupported,
-            errors.UnsupportedSaslMechanismError,
-            errors.IllegalSaslStateError,
-        ),
-        Unauthenticated,
-    ),
-    ((errors.UnknownTopicOrPartitionError, errors.InvalidTopicError), NotFound),
-    (
-        (
-            errors.MessageSizeTooLargeError,
-            errors.RecordListTooLargeError,
-            errors.OffsetMetadataTooLargeError,
-        ),
-        TooLarge,
-    ),
-)
+_TLS: Final = frozenset({SecurityProtocol.SSL, SecurityProtocol.SASL_SSL})
+_SASL: Final = frozenset({SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL})
 
-
-@contextmanager
-def kafka_errors(doing: str) -> Iterator[None]:
-    """Turn what aiokafka raises into the errors of `kernel.errors`; `doing` begins the sentence."""
-    try:
-        yield
-    except errors.KafkaError as error:
-        meaning = _meaning(error)
-        text = f"{doing}: {describe(error)}"
-        if meaning is PositionLost:
-            text += (
-                "; the broker no longer has the records at the flow's position (retention, or a"
-                " topic that was made anew): set the group's offsets with Kafka's own tool"
-            )
-        raise meaning(text) from error
-    except TimeoutError as error:
-        raise Unavailable(f"{doing}: no answer in time") from error
-    except OSError as error:
-        raise Unavailable(f"{doing}: {error.strerror or type(error).__name__}") from error
-
-
-def describe(error: errors.KafkaError) -> str:
-    """The name of the error, and its message if there is one."""
-    text = str(error)
-    name = type(error).__name__
-    return text if name in text else f"{name}: {text}" if text else name
+_tls_contexts: WeakValueDictionary[tuple[str, str, str], ssl.SSLContext] = WeakValueDictionary()
+"""Shared by the clients of a connection: the system's authorities take 10 ms and 1 MB to load. The
+last client takes the context, and with it the key, out of memory."""
 
 
 def client_settings(connection: KafkaConnection, *, client_id: str) -> dict[str, Any]:
     """Keyword arguments of any aiokafka client. Raises InvalidInput."""
+    protocol = connection.security_protocol
+    if protocol is SecurityProtocol.UNSPECIFIED:
+        raise InvalidInput("the security protocol must be named")
     settings: dict[str, Any] = {
         "bootstrap_servers": list(connection.bootstrap_servers),
         "client_id": client_id,
         "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
+        "connections_max_idle_ms": int(IDLE_TIMEOUT_S * 1000),
+        "security_protocol": protocol.name,
     }
-    if connection.security_protocol is SecurityProtocol.SASL_SSL:
+    if protocol in _SASL:
         if connection.sasl_mechanism not in SASL_MECHANISMS:
             raise InvalidInput(f"the SASL mechanism must be one of {', '.join(SASL_MECHANISMS)}")
         settings |= {
-            "security_protocol": "SASL_SSL",
             "sasl_mechanism": connection.sasl_mechanism,
             "sasl_plain_username": connection.username,
             "sasl_plain_password": connection.password,
-            "ssl_context": tls_context(connection),
         }
-    elif connection.security_protocol is not SecurityProtocol.PLAINTEXT:
-        raise InvalidInput("the security protocol must be PLAINTEXT or SASL_SSL")
+    if protocol in _TLS:
+        settings["ssl_context"] = tls_context(connection)
     return settings
 
 
 def tls_context(connection: KafkaConnection) -> ssl.SSLContext:
-    """Trust the connection's own authority, or the system's. Raises InvalidInput."""
+    """Trust the connection's own authority, or the system's; show its certificate if it has one.
+
+    Raises InvalidInput.
+    """
+    texts = (connection.ca_certificate, connection.client_certificate, connection.client_key)
+    context = _tls_contexts.get(texts)
+    if context is None:
+        context = _tls_contexts[texts] = _make_tls_context(*texts)
+    return context
+
+
+def _make_tls_context(authority: str, certificate: str, key: str) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cadata=connection.ca_certificate or None)
+        context = ssl.create_default_context(cadata=authority or None)
     except (ssl.SSLError, ValueError) as error:
         raise InvalidInput("the CA certificate is no PEM text with a certificate") from error
+    if bool(certificate) != bool(key):
+        raise InvalidInput("a client certificate and its key are given together")
+    if certificate:
+        try:
+            with _unseen_file(f"{key}\n{certificate}") as path:
+                context.load_cert_chain(path, password=_no_password)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            raise InvalidInput(
+                "the client certificate and its key are no PEM texts that belong together, or the"
+                " key is encrypted"
+            ) from error
+    return context
 
 
-def _meaning(error: errors.KafkaError) -> type[EventflowsError]:
-    for kinds, meaning in _MEANINGS:
-        if isinstance(error, kinds):
-            return meaning
-    return Unavailable
+@contextmanager
+def _unseen_file(text: str) -> Iterator[str]:
+    """A path from which this process reads the text: memory that has no name where Linux gives it
+    (it never comes near a disk), else a file that only we may read and that is gone at once."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("client-key", os.MFD_CLOEXEC)
+        path = f"/proc/self/fd/{descriptor}"
+    else:
+        descriptor, path = tempfile.mkstemp()
+    try:
+        with open(descriptor, "w", encoding="ascii", closefd=False) as file:
+            file.write(text)
+        yield path
+    finally:
+        os.close(descriptor)
+        if not path.startswith("/proc/"):
+            os.unlink(path)
+
+
+def _no_password() -> str:
+    """OpenSSL would ask at the terminal for the password of an encrypted key."""
+    raise ValueError("the key is encrypted")
+
+
+def _never_make_topics() -> None:
+    """Make every metadata request of this process say that no topic may be made by asking for it.
+
+    aiokafka builds them in three places without that argument, and its default is yes: a customer's
+    broker with `auto.create.topics.enable` (Kafka's default) would make a topic for each typing
+    error, and each flow that outlives its topic would bring that topic back.
+    """
+    MetadataRequest.__init__.__defaults__ = (None, False)
+
+
+_never_make_topics()

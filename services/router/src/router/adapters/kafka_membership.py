@@ -25,7 +25,7 @@ from aiokafka.errors import IllegalGenerationError
 from aiokafka.structs import OffsetAndMetadata
 from kernel.errors import Unavailable
 
-from router.adapters.kafka_clients import kafka_errors
+from router.adapters.kafka_errors import kafka_errors
 from router.ports import Clock
 
 

@@ -12,7 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 from catalog.events import StartAt
 from kernel.errors import NotFound, TooLarge
 
-from router.adapters.kafka_clients import kafka_errors
+from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_membership import KafkaMembership
 from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode
 from router.domain.flow_spec import KafkaSourceSpec
@@ -65,8 +65,10 @@ class KafkaPositions:
             self._metadata_bytes_max = 0
             await self._commit(marks)
 
-    async def lag(self, positions: Mapping[int, int], *, received: Mapping[int, int]) -> int:
-        """Records from `positions` to the end of the log.
+    async def lag(
+        self, positions: Mapping[int, int], *, received: Mapping[int, int]
+    ) -> dict[int, int]:
+        """Records from each of `positions` to the end of the log.
 
         `received` is one more than the last offset that was handed out; a position that is as far
         has no lag in offsets that hold no record (compaction, transactions).
@@ -74,12 +76,12 @@ class KafkaPositions:
         with kafka_errors("cannot measure the lag"):
             async with asyncio.timeout(LAG_TIMEOUT_S):
                 ends = await self._consumer.end_offsets([self._partition(p) for p in positions])
-                lag = 0
+                lag: dict[int, int] = {}
                 for number, position in positions.items():
                     partition = self._partition(number)
                     if position == received.get(number):
                         position = max(position, await self._consumer.position(partition))
-                    lag += max(0, ends[partition] - position)
+                    lag[number] = max(0, ends[partition] - position)
         return lag
 
     async def _commit(self, marks: Mapping[int, Mark]) -> None:

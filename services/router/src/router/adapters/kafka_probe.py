@@ -17,7 +17,6 @@ from typing import Any, Final
 from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from catalog.events import SecurityProtocol
 from kernel.errors import (
     EventflowsError,
     InvalidInput,
@@ -26,7 +25,8 @@ from kernel.errors import (
     Unavailable,
 )
 
-from router.adapters.kafka_clients import client_settings, describe, kafka_errors
+from router.adapters.kafka_clients import client_settings
+from router.adapters.kafka_errors import describe, kafka_errors
 from router.domain.kafka_connection import KafkaConnection
 
 CONNECT_TIMEOUT_S: Final = 8.0
@@ -94,6 +94,7 @@ async def diagnose(connection: KafkaConnection) -> EventflowsError | None:
     except InvalidInput as error:
         return error
     servers = settings.pop("bootstrap_servers")
+    settings["max_idle_ms"] = settings.pop("connections_max_idle_ms")
     settings["request_timeout_ms"] = int(CONNECT_TIMEOUT_S * 1000)
     problems = await asyncio.gather(
         *(_try_server(connection, server, settings) for server in servers)
@@ -145,9 +146,11 @@ def _explain(error: Exception, connection: KafkaConnection, server: str) -> Even
                 f"{server}: SASL: the broker does not offer {connection.sasl_mechanism}"
             )
         case errors.KafkaConnectionError() | ConnectionError():
-            plain = connection.security_protocol is SecurityProtocol.PLAINTEXT
-            hint = "does it expect TLS" if plain else "does it speak TLS"
-            return Unavailable(f"{server}: the connection was closed at once; {hint} on this port?")
+            hint = "does it expect TLS on this port?"
+            if connection.security_protocol.name.endswith("SSL"):
+                shown = "another" if connection.client_certificate else "a"
+                hint = f"does it speak TLS on this port, or ask for {shown} client certificate?"
+            return Unavailable(f"{server}: the connection was closed at once; {hint}")
         case errors.KafkaError():
             return Unavailable(f"{server}: {describe(error)}")
         case OSError():

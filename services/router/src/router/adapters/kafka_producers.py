@@ -19,8 +19,8 @@ from router.adapters.kafka_clients import (
     RECORD_BYTES_MAX,
     REQUEST_ROOM_BYTES,
     client_settings,
-    kafka_errors,
 )
+from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_probe import diagnose
 from router.domain.kafka_connection import KafkaConnection
 

@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 from kernel.errors import EventflowsError, Unavailable
 
-from router.adapters.kafka_clients import client_settings, kafka_errors
+from router.adapters.kafka_clients import client_settings
+from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_membership import KafkaMembership, stop_consumer
 from router.adapters.kafka_positions import KafkaPositions, require_topic
 from router.adapters.kafka_probe import diagnose
@@ -26,7 +27,9 @@ from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.flow_spec import FlowSpec
 from router.domain.kafka_connection import KafkaConnection
+from router.domain.lag import Lag
 from router.domain.low_water import Mark
+from router.domain.record_ages import RecordAges
 from router.ports import AssignmentListener, Clock
 
 FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -47,7 +50,7 @@ class GroupTimes:
     """Times of the group protocol, seconds. `drain_s` is the bound of the pump that reads."""
 
     session_timeout_s: float = 10.0
-    heartbeat_s: float = 2.0
+    heartbeat_s: float = 1.0
     max_poll_interval_s: float = 300.0
     drain_s: float = 5.0
 
@@ -80,6 +83,7 @@ class KafkaSource:
         self._receiving: int | None = None
         self._settling: int | None = None
         self._next: dict[int, int] = {}
+        self._ages: dict[int, RecordAges] = {}
 
     async def open(self, listener: AssignmentListener) -> None:
         """Connect and join the group; the first assignment comes later, through the listener."""
@@ -135,6 +139,9 @@ class KafkaSource:
         self._poll = None
         with kafka_errors(f"reading {self._topic}"):
             records = poll.result()
+        for partition, some in records.items():
+            ages = self._ages[partition.partition]
+            ages.received(some[0].offset, some[-1].offset, some[0].timestamp)
         return [
             self._delivery(record, epoch=epoch)
             for partition_records in records.values()
@@ -162,11 +169,18 @@ class KafkaSource:
             and self._membership.is_confirmed(within_s=self._times.session_timeout_s)
         )
 
-    async def lag(self, positions: Mapping[int, int]) -> int:
+    async def lag(self, positions: Mapping[int, int]) -> Lag:
         """To the end of the log; offsets that hold no record do not count once they are passed."""
         self._open_consumer()
         assert self._positions is not None
-        return await self._positions.lag(positions, received=self._next)
+        waiting = await self._positions.lag(positions, received=self._next)
+        now_ms = int(self._clock.now().timestamp() * 1_000)
+        ages_ms = [
+            self._ages[number].waiting_ms(positions[number], now_ms=now_ms)
+            for number, records in waiting.items()
+            if records and number in self._ages
+        ]
+        return Lag(records=sum(waiting.values()), oldest_age_s=max(ages_ms, default=0) / 1_000)
 
     async def close(self) -> None:
         """Leave the group; give up waiting for a broker that does not answer."""
@@ -208,6 +222,7 @@ class KafkaSource:
         for number, mark in marks.items():
             consumer.seek(self._partition(number), mark.position)
         self._next = {number: mark.position for number, mark in marks.items()}
+        self._ages = {number: RecordAges() for number in marks}
         self._last_epoch += 1
         self._receiving = self._settling = self._last_epoch
         listener.on_assigned(marks, epoch=self._last_epoch)

@@ -53,10 +53,12 @@ class MemoryBroker:
         partition: int = 0,
         headers: Headers = (),
         gap: int = 0,
+        timestamp_ms: int | None = None,
     ) -> int:
         """Add a record and return its offset; `gap` offsets before it stay empty (compaction)."""
         offset = self.ends[partition] + gap
-        self.log[partition][offset] = MemoryRecord(key, value, headers, 1_000 + offset)
+        time_ms = 1_000 + offset if timestamp_ms is None else timestamp_ms
+        self.log[partition][offset] = MemoryRecord(key, value, headers, time_ms)
         self.ends[partition] = offset + 1
         for member in self._members:
             member.wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from kernel.errors import Unavailable
@@ -10,6 +11,7 @@ from kernel.errors import Unavailable
 from router.adapters.memory_broker import MemoryBroker
 from router.domain.delivery import Delivery
 from router.domain.errors import PositionLost, StaleAssignment
+from router.domain.lag import Lag
 from router.domain.low_water import Mark
 from router.ports import AssignmentListener
 
@@ -72,9 +74,17 @@ class MemorySource:
     def holds(self, *, epoch: int) -> bool:
         return epoch == self._receiving and self.confirmed
 
-    async def lag(self, positions: Mapping[int, int]) -> int:
+    async def lag(self, positions: Mapping[int, int]) -> Lag:
         self._check_reachable()
-        return sum(self._broker.ends[p] - position for p, position in positions.items())
+        waiting = {p: self._broker.ends[p] - position for p, position in positions.items()}
+        times_ms = [
+            next(r.timestamp_ms for o, r in self._broker.log[p].items() if o >= positions[p])
+            for p, records in waiting.items()
+            if records
+        ]
+        oldest_ms = min(times_ms, default=None)
+        age_s = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1_000)
+        return Lag(records=sum(waiting.values()), oldest_age_s=age_s)
 
     async def close(self) -> None:
         self._receiving = self._settling = None

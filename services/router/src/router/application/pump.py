@@ -262,7 +262,8 @@ class Pump:
             assignment = self._assignment
             if assignment is not None:
                 try:
-                    self._board.lag_records = await self._source.lag(assignment.positions())
+                    lag = await self._source.lag(assignment.positions())
+                    self._board.lag_records = lag.records
                 except EventflowsError:
                     self._board.lag_records = LAG_UNKNOWN
             await self._clock.sleep(self._limits.lag_interval_s)

@@ -11,9 +11,11 @@ SASL_MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConnection:
-    """Address, security and credentials. The password is kept out of `repr`.
+    """Address, security and credentials. What is secret is kept out of `repr`.
 
-    `ca_certificate` is PEM text; empty: the system's authorities.
+    `ca_certificate` is PEM text; empty: the system's authorities. `client_certificate` (PEM, with
+    its chain) and `client_key` (PEM, not encrypted) are shown to a broker that asks for them; both
+    are empty or none.
     """
 
     connection_id: str
@@ -23,3 +25,5 @@ class KafkaConnection:
     username: str = ""
     password: str = field(default="", repr=False)
     ca_certificate: str = field(default="", repr=False)
+    client_certificate: str = field(default="", repr=False)
+    client_key: str = field(default="", repr=False)

@@ -1,0 +1,142 @@
+"""All the doors of a customer's broker, and what asking it never does. One broker for all tests."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+import pytest_asyncio
+from catalog.events import SecurityProtocol
+from devstack import Kafka
+from devstack.kafka_settings import Door
+from kernel.errors import NotAllowed, NotFound
+from router.adapters import kafka_clients
+from router.adapters.kafka_probe import list_topics, probe
+from router.adapters.kafka_producers import KafkaProducers
+from router.adapters.kafka_source import KafkaSource
+from router.adapters.system_clock import SystemClock
+from router.domain.kafka_connection import KafkaConnection
+
+from tests.support.kafka_acls import WITH_ACLS, group_denied
+from tests.support.router_flows import SUBSCRIBER
+from tests.support.router_sources import (
+    QUICK_TIMES,
+    Reader,
+    connection_of,
+    connection_through,
+    kafka_topic,
+    spec_of,
+)
+
+DOORS: tuple[Door, ...] = (
+    "MTLS",
+    "SASL_SSL_PLAIN",
+    "SASL_PLAINTEXT_PLAIN",
+    "SASL_PLAINTEXT_SCRAM_256",
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def broker() -> AsyncIterator[Kafka]:
+    """Like many a customer's: ACLs, and topics that are made when they are asked for."""
+    server = Kafka(
+        name="doors",
+        security="SASL_SSL",
+        doors=DOORS,
+        overrides=WITH_ACLS | {"auto.create.topics.enable": "true"},
+    )
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_flow_reads_and_writes_through_every_door(broker: Kafka, door: Door) -> None:
+    connection = connection_through(broker, door)
+    producers = KafkaProducers()
+    producers.use(connection)
+    async with kafka_topic(broker) as topic:
+        report = await probe(connection)
+        assert (report.connected, report.problem) == (True, "")
+        await producers.send(connection, topic.name, key=b"k", value=b"one", headers=())
+        source = KafkaSource(
+            topic.spec(), connection=connection, clock=SystemClock(), times=QUICK_TIMES
+        )
+        reader = Reader(source)
+        try:
+            await source.open(reader)
+            await reader.read(1)
+            await reader.settle(1)
+        finally:
+            await source.close()
+            await producers.close()
+        assert reader.values == [b"one"]
+        assert await topic.committed() == 1
+
+
+@pytest.mark.parametrize("door", ["SASL_SSL_PLAIN", "SASL_PLAINTEXT_SCRAM_256"])
+async def test_a_wrong_password_is_told_by_each_mechanism(broker: Kafka, door: Door) -> None:
+    connection = replace(connection_through(broker, door), password="wrong-one")
+    report = await probe(connection)
+    mechanism = connection.sasl_mechanism
+    assert f"the broker refused the user name or the password ({mechanism})" in report.problem
+    assert "wrong-one" not in report.problem
+
+
+async def test_a_missing_client_certificate_is_told(broker: Kafka) -> None:
+    without = replace(connection_through(broker, "MTLS"), client_certificate="", client_key="")
+    report = await probe(without)
+    assert not report.connected
+    assert "client certificate" in report.problem
+
+
+async def test_asking_for_a_topic_makes_none(
+    broker: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_clients, "REQUEST_TIMEOUT_S", 1.0)
+    connection = connection_of(broker)
+    producers = KafkaProducers()
+    producers.use(connection)
+    spec = spec_of(SUBSCRIBER, topic="misspelt", group_id="eventflows-misspelt")
+    source = KafkaSource(spec, connection=connection, clock=SystemClock(), times=QUICK_TIMES)
+    try:
+        with pytest.raises(NotFound, match="misspelt"):
+            await source.open(Reader(source))
+        with pytest.raises(NotFound, match="misspelt"):
+            await producers.send(connection, "misspelt", key=None, value=b"1", headers=())
+        assert "misspelt" not in {topic.name for topic in await list_topics(connection)}
+    finally:
+        await source.close()
+        await producers.close()
+    assert "misspelt" not in await broker.topics()
+
+
+async def test_a_right_that_is_missing_is_named(broker: Kafka) -> None:
+    async with kafka_topic(broker) as topic, group_denied(broker, topic.group_id):
+        source = topic.source()
+        reader = Reader(source)
+        try:
+            await source.open(reader)
+            with pytest.raises(NotAllowed, match="READ on that group"):
+                await reader.until(lambda: reader.assignments)
+        finally:
+            await source.close()
+
+
+def test_secrets_are_in_no_text(broker: Kafka) -> None:
+    connection = connection_through(broker, "MTLS")
+    assert connection.client_key.startswith("-----BEGIN PRIVATE KEY-----")
+    shown = repr(replace(connection, password="the-password"))
+    assert "PRIVATE" not in shown
+    assert "the-password" not in shown
+
+
+def test_an_unnamed_protocol_is_refused() -> None:
+    unnamed = KafkaConnection(
+        connection_id="c",
+        bootstrap_servers=("b:1",),
+        security_protocol=SecurityProtocol.UNSPECIFIED,
+    )
+    with pytest.raises(Exception, match="security protocol must be named"):
+        kafka_clients.client_settings(unnamed, client_id="c")
