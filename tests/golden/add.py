@@ -5,17 +5,19 @@ Never touches a file that exists: what was once written to a log must stay reada
 
 from __future__ import annotations
 
+from itertools import product
+
 from catalog import codec
 from catalog.events import Event
 
-from tests.golden.samples import SAMPLES, golden_path, json_text
+from tests.golden.samples import SAMPLES, golden_names, golden_path, json_text
 
 
 def add(event: Event) -> list[str]:
-    """Write both files of the event's kind where they are missing; the names of those written."""
-    name = codec.stored_name(event)
+    """Write the files of the event's kind where they are missing; the names of those written."""
+    contents = ((".bin", codec.encode(event)), (".json", json_text(event).encode()))
     written = []
-    for suffix, content in ((".bin", codec.encode(event)), (".json", json_text(event).encode())):
+    for name, (suffix, content) in product(golden_names(event), contents):
         path = golden_path(name, suffix)
         try:
             with path.open("xb") as file:

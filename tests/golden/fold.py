@@ -52,6 +52,16 @@ def history() -> EventLog:
         events.ConnectionCredentialsShredded(connection_id=id_of("plant")),
     )
     log.delete_connection("depot")
+    red = flow_id_of("plant", "red", "acme/digits", ApiType.SUBSCRIBER)
+    log.pause(red, drain=True, reason="first")
+    log.pause(red, reason="second")
+    log.disable(red)
+    green = flow_id_of("plant", "green", "acme/digits", ApiType.SUBSCRIBER)
+    log.pause(green)
+    log.resume(green)
+    log.finish(log.redrive(red, "first redrive"), succeeded=3, failed=1)
+    log.cancel(log.redrive(red, "second redrive", version="0.1.0"))
+    log.purge(green)
     for event in SAMPLES:
         log.add("samples", event)
     return log

@@ -29,6 +29,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=40),
     bool: st.booleans(),
     int: INT32,
+    float: st.floats(allow_nan=False),
     datetime: TIMES,
 }
 

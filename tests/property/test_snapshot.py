@@ -49,6 +49,7 @@ SMALL_WORLD: dict[str, st.SearchStrategy[Any]] = {
     "owner_id": ids,
     "flow_id": flow_ids,
     "key_id": ids,
+    "dead_letter_task_id": ids,
     "username": names,
     "owner_name": names,
     "name": names,

@@ -218,6 +218,7 @@ class EventLog:
         *,
         dead_letters: str = "",
         allow_cycle: bool = False,
+        delivery: events.DeliverySettings | None = None,
     ) -> None:
         """The flow runs; it is created first where it was not."""
         known = self._so_far.flow(flow_id)
@@ -230,6 +231,7 @@ class EventLog:
                 algorithm_version=version,
                 dead_letter_topic=dead_letters,
                 allow_cycle=allow_cycle,
+                delivery=delivery,
             ),
         )
 
@@ -240,6 +242,57 @@ class EventLog:
     def delete(self, flow_id: str) -> None:
         """The flow is gone."""
         self.add(flow_id, events.FlowDeleted(flow_id=flow_id))
+
+    def pause(self, flow_id: str, *, drain: bool = False, reason: str = "") -> None:
+        """The flow starts nothing."""
+        self.add(flow_id, events.FlowPaused(flow_id=flow_id, drain=drain, reason=reason))
+
+    def resume(self, flow_id: str) -> None:
+        """The flow goes on."""
+        self.add(flow_id, events.FlowResumed(flow_id=flow_id))
+
+    def redrive(
+        self, flow_id: str, name: str = "redrive", *, version: str = "", rate_per_s: float = 10.0
+    ) -> str:
+        """Dead letters of the flow shall be sent again; the task's id."""
+        task_id = id_of(name)
+        self.add(
+            task_id,
+            events.RedriveRequested(
+                dead_letter_task_id=task_id,
+                flow_id=flow_id,
+                selection=events.DeadLetterSelection(),
+                algorithm_version=version,
+                rate_per_s=rate_per_s,
+            ),
+        )
+        return task_id
+
+    def purge(self, flow_id: str, name: str = "purge") -> str:
+        """Dead letters of the flow shall be forgotten; the task's id."""
+        task_id = id_of(name)
+        self.add(
+            task_id,
+            events.PurgeRequested(
+                dead_letter_task_id=task_id,
+                flow_id=flow_id,
+                selection=events.DeadLetterSelection(),
+            ),
+        )
+        return task_id
+
+    def cancel(self, task_id: str) -> None:
+        """Nothing more shall be done for the task."""
+        self.add(task_id, events.DeadLetterTaskCancelled(dead_letter_task_id=task_id))
+
+    def finish(self, task_id: str, *, succeeded: int = 0, failed: int = 0) -> None:
+        """Nothing more is done for the task."""
+        self.add(
+            task_id,
+            events.DeadLetterTaskFinished(
+                dead_letter_task_id=task_id, succeeded=succeeded, failed=failed
+            ),
+        )
 
     def subscribe(
         self, connection: str, topic: str, full_name: str, *, allow_cycle: bool = False

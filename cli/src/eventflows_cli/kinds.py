@@ -1,4 +1,4 @@
-"""The five kinds of aggregates in the words of the command line. Pure."""
+"""The six kinds of aggregates in the words of the command line. Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Kind(StrEnum):
     CONNECTION = "connection"
     TOPIC_ACCESS = "topic-access"
     FLOW = "flow"
+    DEAD_LETTER_TASK = "dead-letter-task"
 
     @property
     def number(self) -> catalog_pb2.AggregateKind.ValueType:
@@ -26,7 +27,9 @@ class Kind(StrEnum):
     @property
     def plural(self) -> str:
         """For headings."""
-        return "topics with access" if self is Kind.TOPIC_ACCESS else f"{self.value}s"
+        if self is Kind.TOPIC_ACCESS:
+            return "topics with access"
+        return f"{self.value.replace('-', ' ')}s"
 
 
 OF_NUMBER: Final = {kind.number: kind for kind in Kind}

@@ -57,6 +57,8 @@ def test_one_event_is_shown_whole() -> None:
           ca_certificate           -
           credentials.secret_id    x-1
           credentials.fingerprint  0000000000000000
+          client_certificate       -
+          group_prefix             -
         """
     )
 

@@ -16,9 +16,9 @@ from catalog import codec
 from catalog.catalog import Catalog
 from catalog.events import RecordedEvent
 from catalog.kinds import AggregateKind
-from catalog.records import Account, Algorithm, Connection, Flow, TopicAccess
+from catalog.records import Account, Algorithm, Connection, DeadLetterTask, Flow, TopicAccess
 
-State: TypeAlias = Account | Algorithm | Connection | TopicAccess | Flow
+State: TypeAlias = Account | Algorithm | Connection | TopicAccess | Flow | DeadLetterTask
 
 KIND_OF_STATE: Final[Mapping[type[State], AggregateKind]] = MappingProxyType(
     {
@@ -27,6 +27,7 @@ KIND_OF_STATE: Final[Mapping[type[State], AggregateKind]] = MappingProxyType(
         Connection: AggregateKind.CONNECTION,
         TopicAccess: AggregateKind.TOPIC_ACCESS,
         Flow: AggregateKind.FLOW,
+        DeadLetterTask: AggregateKind.DEAD_LETTER_TASK,
     }
 )
 _STATE_OF_FIELD: Final = {kind.name.lower(): state for state, kind in KIND_OF_STATE.items()}
@@ -45,6 +46,8 @@ def of(catalog: Catalog, kind: AggregateKind, aggregate_id: str) -> State | None
             return catalog.topic_access_by_id(aggregate_id)
         case AggregateKind.FLOW:
             return catalog.flow(aggregate_id)
+        case AggregateKind.DEAD_LETTER_TASK:
+            return catalog.dead_letter_task(aggregate_id)
         case _:
             raise ValueError(f"{kind!r} is no kind of aggregate")
 
@@ -62,6 +65,8 @@ def listed(catalog: Catalog, kind: AggregateKind) -> tuple[State, ...]:
             return catalog.topic_accesses()
         case AggregateKind.FLOW:
             return catalog.flows()
+        case AggregateKind.DEAD_LETTER_TASK:
+            return catalog.dead_letter_tasks()
         case _:
             raise ValueError(f"{kind!r} is no kind of aggregate")
 
@@ -70,7 +75,8 @@ def fold(catalog: Catalog, events: Iterable[RecordedEvent]) -> None:
     """Take in later events without those in between.
 
     What `catalog` then tells of an aggregate is what the whole log tells, if `events` have all that
-    `catalog.touched` says may change it. Raises ValueError for an event that is not later.
+    `catalog.touched` says may change it. But it may tell of an ended dead letter task that the
+    whole log's catalog has no room for any more. Raises ValueError for an event that is not later.
     """
     for recorded in events:
         if recorded.position <= catalog.position:

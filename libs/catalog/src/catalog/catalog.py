@@ -21,11 +21,20 @@ from catalog.connection_table import (
     ConnectionImage,
     ConnectionTable,
 )
+from catalog.dead_letter_task_table import DeadLetterTaskImage, DeadLetterTaskTable
 from catalog.errors import PositionGap
 from catalog.events import ApiType, BrokerKind, RecordedEvent
 from catalog.flow_index import FlowImage, FlowIndex
 from catalog.flow_table import FlowTable, topic_channel
-from catalog.records import Account, Algorithm, ApiKey, Connection, Flow, TopicAccess
+from catalog.records import (
+    Account,
+    Algorithm,
+    ApiKey,
+    Connection,
+    DeadLetterTask,
+    Flow,
+    TopicAccess,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +47,11 @@ class CatalogImage:
     connections: ConnectionImage
     access: AccessImage
     flows: FlowImage
+    dead_letter_tasks: DeadLetterTaskImage
 
 
 class Catalog:
-    """Accounts, algorithms, connections, grants and flows as of `position`."""
+    """Accounts, algorithms, connections, grants, flows and dead letter tasks as of `position`."""
 
     def __init__(self) -> None:
         self.position = 0
@@ -52,6 +62,7 @@ class Catalog:
         self._access = AccessTable()
         self._flows = FlowTable()
         self._index = self._flows.index
+        self._tasks = DeadLetterTaskTable()
 
     # ---- as a whole ----------------------------------------------------------------------------
 
@@ -72,6 +83,7 @@ class Catalog:
             connections=self._connections.image(),
             access=self._access.image(),
             flows=self._index.image(),
+            dead_letter_tasks=self._tasks.image(),
         )
 
     def begin_with(self, image: CatalogImage) -> None:
@@ -94,6 +106,7 @@ class Catalog:
         self._access = AccessTable.of(image.access)
         self._flows = FlowTable(FlowIndex.of(image.flows))
         self._index = self._flows.index
+        self._tasks = DeadLetterTaskTable.of(image.dead_letter_tasks)
         self.position = image.position
 
     # ---- look-ups ------------------------------------------------------------------------------
@@ -203,6 +216,26 @@ class Catalog:
         """
         return self._index.is_followed(algorithm_id)
 
+    def dead_letter_task(self, dead_letter_task_id: str) -> DeadLetterTask | None:
+        """By id; None also for one that ended before the newest ENDED_TASKS_KEPT_MAX."""
+        return self._tasks.get(dead_letter_task_id)
+
+    def dead_letter_tasks(self) -> tuple[DeadLetterTask, ...]:
+        """The open ones and those that ended last, in the order in which they were asked for."""
+        return self._tasks.all()
+
+    def dead_letter_tasks_of(self, flow_id: str) -> tuple[DeadLetterTask, ...]:
+        """Those of one flow, also of a deleted one, in the order in which they were asked for."""
+        return self._tasks.of_flow(flow_id)
+
+    def open_dead_letter_tasks(self) -> tuple[DeadLetterTask, ...]:
+        """Those that go on, in the order in which they were asked for."""
+        return self._tasks.open()
+
+    def dead_letter_task_forgotten_next(self) -> DeadLetterTask | None:
+        """The task that goes when another one ends; None while there is room."""
+        return self._tasks.forgotten_next()
+
     # ---- change --------------------------------------------------------------------------------
 
     def apply(self, recorded: RecordedEvent) -> None:
@@ -252,6 +285,18 @@ class Catalog:
                 self._flow_deleted(recorded, event)
             case events.FlowCredentialsShredded() as event:
                 self._flows.credentials_shredded(recorded, event)
+            case events.FlowPaused() as event:
+                self._flows.paused(recorded, event)
+            case events.FlowResumed() as event:
+                self._flows.resumed(recorded, event)
+            case events.RedriveRequested() as event:
+                self._tasks.redrive_requested(recorded, event)
+            case events.PurgeRequested() as event:
+                self._tasks.purge_requested(recorded, event)
+            case events.DeadLetterTaskCancelled() as event:
+                self._tasks.cancelled(recorded, event)
+            case events.DeadLetterTaskFinished() as event:
+                self._tasks.finished(recorded, event)
             case _:
                 assert_never(recorded.event)
 

@@ -2,8 +2,8 @@
 
 A field of all records of a kind is one column. Strings and records stand once in a table, columns
 hold their numbers, so what was shared in memory is shared again after reading. What to do follows
-from the annotations alone: int, bool, bytes, str, datetime, IntEnum, other records, `… | None` of
-str, datetime and records, `tuple[X, ...]`, `tuple[X, Y]` and `dict[K, V]`.
+from the annotations alone: int, float, bool, bytes, str, datetime, IntEnum, other records,
+`… | None` of str, datetime and records, `tuple[X, ...]`, `tuple[X, Y]` and `dict[K, V]`.
 
     frames  =  strings, the kinds that hold no other kind, …, the root (children before parents)
     frame   =  length (4 bytes, big-endian), then one column in MessagePack

@@ -29,8 +29,8 @@ class FlowImage:
 
 
 class FlowGroups(Generic[K]):
-    """Flow ids in groups, each in the order of joining. A group of one is kept as a bare string,
-    since most are (a dict of one takes 230 bytes)."""
+    """Ids (of flows, say) in groups, each in the order of joining. A group of one is kept as a bare
+    string, since most are (a dict of one takes 230 bytes)."""
 
     __slots__ = ("_groups",)
 

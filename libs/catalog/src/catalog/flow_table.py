@@ -6,6 +6,7 @@
                                         (queues and chains need no grant)
 
 A created flow outlives its grant; whether it may run then is for `catalog.effective` to say.
+A pause lies across these states: only resuming or deleting the flow ends it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from catalog import events
 from catalog.events import ApiType, BrokerKind, Channel, FlowKind, Grant, RecordedEvent
 from catalog.flow_index import FlowIndex
 from catalog.identifiers import granted_flow_id
-from catalog.records import FLOW_CHANGES_KEPT_MAX, Flow, FlowChange, TopicAccess
+from catalog.records import FLOW_CHANGES_KEPT_MAX, Flow, FlowChange, Pause, TopicAccess
 
 _KIND_OF_GRANT = {
     ApiType.PUBLISHER: FlowKind.PUBLISHER,
@@ -84,6 +85,7 @@ class FlowTable:
             concurrency_max=event.concurrency_max,
             allow_cycle=event.allow_cycle,
             timeout_s=event.timeout_s,
+            delivery=event.delivery,
         )
         was_enabled = flow.settings is not None
         self.index.put(
@@ -111,6 +113,37 @@ class FlowTable:
                 enabled_position=0,
                 enabled_time=None,
                 changes=_changed(flow, recorded.position, None),
+                position=recorded.position,
+                stream_version=recorded.version,
+            )
+        )
+
+    def paused(self, recorded: RecordedEvent, event: events.FlowPaused) -> None:
+        """The flow starts nothing from here on; one that is paused keeps its beginning."""
+        flow = self.index.get(event.flow_id)
+        if flow is None:
+            return
+        before = flow.paused
+        pause = Pause(
+            drain=event.drain,
+            reason=event.reason,
+            position=recorded.position if before is None else before.position,
+            time=recorded.time if before is None else before.time,
+        )
+        self.index.put(
+            _with(flow, paused=pause, position=recorded.position, stream_version=recorded.version)
+        )
+
+    def resumed(self, recorded: RecordedEvent, event: events.FlowResumed) -> None:
+        """The flow goes on, and tries again what it halted at before this position."""
+        flow = self.index.get(event.flow_id)
+        if flow is None:
+            return
+        self.index.put(
+            _with(
+                flow,
+                paused=None,
+                resumed_position=recorded.position,
                 position=recorded.position,
                 stream_version=recorded.version,
             )

@@ -1,4 +1,4 @@
-"""The five kinds of aggregates, with protobuf's own numbers, and whose events are whose."""
+"""The six kinds of aggregates, with protobuf's own numbers, and whose events are whose."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 from catalog.events import (
@@ -16,6 +17,7 @@ from catalog.events import (
     ApiType,
     Callability,
     Channel,
+    DeadLetterSelection,
     FlowEnabled,
     FlowKind,
     Grant,
@@ -130,6 +132,8 @@ class Connection:
     created_time: datetime
     position: int
     stream_version: int
+    client_certificate: str = ""
+    group_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +160,20 @@ class FlowChange(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """That a flow starts nothing, how it came to rest and why (`reason` is for people).
+
+    `position` and `time` tell when it went from running to paused: what is changed of the pause
+    later leaves them as they are.
+    """
+
+    drain: bool
+    reason: str
+    position: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """One directed wire. A Kafka flow exists from its grant on, before any event of its own.
 
@@ -165,7 +183,8 @@ class Flow:
     and None while it is disabled. `changes` tells what it asked for and when, oldest first, at most
     FLOW_CHANGES_KEPT_MAX: a completion belongs to what stood when it came about.
     `created_position` is 0 for a flow that has only its grant, and so are `position` and
-    `stream_version`.
+    `stream_version`. `paused` outlives disabling and enabling: whoever paused it resumes it.
+    `resumed_position` is that of the newest resume, 0 before the first.
     """
 
     flow_id: str
@@ -182,6 +201,8 @@ class Flow:
     created_position: int = 0
     position: int = 0
     stream_version: int = 0
+    paused: Pause | None = None
+    resumed_position: int = 0
 
     @property
     def api_type(self) -> ApiType:
@@ -193,3 +214,49 @@ _API_TYPE_OF_KIND = {
     FlowKind.SUBSCRIBER: ApiType.SUBSCRIBER,
     FlowKind.PUBLISHER: ApiType.PUBLISHER,
 }
+
+
+ENDED_TASKS_KEPT_MAX = 1000
+"""Newest ended dead letter tasks of the cluster that stay in memory; the log has them all."""
+
+
+class DeadLetterTaskKind(IntEnum):
+    """What is to become of the dead letters; protobuf's own numbers."""
+
+    UNSPECIFIED = 0
+    REDRIVE = 1
+    PURGE = 2
+
+
+class DeadLetterTaskState(IntEnum):
+    """How far a task is; protobuf's own numbers. CANCELLED and FINISHED are the end."""
+
+    UNSPECIFIED = 0
+    REQUESTED = 1
+    CANCELLED = 2
+    FINISHED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterTask:
+    """Work on a flow's dead letters that somebody asked for, and how it ended.
+
+    `algorithm_version` (empty: the flow's) and `rate_per_s` are for redrives. `ended_time` is None
+    while it goes on; `succeeded`, `failed` and `problem` are what the router said at the end.
+    """
+
+    dead_letter_task_id: str
+    kind: DeadLetterTaskKind
+    flow_id: str
+    selection: DeadLetterSelection
+    algorithm_version: str = ""
+    rate_per_s: float = 0.0
+    state: DeadLetterTaskState = DeadLetterTaskState.REQUESTED
+    succeeded: int = 0
+    failed: int = 0
+    problem: str = ""
+    requested_time: datetime
+    requested_position: int
+    ended_time: datetime | None = None
+    position: int
+    stream_version: int

@@ -1,4 +1,7 @@
-"""What an event changes: its own aggregate, and the flows that its grants make or unmake."""
+"""What an event changes: its own aggregate, and those that come or go with it.
+
+These are flows that its grants make or unmake, and the ended dead letter task whose room it takes.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,17 @@ def touched(catalog: Catalog, recorded: RecordedEvent) -> tuple[Touched, ...]:
             before = catalog.topic_access(event.connection_id, event.topic)
             grants = (*(before.grants if before else ()), *event.grants)
             return (own, *_flows(event.connection_id, event.topic, grants))
+        case events.DeadLetterTaskCancelled() | events.DeadLetterTaskFinished():
+            return (own, *_forgotten_task(catalog, own.id))
         case _:
             return (own,)
+
+
+def _forgotten_task(catalog: Catalog, ending_id: str) -> tuple[Touched, ...]:
+    ending, oldest = catalog.dead_letter_task(ending_id), catalog.dead_letter_task_forgotten_next()
+    if ending is None or ending.ended_time is not None or oldest is None:
+        return ()
+    return (Touched(AggregateKind.DEAD_LETTER_TASK, oldest.dead_letter_task_id),)
 
 
 def _flows_of_connection(catalog: Catalog, connection_id: str) -> tuple[Touched, ...]:

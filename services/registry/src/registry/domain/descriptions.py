@@ -21,10 +21,15 @@ from catalog.records import (
     ApiKey,
     Build,
     Connection,
+    DeadLetterTask,
+    DeadLetterTaskKind,
+    DeadLetterTaskState,
     Flow,
     TopicAccess,
     Version,
 )
+
+from registry.domain import delivery_words
 
 VALUE_LENGTH_MAX: Final = 200
 COMMIT_SHOWN_CHARACTERS: Final = 12
@@ -60,6 +65,8 @@ _PROTOCOLS: Final = {
     SecurityProtocol.UNSPECIFIED: "unknown",
     SecurityProtocol.PLAINTEXT: "PLAINTEXT",
     SecurityProtocol.SASL_SSL: "SASL_SSL",
+    SecurityProtocol.SSL: "SSL",
+    SecurityProtocol.SASL_PLAINTEXT: "SASL_PLAINTEXT",
 }
 
 
@@ -90,6 +97,8 @@ def name_of(state: State, naming: Naming) -> str:
             return f"{state.topic} on {connection}"
         case Flow():
             return _flow_name(state, naming)
+        case DeadLetterTask():
+            return f"{_word(state.kind)} of {naming(Ref(AggregateKind.FLOW, state.flow_id))}"
         case _:
             assert_never(state)
 
@@ -109,6 +118,8 @@ def _fields(state: State) -> Iterator[_Entry]:
             return _topic_access(state)
         case Flow():
             return _flow(state)
+        case DeadLetterTask():
+            return _dead_letter_task(state)
         case _:
             assert_never(state)
 
@@ -165,6 +176,8 @@ def _connection(connection: Connection) -> Iterator[_Entry]:
     yield _one("security protocol", _PROTOCOLS[connection.security_protocol])
     yield _one("SASL mechanism", connection.sasl_mechanism)
     yield _one("CA certificate", _digest(connection.ca_certificate))
+    yield _one("client certificate", _digest(connection.client_certificate))
+    yield _one("prefix of consumer groups", connection.group_prefix)
     yield _credentials(connection.credentials)
 
 
@@ -191,6 +204,9 @@ def _flow(flow: Flow) -> Iterator[_Entry]:
         yield _one("role", channel.role_arn)
         yield _credentials(channel.credentials)
     yield _one("enabled", _yes_or_no(flow.settings is not None))
+    if flow.paused is not None:
+        yield _one("paused", "yes, after draining" if flow.paused.drain else "yes")
+        yield _one("paused because", flow.paused.reason)
     if flow.last_settings is not None:
         yield from _settings(flow.last_settings)
 
@@ -202,6 +218,23 @@ def _settings(settings: FlowEnabled) -> Iterator[_Entry]:
     yield _one("runs at the same time", str(settings.concurrency_max or "router's default"))
     yield _one("cycle allowed", _yes_or_no(settings.allow_cycle))
     yield _one("timeout", f"{settings.timeout_s} s" if settings.timeout_s else "runner's default")
+    if settings.delivery is not None:
+        for entry, field, words in delivery_words.of_settings(settings.delivery):
+            yield entry, Told(field, (words,))
+
+
+def _dead_letter_task(task: DeadLetterTask) -> Iterator[_Entry]:
+    yield _one("kind", _word(task.kind))
+    yield "", Told("flow", (Ref(AggregateKind.FLOW, task.flow_id),))
+    yield _one("dead letters", delivery_words.of_selection(task.selection))
+    if task.kind is DeadLetterTaskKind.REDRIVE:
+        yield _one("algorithm version", task.algorithm_version or "the flow's")
+        yield _one("records a second", f"{task.rate_per_s:g}")
+    yield _one("state", _word(task.state))
+    if task.state is DeadLetterTaskState.FINISHED:
+        yield _one("succeeded", str(task.succeeded))
+        yield _one("failed", str(task.failed))
+        yield _one("problem", task.problem)
 
 
 def _flow_name(flow: Flow, naming: Naming) -> str:
