@@ -16,6 +16,7 @@ from devstack.kafka_settings import INTERNAL_RECORD_BYTES_MAX
 from devstack.ports import free_ports
 from devstack.postgres import Postgres
 from devstack.process import Process
+from devstack.tcp_proxy import TcpProxy
 
 __all__ = [
     "INTERNAL_RECORD_BYTES_MAX",
@@ -30,6 +31,7 @@ __all__ = [
     "Process",
     "StartFailed",
     "StopFailed",
+    "TcpProxy",
     "ToolFailed",
     "free_ports",
 ]

@@ -31,6 +31,8 @@ class Cluster:
 
     Use as an async context manager from the main thread. `extra` adds settings by service, for
     example `{"runner": {"sessions_per_account_max": "2"}}`; `cpus` pins services by name.
+    `customer_kafka` stands in place of the usual one, which asks for SCRAM over TLS, and
+    `router_program` in place of `router`, for tests that give it another clock.
     """
 
     def __init__(
@@ -41,15 +43,18 @@ class Cluster:
         customer: bool = True,
         extra: Mapping[str, Mapping[str, str]] | None = None,
         cpus: Mapping[str, set[int]] | None = None,
+        customer_kafka: Kafka | None = None,
+        router_program: str | None = None,
     ) -> None:
         self._folder = DataDir(data_dir, name="cluster")
         self.data_dir = self._folder.path
         self.secrets = SecretFiles(self.data_dir / "secrets")
         self.postgres = Postgres.from_environment(self.data_dir / "postgres")
         self.kafka = Kafka(self.data_dir / "kafka", name="kafka")
-        self.customer_kafka = Kafka(
+        self.customer_kafka = customer_kafka or Kafka(
             self.data_dir / "customer-kafka", name="customer-kafka", security="SASL_SSL"
         )
+        self._programs = {"router": router_program}
         self._customer = customer
         self._extra = {name: dict(settings) for name, settings in (extra or {}).items()}
         self._cpus = dict(cpus or {})
@@ -265,6 +270,7 @@ class Cluster:
             log_path=self._log(name),
             probe=probe,  # type: ignore[arg-type]
             cpus=self._cpus.get(name),
+            program=self._programs.get(module),
         )
 
     def _log(self, name: str) -> Path:

@@ -29,6 +29,7 @@ from devstack.jars import class_path
 from devstack.kafka_settings import (
     INTERNAL_RECORD_BYTES_MAX,
     PORTS_MAX,
+    PROXIED,
     SCRAM,
     SCRAM_256,
     Door,
@@ -60,7 +61,8 @@ class Kafka:
     Without `data_dir` the data is temporary and goes with `stop`, for good. `record_bytes_max` sets
     the largest record; None means 24 MiB for PLAINTEXT and Kafka's own 1 MiB for SASL_SSL.
     `overrides` are lines of the broker's properties file; `doors` are more ways in than the one
-    that `security` names, for SASL_SSL only.
+    that `security` names, for SASL_SSL only. `proxy_port` is that of a TcpProxy to `proxied_port`:
+    clients that come through it are sent back through it, in PLAINTEXT.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Kafka:
         record_bytes_max: int | None = None,
         overrides: Mapping[str, str] | None = None,
         doors: Sequence[Door] = (),
+        proxy_port: int | None = None,
     ) -> None:
         if record_bytes_max is None and security == "PLAINTEXT":
             record_bytes_max = INTERNAL_RECORD_BYTES_MAX
@@ -80,7 +83,10 @@ class Kafka:
         self.security: Security = security
         self._record_bytes_max = record_bytes_max
         self._overrides = dict(overrides or {})
-        self._doors = tuple(doors)
+        self._doors: tuple[Door, ...] = tuple(doors)
+        self._proxy_port = proxy_port
+        if proxy_port is not None:
+            self._doors += (PROXIED,)
         self._folder = DataDir(data_dir, name=name)
         self._username, self._password, self._cluster_id = username, "", ""
         self._ports: list[int] | None = None
@@ -118,6 +124,11 @@ class Kafka:
         if self._ports is None:
             raise NotRunning(f"{self.name} is not started")
         return f"127.0.0.1:{self._ports[PORTS_MAX + self._doors.index(door)]}"
+
+    @property
+    def proxied_port(self) -> int:
+        """Where a TcpProxy has to forward to. Raises NotRunning before the first start."""
+        return int(self.door(PROXIED).rsplit(":", 1)[1])
 
     @property
     def client_pem(self) -> tuple[str, str]:
@@ -258,6 +269,7 @@ class Kafka:
             record_bytes_max=self._record_bytes_max,
             overrides=self._overrides,
             doors=self._doors,
+            proxy_port=self._proxy_port,
             login=(self._username, self._password),
         )
         path = Path(self._properties_path)

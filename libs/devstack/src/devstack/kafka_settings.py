@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 Security = Literal["PLAINTEXT", "SASL_SSL"]
-Door = Literal["MTLS", "SASL_SSL_PLAIN", "SASL_PLAINTEXT_PLAIN", "SASL_PLAINTEXT_SCRAM_256"]
-"""A further listener. MTLS asks for a client certificate, the others for a user and a password."""
+Door = Literal[
+    "MTLS", "SASL_SSL_PLAIN", "SASL_PLAINTEXT_PLAIN", "SASL_PLAINTEXT_SCRAM_256", "PROXIED"
+]
+"""A further listener. MTLS asks for a client certificate, PROXIED for nothing, the others for a
+user and a password."""
+PROXIED: Door = "PROXIED"
 
 INTERNAL_RECORD_BYTES_MAX = 24 * 1024 * 1024
 RECORD_ROOM_BYTES = 1024 * 1024  # a batch's headers, keys and framing around the largest record
@@ -18,6 +22,7 @@ _DOORS: dict[Door, tuple[str, str]] = {
     "SASL_SSL_PLAIN": ("SASL_SSL", "PLAIN"),
     "SASL_PLAINTEXT_PLAIN": ("SASL_PLAINTEXT", "PLAIN"),
     "SASL_PLAINTEXT_SCRAM_256": ("SASL_PLAINTEXT", SCRAM_256),
+    PROXIED: ("PLAINTEXT", ""),
 }
 """Kafka's protocol and SASL mechanism of each."""
 
@@ -53,10 +58,12 @@ def broker_properties(
     record_bytes_max: int | None,
     overrides: Mapping[str, str],
     doors: Sequence[Door] = (),
+    proxy_port: int | None = None,
     login: tuple[str, str] = ("", ""),
 ) -> str:
     """Text of the file. `ports` are for clients, controller, broker, and then the doors; None
-    bytes = Kafka's limit. `login` is what PLAIN takes."""
+    bytes = Kafka's limit. `login` is what PLAIN takes; whom PROXIED lets in is sent back to
+    `proxy_port`."""
     names = ["CLIENT", "CONTROLLER", "INNER", *doors]
     addresses = {
         name: f"{name}://127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)
@@ -67,11 +74,14 @@ def broker_properties(
         "INNER": "PLAINTEXT",
     }
     protocols |= {door: _DOORS[door][0] for door in doors}
+    told = {name: address for name, address in addresses.items() if name != "CONTROLLER"}
+    if proxy_port is not None:
+        told[PROXIED] = f"{PROXIED}://127.0.0.1:{proxy_port}"
     controller = addresses["CONTROLLER"].removeprefix("CONTROLLER://")
     settings = _ALWAYS | {
         "controller.quorum.voters": f"1@{controller}",
         "listeners": ",".join(addresses.values()),
-        "advertised.listeners": ",".join(addresses[n] for n in names if n != "CONTROLLER"),
+        "advertised.listeners": ",".join(told.values()),
         "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
         "inter.broker.listener.name": "INNER",
         "log.dirs": str(folder / "data"),
@@ -84,7 +94,7 @@ def broker_properties(
             settings |= _tls(door, folder)
         if mechanism:
             settings |= _sasl(door, mechanism, login)
-        else:
+        elif protocol == "SSL":
             settings[f"listener.name.{door.lower()}.ssl.client.auth"] = "required"
     if record_bytes_max is not None:
         batch_bytes_max = str(record_bytes_max + RECORD_ROOM_BYTES)

@@ -25,7 +25,8 @@ STOP_TIMEOUT_S = 20.0
 class Service:
     """`python -m <module> [words]` with `EVENTFLOWS_<MODULE>_*` settings.
 
-    Can be started, killed and started again on the same addresses.
+    Can be started, killed and started again on the same addresses. `program` is a module that runs
+    in place of `module`, with the settings of that one.
     """
 
     def __init__(
@@ -37,10 +38,11 @@ class Service:
         log_path: Path,
         probe: Callable[[], Awaitable[None]] | None = None,
         cpus: set[int] | None = None,
+        program: str | None = None,
     ) -> None:
         self.name = name
         self.log_path = log_path
-        self._argv = [sys.executable, "-m", module, *words]
+        self._argv = [sys.executable, "-m", program or module, *words]
         self.environment = {
             f"EVENTFLOWS_{module.upper()}_{k.upper()}": v for k, v in settings.items()
         }
