@@ -17,7 +17,7 @@ STAMP := .venv/.synced
 TEST_PROCESSES ?= 2
 SOURCES := libs services cli tests examples deploy
 
-.PHONY: help setup demo up down test test-unit check format lint types layers verify proto schema lock bench nightly clean
+.PHONY: help setup demo up down test test-unit check format lint types layers verify proto schema lock bench chaos nightly clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ lock: $(UV) ## renew requirements.lock from the pyproject files
 
 bench: setup ## measure; ONLY=name for one; writes build/bench.json and docs/benchmarks.md
 	$(PY) -m tests.bench $(ONLY)
+
+chaos: setup ## the fault suite, long: FAULT=name,… MINUTES=n for each, SEED=n; prints a table
+	FAULT='$(FAULT)' MINUTES='$(MINUTES)' SEED='$(SEED)' $(PY) -m tests.support.chaos
 
 nightly: setup ## long runs: the measured hazards of Faust, the long faults
 	$(BIN)/pytest -m fault --timeout 900

@@ -1,0 +1,54 @@
+"""`make chaos [FAULT=name,…] [MINUTES=n] [SEED=n]`: the long form of the fault suite.
+
+Without FAULT: every fault, then all at random. Without MINUTES: two for each, ten at random. Ends
+with the table, and with 1 when a promise was broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import time
+
+from tests.support.chaos_report import Report, table
+from tests.support.chaos_run import Plan, run_fault
+from tests.support.chaos_strikes import RANDOM, STRIKES
+from tests.support.chaos_world import running_world
+
+MINUTES_EACH = 2.0
+MINUTES_RANDOM = 10.0
+FAULTS = (*STRIKES, RANDOM)
+
+
+async def main(faults: list[str], minutes: float | None, seed: int) -> list[Report]:
+    """One cluster for all faults; each has flows of its own."""
+    reports = []
+    async with running_world() as world:
+        print(f"logs: {world.cluster.data_dir / 'logs'}", flush=True)
+        for fault in faults:
+            default = MINUTES_RANDOM if fault == RANDOM else MINUTES_EACH
+            seconds = 60 * (default if minutes is None else minutes)
+            print(f"{time.strftime('%H:%M:%S')} {fault}: {seconds:g} s …", flush=True)
+            reports.append(await run_fault(world, Plan(fault=fault, seconds=seconds, seed=seed)))
+            print(table(reports[-1:]), flush=True)
+    return reports
+
+
+def wanted() -> tuple[list[str], float | None, int]:
+    """What the environment asks for. Ends the program when it asks for what there is not."""
+    faults = [name for name in os.environ.get("FAULT", "").split(",") if name] or list(FAULTS)
+    if unknown := set(faults) - set(FAULTS):
+        sys.exit(f"no fault {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    minutes = os.environ.get("MINUTES", "")
+    seed = os.environ.get("SEED", "") or str(random.SystemRandom().randrange(1_000_000))
+    return faults, float(minutes) if minutes else None, int(seed)
+
+
+if __name__ == "__main__":
+    what = wanted()
+    print(f"SEED={what[2]}", flush=True)
+    found = asyncio.run(main(*what))
+    print(f"\nSEED={what[2]}\n{table(found)}")
+    sys.exit(any(one.problems for one in found))

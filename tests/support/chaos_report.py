@@ -1,0 +1,191 @@
+"""What a run of the fault suite came to: figures, what is wrong with them, and their table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.support.chaos_tap import Repeat, Sent, longest_gap_s, repeats
+from tests.support.checker import Verdict
+
+COMMITTED_WITHIN_S = 1.25
+"""What ended longer ago than this was committed: the interval of 0.25 s, and a second for the
+commit itself on a machine where seven processes share two cores."""
+NUMBERS_SHOWN_MAX = 10
+COLUMNS = (
+    ("fault", 16),
+    ("strikes", 8),
+    ("records", 9),
+    ("lost", 6),
+    ("order", 6),
+    ("again", 7),
+    ("worst", 7),
+    ("runs again", 11),
+    ("share", 8),
+    ("results again", 14),
+    ("stall s", 14),
+    ("end", 5),
+    ("after s", 8),
+)
+LEGEND = """\
+order: order breaks of runs and of results; again: deliveries repeated by the router, in all and
+after the worst strike; runs again: runs repeated at the algorithm; stall: longest pause of a flow
+after a strike, median and longest; end: committed position = end of the topic, and how many
+seconds after the traffic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injury:
+    """One strike, and when it began."""
+
+    name: str
+    at_s: float
+    kills_worker: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What is known of one pair of flows in the end."""
+
+    verdict: Verdict
+    sent: Sequence[Sent]
+    runs_repeated: int
+    run_order_breaks: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A row of the table. `problems`: sentences; none of them: the promises were kept."""
+
+    fault: str
+    strikes: int
+    records: int
+    lost: int
+    order_breaks: int
+    deliveries_repeated: int
+    deliveries_repeated_worst: int
+    runs_repeated: int
+    results_repeated: int
+    stalls_s: tuple[float, ...]
+    uncommitted: int
+    caught_up_s: float
+    problems: tuple[str, ...] = field(default=())
+
+
+def report(
+    fault: str,
+    *,
+    repeats_share_max: float | None,
+    findings: Sequence[Findings],
+    uncommitted: int,
+    injuries: Sequence[Injury],
+    stopped_s: float,
+    caught_up_s: float,
+) -> Report:
+    """`stopped_s`: when the traffic ended; after that nobody can tell a stall from silence."""
+    records = sum(one.verdict.records for one in findings)
+    runs_repeated = sum(one.runs_repeated for one in findings)
+    again = [repeat for one in findings for repeat in repeats(one.sent)]
+    windows = _windows(injuries, stopped_s)
+    per_strike = [
+        [repeat for repeat in again if since_s <= repeat.again.sent_s < until_s]
+        for since_s, until_s in windows
+    ]
+    problems = [problem for one in findings for problem in _wrong(one)]
+    if uncommitted:
+        problems.append(f"{uncommitted} records lie behind the committed positions in the end")
+    if repeats_share_max is not None and runs_repeated > repeats_share_max * records:
+        problems.append(
+            f"{runs_repeated} runs of {records} records were repeated at the algorithm, and "
+            f"{repeats_share_max:.1%} is the most"
+        )
+    for injury, repeated in zip(injuries, per_strike, strict=True):
+        problems += _over_the_bound(injury, repeated)
+    return Report(
+        fault=fault,
+        strikes=len(injuries),
+        records=records,
+        lost=sum(len(one.verdict.lost) for one in findings),
+        order_breaks=sum(
+            len(one.verdict.order_breaks) + len(one.run_order_breaks) for one in findings
+        ),
+        deliveries_repeated=len(again),
+        deliveries_repeated_worst=max(map(len, per_strike), default=0),
+        runs_repeated=runs_repeated,
+        results_repeated=sum(one.verdict.results_repeated for one in findings),
+        stalls_s=tuple(
+            max(longest_gap_s(one.sent, since_s, min(until_s, stopped_s)) for one in findings)
+            for since_s, until_s in windows
+        ),
+        uncommitted=uncommitted,
+        caught_up_s=caught_up_s,
+        problems=tuple(problems),
+    )
+
+
+def table(reports: Sequence[Report]) -> str:
+    """For people: one line a fault, then what is wrong."""
+    head = "".join(f"{name:>{width}}" for name, width in COLUMNS)
+    lines = [head, "-" * len(head), *map(_line, reports), "", LEGEND]
+    lines += [f"WRONG, {row.fault}: {problem}" for row in reports for problem in row.problems]
+    return "\n".join(lines)
+
+
+def _line(row: Report) -> str:
+    cells = (
+        row.fault,
+        row.strikes,
+        row.records,
+        row.lost,
+        row.order_breaks,
+        row.deliveries_repeated,
+        row.deliveries_repeated_worst,
+        row.runs_repeated,
+        f"{row.runs_repeated / max(1, row.records):.3%}",
+        row.results_repeated,
+        f"{statistics.median(row.stalls_s):.1f} ≤ {max(row.stalls_s):.1f}",
+        "yes" if row.uncommitted == 0 else "NO",
+        f"{row.caught_up_s:.1f}",
+    )
+    return "".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+
+
+def _windows(injuries: Sequence[Injury], stopped_s: float) -> list[tuple[float, float]]:
+    """From each strike to the next one; the last one has all that follows."""
+    begins = [one.at_s for one in injuries]
+    return list(zip(begins, [*begins[1:], float("inf")], strict=True))
+
+
+def _wrong(one: Findings) -> list[str]:
+    verdict = one.verdict
+    found = {
+        "lost": verdict.lost,
+        "with a result and a dead letter": verdict.double_fates,
+        "with the wrong fate": verdict.wrong_fates,
+        "that nobody sent": verdict.unknown,
+        "whose result broke the order of its key": verdict.order_breaks,
+        "whose run broke the order of its key": tuple(one.run_order_breaks),
+    }
+    return [
+        f"{len(numbers)} records {what}: {', '.join(map(str, numbers[:NUMBERS_SHOWN_MAX]))}"
+        for what, numbers in found.items()
+        if numbers
+    ]
+
+
+def _over_the_bound(injury: Injury, repeated: Sequence[Repeat]) -> list[str]:
+    """A killed worker repeats what was in flight, and what ended since the last commit."""
+    if not injury.kills_worker:
+        return []
+    committed_s = injury.at_s - COMMITTED_WITHIN_S
+    early = [
+        one.first
+        for one in repeated
+        if one.first.answered_s is not None and one.first.answered_s < committed_s
+    ]
+    return [
+        f"a delivery was repeated that had ended {injury.at_s - (one.answered_s or 0):.2f} s "
+        f"before the worker was killed ({one.request_id})"
+        for one in early[:NUMBERS_SHOWN_MAX]
+    ]

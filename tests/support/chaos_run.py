@@ -1,0 +1,159 @@
+"""One run of the fault suite: traffic, strikes, the end, and what the checker says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka.errors import KafkaError
+
+from tests.support.chaos_algorithm import fails
+from tests.support.chaos_report import Findings, Injury, Report, report
+from tests.support.chaos_strikes import RANDOM, STRIKES, Scene, Strike
+from tests.support.chaos_traffic import Traffic
+from tests.support.chaos_world import Wires, World, after
+from tests.support.checker import Fate, judge, order_breaks
+from tests.support.checker_reads import letter_of, read_topic, uncommitted
+
+GROUP_PREFIX = "eventflows"
+LETTERS_TOPIC = "dead-letters"
+QUIET_S = 2.0
+"""Before the first strike: a flow that has just begun is no witness."""
+PAIRS = 3
+RECORDS_PER_S = 220.0
+END_TIMEOUT_S = 240.0
+END_LOOK_S = 1.0
+RANDOM_EVERY_S = (5.0, 20.0)
+POISON_EVERY = 400
+POISON = ("fail", "hang")
+POISONED_TIMEOUT_S = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do, for how long. `fault` is a name of STRIKES, or RANDOM."""
+
+    fault: str
+    seconds: float
+    seed: int
+    records_per_s: float = RECORDS_PER_S
+    pairs: int = PAIRS
+
+
+async def run_fault(world: World, plan: Plan) -> Report:
+    """Wire new flows, send, strike until the time is up, wait for the end, judge."""
+    dice = random.Random(f"{plan.seed}/{plan.fault}")
+    poison = _poison(plan)
+    settings = {"timeout_s": POISONED_TIMEOUT_S} if poison else {}
+    wires = [await world.wire(**settings) for _ in range(plan.pairs)]
+    scene = Scene(world=world, wires=wires, dice=dice)
+    traffic = Traffic(
+        world.customer, wires, per_s=plan.records_per_s, seed=plan.seed, poison=poison
+    )
+    traffic.start()
+    try:
+        injuries = await _strike(scene, plan)
+    finally:
+        await traffic.stop()
+    stopped_s = time.monotonic()
+    left = await _until_the_end(world, wires)
+    findings = [await _findings(world, one, set(poison)) for one in wires]
+    for one in wires:
+        await world.unwire(one)
+    return report(
+        plan.fault,
+        repeats_share_max=None if plan.fault == RANDOM else STRIKES[plan.fault].repeats_share_max,
+        findings=findings,
+        uncommitted=left,
+        injuries=injuries,
+        stopped_s=stopped_s,
+        caught_up_s=time.monotonic() - stopped_s,
+    )
+
+
+async def _strike(scene: Scene, plan: Plan) -> list[Injury]:
+    """Strike again and again until the time is up; when each began."""
+    await after(QUIET_S)
+    injuries: list[Injury] = []
+    end_s = time.monotonic() + plan.seconds
+    while True:
+        name, strike = _next(scene, plan)
+        began_s = time.monotonic()
+        injuries.append(Injury(name=name, at_s=began_s, kills_worker=strike.kills_worker))
+        await strike.act(scene)
+        every_s = scene.dice.uniform(*RANDOM_EVERY_S) if plan.fault == RANDOM else strike.every_s
+        next_s = max(began_s + every_s, time.monotonic())
+        await after(max(0.0, min(next_s, end_s) - time.monotonic()))
+        if time.monotonic() >= end_s:
+            return injuries
+
+
+def _next(scene: Scene, plan: Plan) -> tuple[str, Strike]:
+    name = scene.dice.choice(sorted(STRIKES)) if plan.fault == RANDOM else plan.fault
+    return name, STRIKES[name]
+
+
+def _poison(plan: Plan) -> dict[int, str]:
+    """Which records are poison, and of which kind."""
+    if plan.fault not in {"poison", RANDOM}:
+        return {}
+    count = int(plan.seconds * plan.records_per_s)
+    return {
+        number: POISON[index % len(POISON)]
+        for index, number in enumerate(range(POISON_EVERY // 2, count, POISON_EVERY))
+    }
+
+
+async def _until_the_end(world: World, wires: Sequence[Wires]) -> int:
+    """Wait until every group has committed the end of its topic, or the time is up.
+
+    Returns how many records are left.
+    """
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    while True:
+        left = sum([await _uncommitted(world, one) for one in wires])
+        if left == 0 or time.monotonic() > deadline_s:
+            return left
+        await asyncio.sleep(END_LOOK_S)
+
+
+async def _uncommitted(world: World, wires: Wires) -> int:
+    """Of both flows. A broker that does not answer is asked again."""
+    source, completions = wires.source, await world.completions_topic(wires)
+    try:
+        return await uncommitted(
+            world.customer, source, group=f"{GROUP_PREFIX}-{wires.subscriber}"
+        ) + await uncommitted(
+            world.cluster.kafka, completions, group=f"{GROUP_PREFIX}-{wires.publisher}"
+        )
+    except KafkaError:
+        return 1
+
+
+async def _findings(world: World, wires: Wires, poison: set[int]) -> Findings:
+    """Read the three topics to their ends, and what the algorithm wrote down."""
+
+    def expected(number: int) -> Fate:
+        return Fate.LETTER if fails(number) or number in poison else Fate.RESULT
+
+    source = await read_topic(world.customer, wires.source)
+    wanted = letter_of(frozenset({wires.subscriber, wires.publisher}))
+    verdict = judge(
+        source,
+        await read_topic(world.customer, wires.results),
+        await read_topic(world.cluster.kafka, LETTERS_TOPIC, wanted=wanted),
+        expected=expected,
+    )
+    runs = world.runs(wires)
+    places = {one.number: (one.partition, one.offset) for one in source}
+    made = Counter(run["n"] for run in runs if run["n"] not in poison)
+    return Findings(
+        verdict=verdict,
+        sent=world.sent(wires),
+        runs_repeated=made.total() - len(made),
+        run_order_breaks=order_breaks(((run["key"].encode(), run["n"]) for run in runs), places),
+    )

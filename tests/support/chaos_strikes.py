@@ -1,0 +1,163 @@
+"""What the fault suite does to a world, one function a strike; each leaves it whole again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from devstack.service import Service
+
+from tests.support.chaos_world import Wires, World, after
+
+BACK_TIMEOUT_S = 120.0
+BROKER_AWAY_S = 5.0
+REGISTRY_AWAY_S = 10.0
+RUNNER_AWAY_S = 2.0
+FROZEN_S = 40.0
+CUTS_S = (5.0, 15.0, 40.0)
+OVERLOADED_S = 60.0
+CLOCK_JUMP_S = 3_600.0
+AWAY_S = 5.0
+"""A worker leaves, and joins again after so long; so does the next strike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Where a strike takes place."""
+
+    world: World
+    wires: Sequence[Wires]
+    dice: random.Random
+
+    async def victim(self) -> Service:
+        """The worker of one of the flows, so that every strike hits something."""
+        wires = self.dice.choice(self.wires)
+        flow_id = self.dice.choice([wires.subscriber, wires.publisher])
+        index = await self.world.worker_of(flow_id, wires.algorithm)
+        routers = self.world.cluster.routers
+        running = [one for one in routers if one.process.running]
+        return self.dice.choice(running) if index is None else routers[index]
+
+
+Act = Callable[[Scene], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """`every_s`: from the beginning of one to the beginning of the next, if it is over by then.
+
+    `repeats_share_max`: runs repeated at the algorithm, of all records; None: only reported.
+    `kills_worker`: what its death makes the router repeat is checked against the bound.
+    """
+
+    act: Act
+    every_s: float
+    repeats_share_max: float | None
+    kills_worker: bool = False
+
+
+async def kill_worker(scene: Scene) -> None:
+    victim = await scene.victim()
+    victim.kill()
+    await victim.start(timeout_s=BACK_TIMEOUT_S)
+
+
+async def stop_worker(scene: Scene) -> None:
+    victim = await scene.victim()
+    await victim.stop()
+    await victim.start(timeout_s=BACK_TIMEOUT_S)
+
+
+async def leave_and_join(scene: Scene) -> None:
+    joiner = scene.world.cluster.routers[-1]
+    left_s = time.monotonic()
+    await joiner.stop()
+    await after(max(0.0, AWAY_S - (time.monotonic() - left_s)))
+    await joiner.start(timeout_s=BACK_TIMEOUT_S)
+
+
+async def kill_customers_kafka(scene: Scene) -> None:
+    scene.world.customer.kill()
+    await after(BROKER_AWAY_S)
+    await scene.world.customer.restart()
+
+
+async def kill_internal_kafka(scene: Scene) -> None:
+    scene.world.cluster.kafka.kill()
+    await after(BROKER_AWAY_S)
+    await scene.world.cluster.kafka.restart()
+
+
+async def kill_registry_and_postgresql(scene: Scene) -> None:
+    cluster = scene.world.cluster
+    cluster.registry.kill()
+    cluster.postgres.kill()
+    await after(REGISTRY_AWAY_S)
+    await cluster.postgres.restart()
+    await cluster.registry.start(timeout_s=BACK_TIMEOUT_S)
+
+
+async def kill_runner(scene: Scene) -> None:
+    runner = scene.world.cluster.runner
+    runner.kill()
+    await after(RUNNER_AWAY_S)
+    await runner.start(timeout_s=BACK_TIMEOUT_S)
+
+
+async def freeze_worker(scene: Scene) -> None:
+    victim = await scene.victim()
+    victim.process.pause()
+    await after(FROZEN_S)
+    victim.process.resume()
+
+
+async def cut_network(scene: Scene) -> None:
+    proxy = scene.dice.choice([scene.world.to_customer, scene.world.to_runner])
+    proxy.cut()
+    await after(scene.dice.choice(CUTS_S))
+    proxy.heal()
+
+
+async def move_clock(scene: Scene) -> None:
+    wrong_by_s = scene.dice.choice([-CLOCK_JUMP_S, CLOCK_JUMP_S, 0.0])
+    beside = scene.world.clock_file.with_suffix(".new")
+    beside.write_text(str(wrong_by_s))
+    beside.rename(scene.world.clock_file)
+
+
+async def overload_algorithm(scene: Scene) -> None:
+    await scene.world.set_mode("overloaded")
+    await after(OVERLOADED_S)
+    await scene.world.set_mode("usual")
+
+
+async def nothing(scene: Scene) -> None:
+    """For the poison records, which are in the traffic."""
+
+
+KILLED_SHARE_MAX = 0.001
+
+STRIKES = {
+    "kill": Strike(
+        act=kill_worker, every_s=20, repeats_share_max=KILLED_SHARE_MAX, kills_worker=True
+    ),
+    "sigterm": Strike(act=stop_worker, every_s=20, repeats_share_max=0.0),
+    "join": Strike(act=leave_and_join, every_s=2 * AWAY_S, repeats_share_max=0.0),
+    "customers-kafka": Strike(
+        act=kill_customers_kafka, every_s=30, repeats_share_max=KILLED_SHARE_MAX
+    ),
+    "internal-kafka": Strike(act=kill_internal_kafka, every_s=45, repeats_share_max=None),
+    "registry": Strike(act=kill_registry_and_postgresql, every_s=30, repeats_share_max=0.0),
+    "runner": Strike(act=kill_runner, every_s=20, repeats_share_max=None),
+    "freeze": Strike(act=freeze_worker, every_s=60, repeats_share_max=KILLED_SHARE_MAX),
+    "cut": Strike(act=cut_network, every_s=45, repeats_share_max=None),
+    "clock": Strike(act=move_clock, every_s=3, repeats_share_max=0.0),
+    "overloaded": Strike(act=overload_algorithm, every_s=90, repeats_share_max=0.0),
+    "poison": Strike(act=nothing, every_s=10, repeats_share_max=None),
+}
+"""By the name that FAULT= asks for."""
+
+RANDOM = "random"
+"""All of them, one after the other in any order."""
