@@ -7,6 +7,7 @@ with the table, and with 1 when a promise was broken.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import sys
@@ -49,6 +50,9 @@ def wanted() -> tuple[list[str], float | None, int]:
 if __name__ == "__main__":
     what = wanted()
     print(f"SEED={what[2]}", flush=True)
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # it tells of every broker that is away
     found = asyncio.run(main(*what))
     print(f"\nSEED={what[2]}\n{table(found)}")
     sys.exit(any(one.problems for one in found))
