@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kernel.errors import InvalidInput, TooLarge
 from registry.adapters.envelope import Envelope
 from registry.adapters.memory_vault import MemoryVault
-from registry.application.certificates import ca_certificates
+from registry.application.certificates import certificates
 from registry.domain.account import CreateAccount
 from registry.domain.algorithm import FinishBuild, VersionBump
 from registry.domain.connection import CreateConnection
@@ -46,7 +46,7 @@ def test_every_command_of_the_service_has_a_mapping() -> None:
     commands = [one for one in service.methods if one.output_type.name == "CommandResult"]
     # What these two make of a request depends on what the log says of its stream.
     commands = [one for one in commands if one.name not in {"Revert", "ShredSecrets"}]
-    assert len(commands) == 14
+    assert len(commands) == 20
     for method in commands:
         request = getattr(pb, method.input_type.name)()
         with pytest.raises(InvalidInput):
@@ -187,10 +187,10 @@ def test_only_certificates_pass_for_certificates() -> None:
     )
     for wrong in (key.decode(), "", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n"):
         with pytest.raises(InvalidInput) as caught:
-            ca_certificates(wrong)
+            certificates("ca_certificate", wrong)
         assert wrong == "" or wrong not in str(caught.value)
     with pytest.raises(TooLarge):
-        ca_certificates("x" * 70_000)
+        certificates("ca_certificate", "x" * 70_000)
 
 
 def test_certificates_pass_as_they_are() -> None:
@@ -206,6 +206,6 @@ def test_certificates_pass_as_they_are() -> None:
         not_valid_after=now + timedelta(days=1),
     ).sign(key, SHA256())
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    assert ca_certificates(pem) == pem
+    assert certificates("ca_certificate", pem) == pem
     request = connection_request(ca_certificate=pem + pem)
     assert _wanted(request).command.ca_certificate == pem + pem

@@ -85,8 +85,9 @@ def connection_deleted(name: str) -> BlockReason:
 def credentials_missing(what: str) -> BlockReason:
     return BlockReason(
         kind=BlockReasonKind.CREDENTIALS_MISSING,
-        sentence=f"{what} has no credentials: let an admin enter its user name and password again, "
-        "or delete the listener and create it again with its connection string",
+        sentence=f"{what} has no credentials: let an admin enter its user name and password, or "
+        "the key of its client certificate, again, or delete the listener and create it again with "
+        "its connection string",
     )
 
 

@@ -13,7 +13,7 @@ from catalog import blocking
 from catalog.blocking import BlockReason, BlockReasonKind
 from catalog.catalog import Catalog
 from catalog.cycles import Node, closed_path
-from catalog.events import ApiType, BrokerKind, FlowEnabled, FlowKind, SecurityProtocol
+from catalog.events import ApiType, BrokerKind, FlowEnabled, FlowKind
 from catalog.records import Algorithm, Connection, Flow, Version
 from catalog.versions import flow_version, newest_version
 
@@ -209,8 +209,8 @@ def _chain_target(catalog: Catalog, algorithm_id: str, parts: _Parts) -> Algorit
 
 
 def _lacks_credentials(connection: Connection) -> bool:
-    secured = connection.security_protocol is not SecurityProtocol.PLAINTEXT
-    return secured and connection.credentials is None
+    secrets = connection.security_protocol.has_sasl or bool(connection.client_certificate)
+    return secrets and connection.credentials is None
 
 
 def _cycle(catalog: Catalog, flow: Flow) -> tuple[BlockReason, ...]:

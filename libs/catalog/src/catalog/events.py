@@ -54,6 +54,16 @@ class SecurityProtocol(IntEnum):
     SSL = 3
     SASL_PLAINTEXT = 4
 
+    @property
+    def has_sasl(self) -> bool:
+        """Does a client give a user name and a password?"""
+        return self in (SecurityProtocol.SASL_SSL, SecurityProtocol.SASL_PLAINTEXT)
+
+    @property
+    def has_tls(self) -> bool:
+        """Is what goes over the network encrypted?"""
+        return self in (SecurityProtocol.SASL_SSL, SecurityProtocol.SSL)
+
 
 class ApiType(IntEnum):
     """What a grant allows an algorithm to do with a topic."""

@@ -41,6 +41,7 @@ def _roles(*roles: Role) -> frozenset[Role]:
 _ACCOUNTS = _roles("gateway", "operator")
 _COMMANDS = _roles("gateway")
 _AUDIT = _roles("gateway", "operator")
+_STEERING = _roles("gateway", "operator")
 _READERS = _roles("gateway", "router", "runner", "operator")
 _LIVE_QUESTIONS = _roles("gateway", "router", "operator")
 _REGISTRY = "/eventflows.registry.v1.Registry/"
@@ -61,6 +62,13 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = MappingProxyType(
         f"{_REGISTRY}SetTopicAccess": _COMMANDS,
         f"{_REGISTRY}EnableFlow": _COMMANDS,
         f"{_REGISTRY}DisableFlow": _COMMANDS,
+        f"{_REGISTRY}PauseFlow": _STEERING,
+        f"{_REGISTRY}ResumeFlow": _STEERING,
+        f"{_REGISTRY}RequestRedrive": _STEERING,
+        f"{_REGISTRY}RequestPurge": _STEERING,
+        f"{_REGISTRY}CancelDeadLetterTask": _STEERING,
+        # Only who carries a task out knows how it ended.
+        f"{_REGISTRY}FinishDeadLetterTask": _roles("router"),
         f"{_REGISTRY}CreateListener": _COMMANDS,
         f"{_REGISTRY}DeleteListener": _COMMANDS,
         f"{_REGISTRY}Revert": _AUDIT,

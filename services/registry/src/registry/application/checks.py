@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from catalog.catalog import Catalog
-from catalog.events import ApiType, BrokerKind, Channel, FlowCreated
+from catalog.events import ApiType, BrokerKind, Channel, FlowCreated, FlowKind
 from catalog.records import Algorithm, Flow
-from kernel.errors import NotAllowed, NotFound, StateForbids
+from kernel.errors import InvalidInput, NotAllowed, NotFound, StateForbids
 
 from registry.domain.account import ACCOUNT_NOT_FOUND
 from registry.domain.algorithm import ALGORITHM_ID_UNKNOWN, CreateAlgorithm
-from registry.domain.flow import CreateListener, DisableFlow, EnableFlow
+from registry.domain.dead_letter_task import OPEN_TASKS_MAX, RequestPurge, RequestRedrive
+from registry.domain.flow import CreateListener, DisableFlow, EnableFlow, PauseFlow, ResumeFlow
 from registry.domain.topic_access import SetTopicAccess
 
 VERSION_UNKNOWN = 1014
+
+C = TypeVar("C", PauseFlow, ResumeFlow)
 
 
 def create_algorithm(command: CreateAlgorithm) -> Callable[[Catalog], CreateAlgorithm]:
@@ -73,6 +77,45 @@ def disable_flow(flow_id: str) -> Callable[[Catalog], DisableFlow]:
     return check
 
 
+def steer_flow(command: C) -> Callable[[Catalog], C]:
+    """The flow exists."""
+
+    def check(catalog: Catalog) -> C:
+        _flow(catalog, command.flow_id)
+        return command
+
+    return check
+
+
+def request_redrive(command: RequestRedrive) -> Callable[[Catalog], RequestRedrive]:
+    """The flow exists and has room for a task; the version that it shall run is published."""
+
+    def check(catalog: Catalog) -> RequestRedrive:
+        flow = _flow(catalog, command.flow_id)
+        if command.algorithm_version and flow.kind is FlowKind.PUBLISHER:
+            raise InvalidInput(
+                "a publisher flow writes to a topic and runs no algorithm: leave algorithm_version "
+                "out"
+            )
+        run = flow.target_algorithm_id or flow.algorithm_id
+        _version(_published(catalog, run), command.algorithm_version)
+        _room_for_a_task(catalog, command.flow_id, command.dead_letter_task_id)
+        return command
+
+    return check
+
+
+def request_purge(command: RequestPurge) -> Callable[[Catalog], RequestPurge]:
+    """The flow exists and has room for a task."""
+
+    def check(catalog: Catalog) -> RequestPurge:
+        _flow(catalog, command.flow_id)
+        _room_for_a_task(catalog, command.flow_id, command.dead_letter_task_id)
+        return command
+
+    return check
+
+
 def create_listener(command: CreateListener) -> Callable[[Catalog], CreateListener]:
     """Owner and algorithm exist, and the version is published."""
 
@@ -90,6 +133,17 @@ def _flow(catalog: Catalog, flow_id: str) -> Flow:
     if flow is None:
         raise NotFound("there is no flow with this flow_id: an admin has to grant the topic first")
     return flow
+
+
+def _room_for_a_task(catalog: Catalog, flow_id: str, task_id: str) -> None:
+    """A task that is known already takes no more room: asking again for it changes nothing."""
+    tasks = catalog.dead_letter_tasks_of(flow_id)
+    going_on = sum(task.ended_time is None for task in tasks)
+    if going_on >= OPEN_TASKS_MAX and catalog.dead_letter_task(task_id) is None:
+        raise StateForbids(
+            f"the flow has {going_on} dead letter tasks that go on: wait until one of them has "
+            "ended, or cancel one"
+        )
 
 
 def _wire(flow: Flow) -> FlowCreated:

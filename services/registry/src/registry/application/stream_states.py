@@ -14,7 +14,14 @@ from typing import Any, Final
 import msgspec
 from kernel.errors import StateForbids
 
-from registry.domain import account, algorithm, connection, flow, topic_access
+from registry.domain import (
+    account,
+    algorithm,
+    connection,
+    dead_letter_task,
+    flow,
+    topic_access,
+)
 from registry.domain.aggregates import ALL, Aggregate
 from registry.ports.archive import StreamState
 
@@ -26,6 +33,7 @@ _TYPES: Final[MappingProxyType[str, Any]] = MappingProxyType(
         "connection": connection.Connection,
         "topic_access": topic_access.TopicAccess,
         "flow": flow.Flow,
+        "dead_letter_task": dead_letter_task.DeadLetterTask,
     }
 )
 FORMATS: Final = MappingProxyType({category: f"{category}.v1" for category in _TYPES})

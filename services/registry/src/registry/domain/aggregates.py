@@ -1,4 +1,4 @@
-"""The five aggregates side by side, each with what the application needs to run it."""
+"""The six aggregates side by side, each with what the application needs to run it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from catalog import events
 from catalog.events import Event
 from kernel.decider import Decider
 
-from registry.domain import account, algorithm, connection, flow, topic_access
+from registry.domain import (
+    account,
+    algorithm,
+    connection,
+    dead_letter_task,
+    flow,
+    topic_access,
+)
 from registry.domain.claim import Claims
 
 
@@ -63,6 +70,19 @@ FLOW = Aggregate(
         events.FlowDisabled,
         events.FlowDeleted,
         events.FlowCredentialsShredded,
+        events.FlowPaused,
+        events.FlowResumed,
     ),
 )
-ALL = (ACCOUNT, ALGORITHM, CONNECTION, TOPIC_ACCESS, FLOW)
+DEAD_LETTER_TASK = Aggregate(
+    category="dead_letter_task",
+    decider=dead_letter_task.decider,
+    claims=dead_letter_task.claims,
+    kinds=(
+        events.RedriveRequested,
+        events.PurgeRequested,
+        events.DeadLetterTaskCancelled,
+        events.DeadLetterTaskFinished,
+    ),
+)
+ALL = (ACCOUNT, ALGORITHM, CONNECTION, TOPIC_ACCESS, FLOW, DEAD_LETTER_TASK)

@@ -29,12 +29,13 @@ from registry.domain import claim, values
 from registry.domain.claim import Claims
 
 SASL_MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN")
-CA_CERTIFICATE_LENGTH_MAX = 64 * 1024
+CERTIFICATE_LENGTH_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateConnection:
-    """Link a cluster. Credentials are in the vault; `ca_certificate` was parsed by the caller."""
+    """Link a cluster. Credentials are in the vault; the caller has parsed the certificates and has
+    seen that the credentials are those which this protocol and this client certificate need."""
 
     connection_id: str
     name: str
@@ -43,14 +44,17 @@ class CreateConnection:
     sasl_mechanism: str = ""
     ca_certificate: str = ""
     credentials: SecretRef | None = None
+    client_certificate: str = ""
+    group_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateConnection:
     """Put these values in place of all that stand.
 
-    `credentials` None: those that stand are kept. `lost_secret_id`: the vault does not hold this
-    secret any more, so equal credentials in place of it are a change.
+    `credentials` None: those that stand are kept, if they are what the new values need.
+    `lost_secret_id`: the vault does not hold this secret any more, so equal credentials in place of
+    it are a change.
     """
 
     connection_id: str
@@ -60,6 +64,8 @@ class UpdateConnection:
     sasl_mechanism: str = ""
     ca_certificate: str = ""
     credentials: SecretRef | None = None
+    client_certificate: str = ""
+    group_prefix: str = ""
     lost_secret_id: str = ""
 
 
@@ -161,6 +167,8 @@ def _create(command: CreateConnection, state: Connection | None) -> Sequence[Eve
         sasl_mechanism=command.sasl_mechanism,
         ca_certificate=command.ca_certificate,
         credentials=command.credentials,
+        client_certificate=command.client_certificate,
+        group_prefix=command.group_prefix,
     )
     _check_values(wish)
     if state is None:
@@ -180,7 +188,6 @@ def _update(command: UpdateConnection, state: Connection | None) -> Sequence[Eve
         raise StateForbids(
             "this connection was deleted for good: create one with a fresh connection_id"
         )
-    credentials = _credentials(command, known.now.credentials)
     wish = ConnectionUpdated(
         connection_id=command.connection_id,
         name=command.name,
@@ -188,26 +195,40 @@ def _update(command: UpdateConnection, state: Connection | None) -> Sequence[Eve
         security_protocol=command.security_protocol,
         sasl_mechanism=command.sasl_mechanism,
         ca_certificate=command.ca_certificate,
-        credentials=credentials,
+        credentials=_credentials(command, known.now),
+        client_certificate=command.client_certificate,
+        group_prefix=command.group_prefix,
     )
     _check_values(wish)
     return [] if wish == known.now else [wish]
 
 
-def _credentials(command: UpdateConnection, standing: SecretRef | None) -> SecretRef | None:
+def _credentials(command: UpdateConnection, now: ConnectionUpdated) -> SecretRef | None:
     """What the connection has from now on; equal ones stay as they are, with their secret's id."""
-    given = command.credentials
+    given, standing = command.credentials, now.credentials
     if given is None:
-        if command.security_protocol is SecurityProtocol.PLAINTEXT:
-            return None
-        if standing is None:
-            raise StateForbids(
-                "the connection has no credentials to keep: give username and password"
-            )
-        return standing
+        return _kept(command, now)
     if standing is None or standing.secret_id == command.lost_secret_id:
         return given
     return standing if standing.fingerprint == given.fingerprint else given
+
+
+def _kept(command: UpdateConnection, now: ConnectionUpdated) -> SecretRef | None:
+    """What stands, if it has all that the new values need; None where they need nothing."""
+    has_sasl = command.security_protocol.has_sasl
+    if not has_sasl and not command.client_certificate:
+        return None
+    if now.credentials is None:
+        what = "username and password" if has_sasl else "client_key"
+        raise StateForbids(f"the connection has no credentials to keep: give {what}")
+    if has_sasl and not now.security_protocol.has_sasl:
+        raise StateForbids("the credentials that stand have no username and password: give them")
+    if command.client_certificate not in ("", now.client_certificate):
+        raise StateForbids(
+            "a client_certificate goes with its key: give client_key too, and with SASL username "
+            "and password"
+        )
+    return now.credentials
 
 
 def _known(state: Connection | None) -> Connection:
@@ -225,6 +246,8 @@ def _as_updated(event: ConnectionCreated) -> ConnectionUpdated:
         sasl_mechanism=event.sasl_mechanism,
         ca_certificate=event.ca_certificate,
         credentials=event.credentials,
+        client_certificate=event.client_certificate,
+        group_prefix=event.group_prefix,
     )
 
 
@@ -233,18 +256,44 @@ def _check_values(command: ConnectionCreated | ConnectionUpdated) -> None:
     values.line("name", command.name, length_max=values.CONNECTION_NAME_LENGTH_MAX, required=True)
     values.bootstrap_servers(command.bootstrap_servers)
     values.chosen("security_protocol", command.security_protocol)
-    values.text("ca_certificate", command.ca_certificate, length_max=CA_CERTIFICATE_LENGTH_MAX)
-    if command.security_protocol is SecurityProtocol.PLAINTEXT:
-        if command.sasl_mechanism or command.ca_certificate or command.credentials:
-            raise InvalidInput(
-                "a PLAINTEXT connection has no sasl_mechanism, ca_certificate or credentials: "
-                "leave them out or choose SASL_SSL"
-            )
-        return
-    if command.sasl_mechanism not in SASL_MECHANISMS:
+    values.group_prefix(command.group_prefix)
+    for field in ("ca_certificate", "client_certificate"):
+        values.text(field, getattr(command, field), length_max=CERTIFICATE_LENGTH_MAX)
+    _check_security(command)
+
+
+def _check_security(command: ConnectionCreated | ConnectionUpdated) -> None:
+    protocol = command.security_protocol
+    a_connection = called(protocol)
+    if not protocol.has_tls and (command.ca_certificate or command.client_certificate):
+        raise InvalidInput(
+            f"{a_connection} has no ca_certificate or client_certificate, since it is not "
+            "encrypted: leave them out or choose SASL_SSL or SSL"
+        )
+    if not protocol.has_sasl and command.sasl_mechanism:
+        raise InvalidInput(f"{a_connection} has no sasl_mechanism: leave it out or choose SASL_SSL")
+    if protocol.has_sasl and command.sasl_mechanism not in SASL_MECHANISMS:
         raise InvalidInput(f"sasl_mechanism must be one of {', '.join(SASL_MECHANISMS)}")
-    if command.credentials is None:
-        raise InvalidInput("a SASL_SSL connection needs credentials: username and password")
+    needs = "username and password" if protocol.has_sasl else "client_key"
+    wants_credentials = needs_credentials(protocol, command.client_certificate)
+    if wants_credentials and command.credentials is None:
+        raise InvalidInput(f"{a_connection} needs credentials: {needs}")
+    if not wants_credentials and command.credentials is not None:
+        raise InvalidInput(
+            f"{a_connection} without a client_certificate has no credentials: leave them out or "
+            "choose SASL_SSL"
+        )
+
+
+def called(protocol: SecurityProtocol) -> str:
+    """Such a connection in the middle of a sentence."""
+    article = "an" if protocol is SecurityProtocol.SSL else "a"
+    return f"{article} {protocol.name} connection"
+
+
+def needs_credentials(protocol: SecurityProtocol, client_certificate: str) -> bool:
+    """Does such a connection have anything secret?"""
+    return protocol.has_sasl or bool(client_certificate)
 
 
 def _same(known: ConnectionCreated, wish: ConnectionCreated) -> bool:

@@ -3,6 +3,8 @@
 (granted) ── EnableFlow ──────▶ enabled ◀── EnableFlow ── disabled
 (none) ───── CreateListener ──▶ enabled ── DisableFlow ─▶ disabled
 
+enabled ──────────── PauseFlow ─────────▶ the same, paused      until ResumeFlow, however often it
+                                                                is disabled and enabled meanwhile
 enabled, disabled ── DeleteListener ────▶ deleted               listeners only
 enabled, disabled ── ShredCredentials ──▶ the same, blocked     listeners only
 """
@@ -16,6 +18,7 @@ from typing import TypeAlias, assert_never
 from catalog.events import (
     BrokerKind,
     Channel,
+    DeliverySettings,
     Event,
     FlowCreated,
     FlowCredentialsShredded,
@@ -23,12 +26,14 @@ from catalog.events import (
     FlowDisabled,
     FlowEnabled,
     FlowKind,
+    FlowPaused,
+    FlowResumed,
     SecretRef,
 )
 from kernel.decider import Decider
 from kernel.errors import AlreadyExists, InvalidInput, NotFound, StateForbids
 
-from registry.domain import values
+from registry.domain import delivery_rules, values
 from registry.domain.claim import Claims
 
 LISTENER_TIMEOUT_DEFAULT_S = 420
@@ -45,11 +50,28 @@ class EnableFlow:
     concurrency_max: int = 0
     allow_cycle: bool = False
     timeout_s: int = 0
+    delivery: DeliverySettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisableFlow:
     """Let the flow stand still."""
+
+    flow_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseFlow:
+    """Start nothing more; with `drain` finish first what was received. `reason` is for people."""
+
+    flow_id: str
+    drain: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeFlow:
+    """Go on, and try again what a retry rule halted."""
 
     flow_id: str
 
@@ -80,18 +102,27 @@ class ShredCredentials:
     flow_id: str
 
 
-Command: TypeAlias = EnableFlow | DisableFlow | CreateListener | DeleteListener | ShredCredentials
+Command: TypeAlias = (
+    EnableFlow
+    | DisableFlow
+    | PauseFlow
+    | ResumeFlow
+    | CreateListener
+    | DeleteListener
+    | ShredCredentials
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """State. `settings` is None while the flow is disabled; `shreddings` counts how often its
-    secret was shredded, at most once."""
+    """State. `settings` is None while the flow is disabled, `paused` while it is not paused;
+    `shreddings` counts how often its secret was shredded, at most once."""
 
     created: FlowCreated
     settings: FlowEnabled | None = None
     shreddings: int = 0
     deleted: bool = False
+    paused: FlowPaused | None = None
 
 
 def decide(command: Command, state: Flow | None) -> Sequence[Event]:
@@ -103,6 +134,10 @@ def decide(command: Command, state: Flow | None) -> Sequence[Event]:
             if state is None or state.deleted or state.settings is None:
                 return []
             return [FlowDisabled(flow_id=command.flow_id)]
+        case PauseFlow():
+            return _pause(command, state)
+        case ResumeFlow():
+            return _resume(command, state)
         case CreateListener():
             return _create_listener(command, state)
         case DeleteListener():
@@ -122,10 +157,14 @@ def evolve(state: Flow | None, event: Event) -> Flow | None:
             return replace(state, settings=event)
         case FlowDisabled() if state:
             return replace(state, settings=None)
+        case FlowPaused() if state:
+            return replace(state, paused=event)
+        case FlowResumed() if state:
+            return replace(state, paused=None)
         case FlowCredentialsShredded() if state:
             return replace(state, shreddings=state.shreddings + 1)
         case FlowDeleted() if state:
-            return replace(state, settings=None, deleted=True)
+            return replace(state, settings=None, deleted=True, paused=None)
         case _:
             return state
 
@@ -140,8 +179,7 @@ decider: Decider[Command, Flow | None, Event] = Decider(initial=None, decide=dec
 
 def _enable(command: EnableFlow, state: Flow | None) -> Sequence[Event]:
     _check_settings(command)
-    if state is not None and state.deleted:
-        raise StateForbids("this listener was deleted for good: create another one")
+    _check_not_deleted(state)
     wish = FlowEnabled(
         flow_id=command.wire.flow_id,
         algorithm_version=command.algorithm_version,
@@ -149,10 +187,34 @@ def _enable(command: EnableFlow, state: Flow | None) -> Sequence[Event]:
         concurrency_max=command.concurrency_max,
         allow_cycle=command.allow_cycle,
         timeout_s=command.timeout_s,
+        delivery=None if command.delivery == DeliverySettings() else command.delivery,
     )
     if state is None:
         return [command.wire, wish]
     return [] if state.settings == wish else [wish]
+
+
+def _pause(command: PauseFlow, state: Flow | None) -> Sequence[Event]:
+    values.line("reason", command.reason)
+    _check_not_deleted(state)
+    if state is None or state.settings is None:
+        raise StateForbids("the flow is disabled, so it starts nothing: enable it, then pause it")
+    wish = FlowPaused(flow_id=command.flow_id, drain=command.drain, reason=command.reason)
+    return [] if state.paused == wish else [wish]
+
+
+def _resume(command: ResumeFlow, state: Flow | None) -> Sequence[Event]:
+    """An event also for an enabled flow that is not paused: whether one of its rules halted it only
+    its router knows, and one that was not halted passes over the event."""
+    _check_not_deleted(state)
+    if state is None or (state.settings is None and state.paused is None):
+        return []
+    return [FlowResumed(flow_id=command.flow_id)]
+
+
+def _check_not_deleted(state: Flow | None) -> None:
+    if state is not None and state.deleted:
+        raise StateForbids("this listener was deleted for good: create another one")
 
 
 def _check_settings(command: EnableFlow) -> None:
@@ -161,6 +223,8 @@ def _check_settings(command: EnableFlow) -> None:
         values.semantic_version("algorithm_version", command.algorithm_version)
     values.between("concurrency_max", command.concurrency_max, low=0, high=values.CONCURRENCY_MAX)
     values.between("timeout_s", command.timeout_s, low=0, high=values.RUN_TIMEOUT_MAX_S)
+    if command.delivery is not None:
+        delivery_rules.check(command.delivery, command.wire)
     if not command.dead_letter_topic:
         return
     values.topic("dead_letter_topic", command.dead_letter_topic)

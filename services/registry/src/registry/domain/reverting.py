@@ -16,12 +16,20 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from catalog.events import Event, SecurityProtocol, TopicAccessSet
+from catalog.events import Event, TopicAccessSet
 from catalog.kinds import AggregateKind
 from kernel.decider import Decider
 from kernel.errors import EventflowsError, StateForbids, TooLarge
 
-from registry.domain import account, aggregates, algorithm, connection, flow, topic_access
+from registry.domain import (
+    account,
+    aggregates,
+    algorithm,
+    connection,
+    dead_letter_task,
+    flow,
+    topic_access,
+)
 from registry.domain.aggregates import Aggregate
 
 REVOKED_MAX: Final = 100
@@ -34,6 +42,7 @@ OF_KIND: Final[Mapping[AggregateKind, Aggregate]] = MappingProxyType(
         AggregateKind.CONNECTION: aggregates.CONNECTION,
         AggregateKind.TOPIC_ACCESS: aggregates.TOPIC_ACCESS,
         AggregateKind.FLOW: aggregates.FLOW,
+        AggregateKind.DEAD_LETTER_TASK: aggregates.DEAD_LETTER_TASK,
     }
 )
 
@@ -85,12 +94,17 @@ def _decide(aggregate: Aggregate, revert: Revert, now: Any) -> Sequence[Event]:
     match now:
         case account.Account():
             return _revoke_newer_keys(then, now)
-        case _ if then == now:
+        case _ if _settled(then, now) == now:
             return []
         case algorithm.Algorithm():
             raise StateForbids(
                 "builds and published versions of an algorithm stay: build and publish the earlier "
                 "commit again, or let flows ask for the earlier version"
+            )
+        case dead_letter_task.DeadLetterTask():
+            raise StateForbids(
+                "what a dead letter task has redriven or purged stays so: cancel the task, or ask "
+                "for another one"
             )
         case connection.Connection():
             _check_connection(then, now)
@@ -99,6 +113,13 @@ def _decide(aggregate: Aggregate, revert: Revert, now: Any) -> Sequence[Event]:
     if revert.refusal is not None:
         raise revert.refusal
     return aggregate.decider.decide(revert.command, now)
+
+
+def _settled(then: Any, now: Any) -> Any:
+    """The state to go back to. A pause is no setting: the one that stands, or none, is kept."""
+    if isinstance(then, flow.Flow) and isinstance(now, flow.Flow):
+        return replace(then, paused=now.paused)
+    return then
 
 
 def _revoke_newer_keys(then: account.Account, now: account.Account) -> Sequence[Event]:
@@ -127,7 +148,8 @@ def _revoke_newer_keys(then: account.Account, now: account.Account) -> Sequence[
 def _check_connection(then: connection.Connection, now: connection.Connection) -> None:
     if now.deleted:
         raise StateForbids("this connection was deleted for good: create another one")
-    if then.now.security_protocol is SecurityProtocol.SASL_SSL and then.now.credentials is None:
+    needed = connection.needs_credentials(then.now.security_protocol, then.now.client_certificate)
+    if needed and then.now.credentials is None:
         raise StateForbids(
             "at that version the connection had no credentials, they had been shredded: "
             "choose another version, or shred them again"
@@ -153,6 +175,8 @@ def _update_connection(then: connection.Connection) -> connection.UpdateConnecti
         sasl_mechanism=then.now.sasl_mechanism,
         ca_certificate=then.now.ca_certificate,
         credentials=then.now.credentials,
+        client_certificate=then.now.client_certificate,
+        group_prefix=then.now.group_prefix,
     )
 
 
@@ -167,4 +191,5 @@ def _set_flow(then: flow.Flow) -> flow.EnableFlow | flow.DisableFlow:
         concurrency_max=settings.concurrency_max,
         allow_cycle=settings.allow_cycle,
         timeout_s=settings.timeout_s,
+        delivery=settings.delivery,
     )

@@ -20,11 +20,13 @@ CONNECTION_NAME_LENGTH_MAX = 100
 LINE_LENGTH_MAX = 255
 TEXT_LENGTH_MAX = 16 * 1024
 TOPIC_LENGTH_MAX = 249
+GROUP_PREFIX_LENGTH_MAX = 100
 URL_LENGTH_MAX = 2048
 HOST_LENGTH_MAX = 255
 BOOTSTRAP_SERVERS_MAX = 20
 RUN_TIMEOUT_MAX_S = 3000
 CONCURRENCY_MAX = 1000
+ERROR_TYPE_LENGTH_MAX = 200
 INT32_MAX = 2**31 - 1
 
 _USERNAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
@@ -103,6 +105,16 @@ def topic(field: str, value: str) -> str:
         raise InvalidInput(
             f"{field} must be a Kafka topic name: letters, digits, '.', '_' and '-', "
             f"at most {TOPIC_LENGTH_MAX} characters"
+        )
+    return value
+
+
+def group_prefix(value: str) -> str:
+    """What names of consumer groups begin with; empty is allowed."""
+    if value and (len(value) > GROUP_PREFIX_LENGTH_MAX or not _TOPIC.fullmatch(value)):
+        raise InvalidInput(
+            "group_prefix must hold letters, digits, '.', '_' and '-' only, "
+            f"at most {GROUP_PREFIX_LENGTH_MAX} characters"
         )
     return value
 

@@ -90,6 +90,12 @@ class CommandsRpc:
     SetTopicAccess = _command
     EnableFlow = _command
     DisableFlow = _command
+    PauseFlow = _command
+    ResumeFlow = _command
+    RequestRedrive = _command
+    RequestPurge = _command
+    CancelDeadLetterTask = _command
+    FinishDeadLetterTask = _command
     CreateListener = _command
     DeleteListener = _command
 

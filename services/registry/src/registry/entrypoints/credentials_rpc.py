@@ -31,7 +31,7 @@ class CredentialsRpc:
             secret_id=values.uuid("secret_id", request.secret_id),
         )
         credential = pb.Credential.FromString(plain)
-        hide(credential.password)
-        hide(credential.connection_string)
+        for secret in (credential.password, credential.connection_string, credential.client_key):
+            hide(secret)
         _log.info("a credential was read", extra={"stream_id": request.stream_id})
         return credential

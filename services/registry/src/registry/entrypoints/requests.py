@@ -1,13 +1,10 @@
-"""From protobuf requests to commands: a small function each, one generic copy by field name."""
+"""From protobuf requests to commands: a small function each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from enum import IntEnum
-from functools import cache
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from catalog.events import (
@@ -27,17 +24,26 @@ from kernel.errors import InvalidInput
 from servicekit.logs import hide
 
 from registry.application import checks
-from registry.application.certificates import ca_certificates
+from registry.application.certificates import certificates, client_key
 from registry.application.credentials import CREDENTIALS_FIELD
 from registry.application.vault_steps import NewSecret
-from registry.domain import account, aggregates, algorithm, connection, flow, topic_access, values
+from registry.domain import (
+    account,
+    aggregates,
+    algorithm,
+    connection,
+    dead_letter_task,
+    flow,
+    topic_access,
+    values,
+)
 from registry.domain.aggregates import Aggregate
+from registry.entrypoints.copied import copied, enumeration
 
 CREDENTIAL_LENGTH_MAX = 1024
 
 Fingerprint = Callable[[str, bytes], bytes]
 """(stream id, secret) → fingerprint."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +66,14 @@ def _account(kind: type[Any]) -> Callable[[Any, Fingerprint], Wanted]:
         return Wanted(
             aggregate=aggregates.ACCOUNT,
             stream_id=values.uuid("account_id", request.account_id),
-            command=_copied(kind, request),
+            command=copied(kind, request),
         )
 
     return mapped
 
 
 def _create_algorithm(request: pb.CreateAlgorithmRequest, _fingerprint: Fingerprint) -> Wanted:
-    command = _copied(algorithm.CreateAlgorithm, request, owner_name="")
+    command = copied(algorithm.CreateAlgorithm, request, owner_name="")
     return Wanted(
         aggregate=aggregates.ALGORITHM,
         stream_id=values.uuid("algorithm_id", request.algorithm_id),
@@ -80,28 +86,38 @@ def _algorithm(kind: type[Any]) -> Callable[[Any, Fingerprint], Wanted]:
         return Wanted(
             aggregate=aggregates.ALGORITHM,
             stream_id=values.uuid("algorithm_id", request.algorithm_id),
-            command=_copied(kind, request),
+            command=copied(kind, request),
         )
 
     return mapped
 
 
 def _create_connection(request: pb.CreateConnectionRequest, fingerprint: Fingerprint) -> Wanted:
-    protocol = _enum(SecurityProtocol, "security_protocol", request.security_protocol)
-    given = request.credentials
-    if protocol is SecurityProtocol.SASL_SSL and not (given.username and given.password):
-        raise InvalidInput("a SASL_SSL connection needs credentials: username and password")
+    _check_credentials(request)
     return _connection(connection.CreateConnection, request, fingerprint)
 
 
 def _update_connection(request: pb.UpdateConnectionRequest, fingerprint: Fingerprint) -> Wanted:
-    given = request.credentials
-    if bool(given.username) != bool(given.password):
-        raise InvalidInput(
-            "credentials are username and password together; leave both out to keep those that "
-            "stand"
-        )
+    if request.credentials.ByteSize():  # absent: those that stand are kept
+        _check_credentials(request)
     return _connection(connection.UpdateConnection, request, fingerprint, lost_secret_id="")
+
+
+def _check_credentials(request: pb.CreateConnectionRequest | pb.UpdateConnectionRequest) -> None:
+    """They are all that the protocol and the client certificate need, and nothing else."""
+    protocol = enumeration(SecurityProtocol, "security_protocol", request.security_protocol)
+    given = request.credentials
+    a_connection = connection.called(protocol)
+    if protocol.has_sasl and not (given.username and given.password):
+        raise InvalidInput(f"{a_connection} needs credentials: username and password")
+    if not protocol.has_sasl and (given.username or given.password):
+        raise InvalidInput(
+            f"{a_connection} has no username and password: leave them out or choose SASL_SSL"
+        )
+    if bool(given.client_key) != bool(request.client_certificate):
+        raise InvalidInput(
+            "client_certificate and credentials.client_key go together: give both or neither"
+        )
 
 
 def _connection(
@@ -112,12 +128,18 @@ def _connection(
 ) -> Wanted:
     connection_id = values.uuid("connection_id", request.connection_id)
     if request.credentials.connection_string:
-        raise InvalidInput("credentials of a Kafka connection are username and password")
+        raise InvalidInput(
+            "credentials of a Kafka connection are username and password, or client_key"
+        )
+    if request.client_certificate:
+        certificates("client_certificate", request.client_certificate)
+    if request.credentials.client_key:
+        client_key(request.credentials.client_key, certificate_pem=request.client_certificate)
     secret = _secret(request.credentials)
-    command = _copied(
+    command = copied(
         kind,
         request,
-        ca_certificate=ca_certificates(request.ca_certificate) if request.ca_certificate else "",
+        ca_certificate=_ca_certificate(request.ca_certificate),
         credentials=_reference(secret, connection_id, fingerprint),
         **fields,
     )
@@ -126,11 +148,15 @@ def _connection(
     )
 
 
+def _ca_certificate(pem: str) -> str:
+    return certificates("ca_certificate", pem) if pem else ""
+
+
 def _delete_connection(request: pb.DeleteConnectionRequest, _fingerprint: Fingerprint) -> Wanted:
     return Wanted(
         aggregate=aggregates.CONNECTION,
         stream_id=values.uuid("connection_id", request.connection_id),
-        command=_copied(connection.DeleteConnection, request),
+        command=copied(connection.DeleteConnection, request),
     )
 
 
@@ -138,10 +164,13 @@ def _set_topic_access(request: pb.SetTopicAccessRequest, _fingerprint: Fingerpri
     values.uuid("connection_id", request.connection_id)
     values.topic("topic", request.topic)
     grants = tuple(
-        Grant(algorithm_id=grant.algorithm_id, api_type=_enum(ApiType, "api_type", grant.api_type))
+        Grant(
+            algorithm_id=grant.algorithm_id,
+            api_type=enumeration(ApiType, "api_type", grant.api_type),
+        )
         for grant in request.grants
     )
-    command = _copied(topic_access.SetTopicAccess, request, grants=grants)
+    command = copied(topic_access.SetTopicAccess, request, grants=grants)
     return Wanted(
         aggregate=aggregates.TOPIC_ACCESS,
         stream_id=topic_access_id(connection_id=request.connection_id, topic=request.topic),
@@ -155,7 +184,7 @@ def _enable_flow(request: pb.EnableFlowRequest, _fingerprint: Fingerprint) -> Wa
     return Wanted(
         aggregate=aggregates.FLOW,
         stream_id=flow_id,
-        command=checks.enable_flow(flow_id, _copied(flow.EnableFlow, request, wire=wire)),
+        command=checks.enable_flow(flow_id, copied(flow.EnableFlow, request, wire=wire)),
     )
 
 
@@ -166,21 +195,62 @@ def _disable_flow(request: pb.DisableFlowRequest, _fingerprint: Fingerprint) -> 
     )
 
 
+def _pause_flow(request: pb.PauseFlowRequest, _fingerprint: Fingerprint) -> Wanted:
+    return _steered(request.flow_id, copied(flow.PauseFlow, request))
+
+
+def _resume_flow(request: pb.ResumeFlowRequest, _fingerprint: Fingerprint) -> Wanted:
+    return _steered(request.flow_id, copied(flow.ResumeFlow, request))
+
+
+def _steered(flow_id: str, command: flow.PauseFlow | flow.ResumeFlow) -> Wanted:
+    return Wanted(
+        aggregate=aggregates.FLOW,
+        stream_id=values.uuid("flow_id", flow_id),
+        command=checks.steer_flow(command),
+    )
+
+
+def _request_redrive(request: pb.RequestRedriveRequest, _fingerprint: Fingerprint) -> Wanted:
+    command = copied(dead_letter_task.RequestRedrive, request)
+    return _dead_letter_task(request.dead_letter_task_id, checks.request_redrive(command))
+
+
+def _request_purge(request: pb.RequestPurgeRequest, _fingerprint: Fingerprint) -> Wanted:
+    command = copied(dead_letter_task.RequestPurge, request)
+    return _dead_letter_task(request.dead_letter_task_id, checks.request_purge(command))
+
+
+def _task(kind: type[Any]) -> Callable[[Any, Fingerprint], Wanted]:
+    def mapped(request: Any, _fingerprint: Fingerprint) -> Wanted:
+        return _dead_letter_task(request.dead_letter_task_id, copied(kind, request))
+
+    return mapped
+
+
+def _dead_letter_task(task_id: str, command: Any) -> Wanted:
+    return Wanted(
+        aggregate=aggregates.DEAD_LETTER_TASK,
+        stream_id=values.uuid("dead_letter_task_id", task_id),
+        command=command,
+    )
+
+
 def _create_listener(request: pb.CreateListenerRequest, fingerprint: Fingerprint) -> Wanted:
     flow_id = values.uuid("flow_id", request.flow_id)
     given = request.credentials
-    if given.username or given.password:
+    if given.username or given.password or given.client_key:
         raise InvalidInput("credentials of a listener are a connection_string only")
     if given.connection_string and not given.connection_string.startswith("Endpoint="):
         raise InvalidInput("connection_string must start with Endpoint=sb://…")
     secret = _secret(given)
     channel = Channel(
-        broker=_enum(BrokerKind, "broker", request.broker),
+        broker=enumeration(BrokerKind, "broker", request.broker),
         name=request.source_uri,
         role_arn=request.role_arn,
         credentials=_reference(secret, flow_id, fingerprint),
     )
-    command = _copied(flow.CreateListener, request, channel=channel)
+    command = copied(flow.CreateListener, request, channel=channel)
     return Wanted(
         aggregate=aggregates.FLOW,
         stream_id=flow_id,
@@ -193,7 +263,7 @@ def _delete_listener(request: pb.DeleteListenerRequest, _fingerprint: Fingerprin
     return Wanted(
         aggregate=aggregates.FLOW,
         stream_id=values.uuid("flow_id", request.flow_id),
-        command=_copied(flow.DeleteListener, request),
+        command=copied(flow.DeleteListener, request),
     )
 
 
@@ -220,6 +290,12 @@ _MAPPINGS: Mapping[type[Message], Callable[[Any, Fingerprint], Wanted]] = {
     pb.SetTopicAccessRequest: _set_topic_access,
     pb.EnableFlowRequest: _enable_flow,
     pb.DisableFlowRequest: _disable_flow,
+    pb.PauseFlowRequest: _pause_flow,
+    pb.ResumeFlowRequest: _resume_flow,
+    pb.RequestRedriveRequest: _request_redrive,
+    pb.RequestPurgeRequest: _request_purge,
+    pb.CancelDeadLetterTaskRequest: _task(dead_letter_task.CancelTask),
+    pb.FinishDeadLetterTaskRequest: _task(dead_letter_task.FinishTask),
     pb.CreateListenerRequest: _create_listener,
     pb.DeleteListenerRequest: _delete_listener,
 }
@@ -232,8 +308,8 @@ def _secret(given: pb.Credential) -> NewSecret | None:
     plain = given.SerializeToString(deterministic=True)
     if not plain:
         return None
-    hide(given.password)
-    hide(given.connection_string)
+    for secret in (given.password, given.connection_string, given.client_key):
+        hide(secret)
     return NewSecret(secret_id=str(uuid4()), field=CREDENTIALS_FIELD, plain=plain)
 
 
@@ -243,47 +319,3 @@ def _reference(
     if secret is None:
         return None
     return SecretRef(secret_id=secret.secret_id, fingerprint=fingerprint(stream_id, secret.plain))
-
-
-def _copied(kind: type[T], message: Message, **given: Any) -> T:
-    """The record `kind` with the message's fields of the same names, but for those given."""
-    hints = _hints(cast(Any, kind))
-    copied = {name: _value(name, hint, message) for name, hint in hints if name not in given}
-    return kind(**copied, **given)
-
-
-@cache
-def _hints(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    hints = get_type_hints(kind)
-    return tuple((field.name, hints[field.name]) for field in fields(kind))
-
-
-def _value(name: str, hint: Any, message: Message) -> Any:
-    value = getattr(message, name)
-    if get_origin(hint) is tuple and get_args(hint)[0] is str:
-        return tuple(value)
-    if hint is datetime:
-        return _time(name, message)
-    if isinstance(hint, type) and issubclass(hint, IntEnum):
-        return _enum(hint, name, value)
-    return value
-
-
-E = TypeVar("E", bound=IntEnum)
-
-
-def _enum(kind: type[E], name: str, value: int) -> E:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise InvalidInput(f"{name} has a value that this registry does not know") from error
-
-
-def _time(name: str, message: Message) -> datetime:
-    if not message.HasField(name):
-        raise InvalidInput(f"{name} must be given")
-    try:
-        time: datetime = getattr(message, name).ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name} must be a time") from error
-    return time
