@@ -5,7 +5,7 @@ import json
 import random
 import sys
 
-from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters.algorithm_target import runner_pool
 from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.system_clock import SystemClock
@@ -14,6 +14,7 @@ from router.domain.kafka_connection import KafkaConnection
 
 from tests.support.router_flows import SUBSCRIBER, KnownHistory
 from tests.support.router_kafka_pumps import QUICK_LIMITS
+from tests.support.router_runner import algorithm_target
 from tests.support.router_sources import QUICK_TIMES, spec_of
 
 
@@ -25,13 +26,11 @@ async def main() -> None:
         connection_id="c-1", bootstrap_servers=(flow["bootstrap_servers"],)
     )
     clock = SystemClock()
-    async with runner_session() as session:
+    async with runner_pool(flow["runner_url"]) as pool:
         await Pump(
             spec,
             source=KafkaSource(spec, connection=connection, clock=clock, times=QUICK_TIMES),
-            target=AlgorithmTarget(
-                spec, session=session, runner_url=flow["runner_url"], token="t", position=lambda: 9
-            ),
+            target=algorithm_target(spec, pool),
             dead_letters=MemoryDeadLetters(),
             clock=clock,
             random=random.Random(),

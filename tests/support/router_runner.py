@@ -5,10 +5,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from aiohttp import web
 from multidict import CIMultiDict
+from router.adapters.algorithm_target import AlgorithmTarget
+from router.adapters.http_client import HttpPool
+from router.domain.flow_spec import FlowSpec
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -71,6 +76,11 @@ class Runner:
 
     def close(self) -> None:
         self._closing.set()
+
+
+def algorithm_target(spec: FlowSpec, pool: HttpPool, *, token: str = "t") -> AlgorithmTarget:
+    """A target whose catalog is at position 9."""
+    return AlgorithmTarget(spec, pool=pool, token=token, position=lambda: 9, now=lambda: NOW)
 
 
 @asynccontextmanager

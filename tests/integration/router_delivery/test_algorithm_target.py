@@ -8,15 +8,17 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientSession
-from router.adapters import algorithm_target
-from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters import algorithm_target as algorithm_targets
+from router.adapters.algorithm_target import AlgorithmTarget, runner_pool
+from router.adapters.http_answer import AnswerLimits
+from router.adapters.http_client import HttpPool, PoolLimits
+from router.adapters.http_connection import ConnectionLimits
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import AlgorithmName, AlgorithmTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind
 
 from tests.support.router_flows import SUBSCRIBER, delivery
-from tests.support.router_runner import Answer, Runner, running_runner
+from tests.support.router_runner import Answer, Runner, algorithm_target, running_runner
 
 SLOW_CALLS = 600
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -29,16 +31,14 @@ async def runner() -> AsyncIterator[Runner]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def session() -> AsyncIterator[ClientSession]:
-    async with runner_session() as made:
+async def pool(runner: Runner) -> AsyncIterator[HttpPool]:
+    async with runner_pool(runner.url) as made:
         yield made
 
 
 @pytest.fixture
-def target(runner: Runner, session: ClientSession) -> AlgorithmTarget:
-    return AlgorithmTarget(
-        SUBSCRIBER, session=session, runner_url=runner.url, token="secret", position=lambda: 9
-    )
+def target(pool: HttpPool) -> AlgorithmTarget:
+    return algorithm_target(SUBSCRIBER, pool, token="secret")
 
 
 def run(record: Delivery | None = None, traceparent: str = "") -> Run:
@@ -92,15 +92,13 @@ async def test_a_key_too_long_for_a_header_is_left_out(
 
 
 async def test_names_are_quoted_and_the_flows_timeout_goes_along(
-    runner: Runner, session: ClientSession
+    runner: Runner, pool: HttpPool
 ) -> None:
     odd = AlgorithmName(algorithm_id="a", owner="ac/me", name="Di gits?")
     spec = replace(
         SUBSCRIBER, target=AlgorithmTargetSpec(algorithm=odd, version="1.0.0"), timeout_s=7
     )
-    target = AlgorithmTarget(
-        spec, session=session, runner_url=runner.url + "/", token="t", position=lambda: 9
-    )
+    target = algorithm_target(spec, pool)
     assert await target.invoke(run()) == SUCCEEDED
     (asked,) = runner.asked
     assert (asked.path, asked.query) == ("/v1/algo/ac%2Fme/Di%20gits%3F/1.0.0", "timeout=7")
@@ -118,8 +116,8 @@ async def test_names_are_quoted_and_the_flows_timeout_goes_along(
         (Answer(status=429, headers={"Retry-After": "4"}), "OVERLOADED"),
         (Answer(status=503), "UNREACHABLE"),
         (Answer(status=413), "REFUSED"),
-        (Answer(status=302, headers={"Location": "/"}), "REFUSED"),
-        (Answer(cut=True), "UNREACHABLE"),
+        (Answer(status=302, headers={"Location": "/"}), "UNREACHABLE"),
+        (Answer(cut=True), "NO_ANSWER"),
         (Answer(headers={"X-Eventflows-Outcome": "succeeded"}, body=b"not looked at"), "SUCCEEDED"),
     ],
 )
@@ -136,16 +134,14 @@ async def test_retry_after_arrives(runner: Runner, target: AlgorithmTarget) -> N
 
 
 async def test_a_runner_that_never_answers_is_given_up_in_time(
-    runner: Runner, session: ClientSession, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, pool: HttpPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(algorithm_target, "ANSWER_MARGIN_S", -0.8)
-    spec = replace(SUBSCRIBER, timeout_s=1)
-    target = AlgorithmTarget(
-        spec, session=session, runner_url=runner.url, token="t", position=lambda: 9
-    )
+    monkeypatch.setattr(algorithm_targets, "ANSWER_MARGIN_S", -0.8)
+    target = algorithm_target(replace(SUBSCRIBER, timeout_s=1), pool)
     runner.answers.append(Answer(hang=True))
     outcome = await target.invoke(run())
-    assert (outcome.kind, outcome.error) == (OutcomeKind.UNREACHABLE, "no answer in 0.2 s")
+    assert outcome.kind is OutcomeKind.NO_ANSWER
+    assert outcome.error == "no answer of the runner: no answer in time"
 
 
 async def test_many_slow_calls_of_one_flow_keep_no_other_waiting(
@@ -170,22 +166,38 @@ async def test_a_large_result_passes(runner: Runner, target: AlgorithmTarget) ->
     assert await target.invoke(run()) == SUCCEEDED
 
 
-async def test_an_endless_answer_is_not_read_to_the_end(
-    runner: Runner, target: AlgorithmTarget, monkeypatch: pytest.MonkeyPatch
+async def test_an_endless_answer_is_not_read_to_the_end_nor_tried_again(runner: Runner) -> None:
+    limits = PoolLimits(connection=ConnectionLimits(answer=AnswerLimits(body_bytes_max=1_000)))
+    async with runner_pool(runner.url, limits=limits) as pool:
+        target = algorithm_target(SUBSCRIBER, pool)
+        runner.answers.append(Answer(body=b'{"result": "' + b"x" * 10_000_000 + b'"}'))
+        outcome = await target.invoke(run())
+        assert (outcome.kind, outcome.error_type) == (OutcomeKind.ALGORITHM_ERROR, "AnswerTooLarge")
+        assert pool.open_count == 0
+        assert await target.invoke(run()) == SUCCEEDED
+
+
+async def test_a_request_id_or_trace_that_would_break_out_of_its_header_is_refused(
+    runner: Runner, target: AlgorithmTarget
 ) -> None:
-    monkeypatch.setattr(algorithm_target, "ANSWER_BYTES_MAX", 1_000)
-    runner.answers.append(Answer(body=b'{"result": "' + b"x" * 1_000_000 + b'"}'))
-    outcome = await target.invoke(run())
-    assert outcome.kind is OutcomeKind.UNREACHABLE
-    assert await target.invoke(run()) == SUCCEEDED
+    for odd in ("x\r\nX-Eventflows-Account: other", "x\n", "é", "\x00"):
+        for sent in (run(traceparent=odd), replaced(run(), request_id=odd)):
+            outcome = await target.invoke(sent)
+            assert (outcome.kind, outcome.error_type) == (OutcomeKind.REFUSED, "InvalidHeader")
+    assert runner.asked == []
 
 
-async def test_the_token_is_in_no_outcome(session: ClientSession) -> None:
-    target = AlgorithmTarget(
-        SUBSCRIBER,
-        session=session,
-        runner_url="http://127.0.0.1:1",
-        token="secret-token",
-        position=lambda: 9,
+async def test_the_token_is_in_no_outcome() -> None:
+    async with runner_pool("http://127.0.0.1:1") as pool:
+        target = algorithm_target(SUBSCRIBER, pool, token="secret-token")
+        assert "secret-token" not in repr(await target.invoke(run()))
+
+
+def replaced(sent: Run, *, request_id: str) -> Run:
+    return Run(
+        delivery=sent.delivery,
+        request_id=request_id,
+        attempt=sent.attempt,
+        hops=sent.hops,
+        traceparent=sent.traceparent,
     )
-    assert "secret-token" not in repr(await target.invoke(run()))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest_asyncio
 from devstack import Kafka
-from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters.algorithm_target import runner_pool
 from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
@@ -37,7 +37,7 @@ from tests.support.router_kafka_pumps import (
     kafka_pump,
     order_breaks,
 )
-from tests.support.router_runner import Answer, running_runner
+from tests.support.router_runner import Answer, algorithm_target, running_runner
 from tests.support.router_sources import QUICK_TIMES, KafkaTopic, connection_of, kafka_topic
 
 KEYS = 12
@@ -65,15 +65,13 @@ async def test_a_flow_runs_from_a_customers_topic_to_a_runner(customer_kafka: Ka
     async with (
         kafka_topic(customer_kafka, 4) as topic,
         running_runner() as runner,
-        runner_session() as session,
+        runner_pool(runner.url) as pool,
     ):
         values = await fill(topic, 100)
         runner.answers.extend([Answer(status=503), Answer(status=429), Answer(cut=True)])
         runner.answers.append(Answer(body=b'{"error": {"message": "no", "error_type": "E"}}'))
         letters = MemoryDeadLetters()
-        target = AlgorithmTarget(
-            topic.spec(), session=session, runner_url=runner.url, token="t", position=lambda: 9
-        )
+        target = algorithm_target(topic.spec(), pool)
         async with kafka_pump(topic, target, letters=letters) as running:
             await running.until_settled(100)
             assert {asked.body for asked in runner.asked} == values

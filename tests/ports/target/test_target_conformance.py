@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from devstack import Kafka
 from router.adapters import kafka_producers
-from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters.algorithm_target import runner_pool
 from router.adapters.kafka_clients import RECORD_BYTES_MAX, REQUEST_ROOM_BYTES
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_target import KafkaTarget
@@ -23,7 +23,7 @@ from router.domain.outcome import SUCCEEDED, OutcomeKind
 from router.ports import Target
 
 from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery, with_header
-from tests.support.router_runner import Asked, running_runner
+from tests.support.router_runner import Asked, algorithm_target, running_runner
 from tests.support.router_sources import admin, connection_of, kafka_topic
 
 NOBODY = "127.0.0.1:1"
@@ -110,20 +110,19 @@ async def _memory() -> AsyncIterator[Subject]:
 
 
 async def _algorithm() -> AsyncIterator[Subject]:
-    async with runner_session() as session, AsyncExitStack() as serving:
+    async with AsyncExitStack() as pools, AsyncExitStack() as serving:
         runner = await serving.enter_async_context(running_runner(body_bytes_max=BODY_BYTES_MAX))
 
         async def arrived() -> list[Arrival]:
             return [_asked(asked) for asked in runner.asked]
 
-        def target(url: str) -> AlgorithmTarget:
-            return AlgorithmTarget(
-                SUBSCRIBER, session=session, runner_url=url, token="t", position=lambda: 9
-            )
+        async def target(url: str) -> Target:
+            pool = await pools.enter_async_context(runner_pool(url))
+            return algorithm_target(SUBSCRIBER, pool)
 
         yield Subject(
-            target=target(runner.url),
-            away=target(f"http://{NOBODY}"),
+            target=await target(runner.url),
+            away=await target(f"http://{NOBODY}"),
             arrived=arrived,
             vanish=serving.aclose,
             too_large_bytes=BODY_BYTES_MAX + 1,

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientSession
 from catalog.follow import CatalogFollower
 from eventflows.router.v1 import router_pb2
 from eventflows.router.v1.router_pb2_grpc import add_RouterServicer_to_server
@@ -22,7 +21,8 @@ from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
 from servicekit.settings import SettingsError
 
 from router.adapters import kafka_probe
-from router.adapters.algorithm_target import AlgorithmTarget, runner_session
+from router.adapters.algorithm_target import AlgorithmTarget, runner_pool
+from router.adapters.http_client import HttpPool
 from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
@@ -57,16 +57,14 @@ class PumpFactory:
         *,
         connections: Connections,
         producers: KafkaProducers,
-        session: ClientSession,
-        runner_url: str,
+        runner: HttpPool,
         token: ServiceToken,
         ownership: ShardOwnership,
         follower: CatalogFollower,
     ) -> None:
         self._connections = connections
         self._producers = producers
-        self._session = session
-        self._runner_url = runner_url
+        self._runner = runner
         self._token = token.authorization.removeprefix("Bearer ")
         self._ownership = ownership
         self._follower = follower
@@ -99,10 +97,10 @@ class PumpFactory:
         if isinstance(spec.target, AlgorithmTargetSpec):
             return AlgorithmTarget(
                 spec,
-                session=self._session,
-                runner_url=self._runner_url,
+                pool=self._runner,
                 token=self._token,
                 position=lambda: self._follower.catalog.position,
+                now=self._clock.now,
             )
         connection = await self._connections.resolve(spec.target.connection_id)
         return KafkaTarget(spec, connection=connection, producers=self._producers)
@@ -225,8 +223,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             open_pump=PumpFactory(
                 connections=connections,
                 producers=producers,
-                session=await enter(runner_session()),
-                runner_url=settings.runner_url,
+                runner=await enter(runner_pool(settings.runner_url)),
                 token=token,
                 ownership=ownership,
                 follower=follower,

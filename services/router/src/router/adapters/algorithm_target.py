@@ -2,141 +2,133 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Callable
+from binascii import b2a_base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from ssl import SSLContext
 from typing import Final
 from urllib.parse import quote
 
-from aiohttp import (
-    ClientConnectionError,
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    TCPConnector,
-)
-from yarl import URL
+from kernel.errors import InvalidInput
 
+from router.adapters.http_answer import HttpAnswer
+from router.adapters.http_client import HttpPool, PoolLimits
+from router.adapters.http_connection import NoAnswer, NotSent
+from router.adapters.http_request import field_line, request_prefix
 from router.domain.content_type import content_of
 from router.domain.delivery import Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
-from router.domain.outcome import Outcome, OutcomeKind, failed
-from router.domain.runner_answer import OUTCOME_HEADER, judge, needs_body
+from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
+from router.domain.runner_answer import OUTCOME_HEADER, Answer, judge, needs_body
 
-ADDRESS_TIMEOUT_S: Final = 5.0
-CONNECT_TIMEOUT_S: Final = 10.0
-"""From looking up the runner's name to a connection; room for a second address."""
 ANSWER_MARGIN_S: Final = 15.0
 """How long we wait beyond the run's own limit: the runner ends runs, and tells us how."""
-ANSWER_BYTES_MAX: Final = 24 * 1024 * 1024
 KEY_BYTES_MAX: Final = 4096
 """A longer record key is left out: no HTTP server takes a header of any length."""
-KEEP_ALIVE_S: Final = 60.0
-_CHUNK_BYTES: Final = 64 * 1024
+_OUTCOME: Final = OUTCOME_HEADER.lower().encode()
+_SAID_SUCCEEDED: Final = b"succeeded"
 
 
-def runner_session() -> ClientSession:
-    """The HTTP session that all targets of a process share; whoever makes it closes it.
-
-    Without a limit of its own: each pump bounds its calls by `concurrency_max`, and with a common
-    pool one flow with slow calls would make all others wait for a connection, and count that as a
-    runner that is away although nothing was sent.
-    """
-    connector = TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
-    return ClientSession(connector=connector, auto_decompress=False)
+@asynccontextmanager
+async def runner_pool(
+    url: str, *, ssl_context: SSLContext | None = None, limits: PoolLimits | None = None
+) -> AsyncIterator[HttpPool]:
+    """The connections to the runner that all targets of a process share. Raises ValueError."""
+    pool = HttpPool(url, wants_body=_wants_body, ssl_context=ssl_context, limits=limits)
+    try:
+        yield pool
+    finally:
+        await pool.close()
 
 
 class AlgorithmTarget:
-    """Target of subscriber and chain flows. Does not own the session."""
+    """Target of subscriber and chain flows. Does not own the pool."""
 
     def __init__(
         self,
         spec: FlowSpec,
         *,
-        session: ClientSession,
-        runner_url: str,
+        pool: HttpPool,
         token: str,
         position: Callable[[], int],
+        now: Callable[[], datetime],
     ) -> None:
-        """`position`: how far this worker knows the registry's log, at any moment."""
+        """`pool`: a `runner_pool`. `position`: how far this worker knows the registry's log, at any
+        moment. `now`: aware UTC."""
         assert isinstance(spec.target, AlgorithmTargetSpec), "the target is an algorithm"
         algorithm = spec.target.algorithm
         path = "/".join(
             quote(part, safe="") for part in (algorithm.owner, algorithm.name, spec.target.version)
         )
         query = f"?timeout={spec.timeout_s}" if spec.timeout_s else ""
-        self._url = URL(f"{runner_url.rstrip('/')}/v1/algo/{path}{query}", encoded=True)
-        self._session = session
+        self._pool = pool
         self._position = position
-        self._timeout = ClientTimeout(
-            total=spec.call_timeout_s + ANSWER_MARGIN_S,
-            connect=CONNECT_TIMEOUT_S,
-            sock_connect=ADDRESS_TIMEOUT_S,
+        self._now = now
+        self._timeout_s = spec.call_timeout_s + ANSWER_MARGIN_S
+        self._prefix = request_prefix(
+            "POST",
+            f"/v1/algo/{path}{query}",
+            {
+                "Host": pool.host_header,
+                "Authorization": f"Bearer {token}",
+                "X-Eventflows-Account": spec.account_id,
+                "X-Eventflows-Flow": spec.flow_id,
+                "X-Eventflows-Mode": "live",
+            },
         )
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            "X-Eventflows-Account": spec.account_id,
-            "X-Eventflows-Flow": spec.flow_id,
-            "X-Eventflows-Mode": "live",
-        }
 
     async def invoke(self, run: Run) -> Outcome:
         """POST the record's bytes; judge the answer by its status and, if need be, its body."""
         body, content_type = content_of(run.delivery)
-        headers = self._headers | {
-            "Content-Type": content_type,
-            "X-Eventflows-Request-Id": run.request_id,
-            "X-Eventflows-Attempt": str(run.attempt),
-            "X-Eventflows-Hops": str(run.hops),
-            "X-Eventflows-Position": str(self._position()),
-        }
-        if run.delivery.key is not None and len(run.delivery.key) <= KEY_BYTES_MAX:
-            headers["X-Eventflows-Record-Key"] = b64encode(run.delivery.key).decode("ascii")
-        if run.traceparent:
-            headers["traceparent"] = run.traceparent
         try:
-            async with self._session.post(
-                self._url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
-            ) as answer:
-                return await self._judge(answer)
-        except ClientConnectionError as error:
-            return failed(OutcomeKind.UNREACHABLE, f"the runner is away: {type(error).__name__}")
-        except TimeoutError:
-            return failed(OutcomeKind.UNREACHABLE, f"no answer in {self._timeout.total:g} s")
-        except ClientError as error:
-            return failed(OutcomeKind.UNREACHABLE, f"no proper answer: {type(error).__name__}")
+            head = self._head(run, len(body), content_type)
+            answer = await self._pool.call(head, body, timeout_s=self._timeout_s)
+        except NotSent as error:
+            return failed(OutcomeKind.UNREACHABLE, f"the runner is away: {error.message}")
+        except NoAnswer as error:
+            return failed(OutcomeKind.NO_ANSWER, f"no answer of the runner: {error.message}")
+        except InvalidInput as error:
+            return failed(OutcomeKind.REFUSED, error.message, error_type="InvalidHeader")
+        if answer.status == 200 and answer.headers.get(_OUTCOME) == _SAID_SUCCEEDED:
+            return SUCCEEDED
+        return judge(_answer_of(answer), now=self._now())
 
     async def close(self) -> None:
-        """Nothing is held: the session belongs to whoever made it."""
+        """Nothing is held: the pool belongs to whoever made it."""
 
-    async def _judge(self, answer: ClientResponse) -> Outcome:
-        outcome_header = answer.headers.get(OUTCOME_HEADER)
-        body = b""
-        if needs_body(answer.status, outcome_header):
-            body = await _bounded_body(answer)
-        else:
-            await _discard_body(answer)
-        return judge(
-            answer.status,
-            body,
-            outcome_header=outcome_header,
-            retry_after=answer.headers.get("Retry-After"),
+    def _head(self, run: Run, length_bytes: int, content_type: str) -> bytes:
+        """Raises InvalidInput for a request id or trace context that no header can hold."""
+        key, traceparent = run.delivery.key, run.traceparent
+        lines = field_line(f"X-Eventflows-Request-Id: {run.request_id}")
+        if traceparent:
+            lines += field_line(f"traceparent: {traceparent}")
+        if key is not None and len(key) <= KEY_BYTES_MAX:
+            text = b2a_base64(key, newline=False).decode("ascii")
+            lines += f"X-Eventflows-Record-Key: {text}\r\n"
+        lines += (
+            f"X-Eventflows-Attempt: {run.attempt}\r\nX-Eventflows-Hops: {run.hops}\r\n"
+            f"X-Eventflows-Position: {self._position()}\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {length_bytes}\r\n\r\n"
         )
+        return self._prefix + lines.encode("ascii")
 
 
-async def _bounded_body(answer: ClientResponse) -> bytes:
-    """The body, or its beginning if it is longer than any answer may be."""
-    chunks, size_bytes = [], 0
-    async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
-        chunks.append(chunk)
-        size_bytes += len(chunk)
-        if size_bytes > ANSWER_BYTES_MAX:
-            answer.close()
-            break
-    return b"".join(chunks)
+def _answer_of(answer: HttpAnswer) -> Answer:
+    headers = answer.headers
+    return Answer(
+        status=answer.status,
+        body=answer.body,
+        outcome_header=_text(headers.get(_OUTCOME)),
+        retry_after=_text(headers.get(b"retry-after")),
+        date=_text(headers.get(b"date")),
+        is_cut=answer.is_cut,
+    )
 
 
-async def _discard_body(answer: ClientResponse) -> None:
-    """Read to the end, so that the connection can be used again, and keep nothing."""
-    async for _ in answer.content.iter_chunked(_CHUNK_BYTES):
-        pass
+def _wants_body(status: int, headers: dict[bytes, bytes]) -> bool:
+    return needs_body(status, _text(headers.get(_OUTCOME)))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1").strip()
