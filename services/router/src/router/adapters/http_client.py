@@ -118,8 +118,12 @@ class HttpPool:
         acted (no connection, no place in the pool, broken before all was sent), NoAnswer when it
         may have. Cancelling closes the connection.
         """
-        connection = self._take_idle() or await self._obtain()
-        answering = connection.send(head, body, self._loop.time() + timeout_s)
+        now = self._loop.time()
+        connection = self._take_idle(now)
+        if connection is None:
+            connection = await self._obtain()
+            now = self._loop.time()
+        answering = connection.send(head, body, now + timeout_s)
         try:
             return await answering
         except asyncio.CancelledError:
@@ -167,12 +171,13 @@ class HttpPool:
 
     # Ways to a connection.
 
-    def _take_idle(self) -> HttpConnection | None:
+    def _take_idle(self, now: float) -> HttpConnection | None:
         idle = self._idle
         while idle:
             connection, _ = idle.popitem()  # the newest: the others grow old and are closed
-            if connection.is_usable:
+            if connection.is_usable and connection.is_quiet(now):
                 return connection
+            connection.abort()
         return None
 
     async def _obtain(self) -> HttpConnection:
