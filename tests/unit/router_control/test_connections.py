@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from catalog.errors import SECRET_GONE
-from catalog.events import SecretRef
+from catalog.events import ConnectionUpdated, SecretRef, SecurityProtocol
 from kernel.errors import EventflowsError, NotFound
 from router.adapters import kafka_probe
 from router.application import connections as module
@@ -54,7 +54,7 @@ class Vault:
         self.read_ids.append((stream_id, secret.secret_id))
         if self.refusal is not None:
             raise self.refusal
-        return BrokerLogin(username="user", password="secret word")
+        return BrokerLogin(username="user", password="secret word", client_key="secret key")
 
 
 def connections_of(feed: LateFeed, vault: Vault) -> Connections:
@@ -79,6 +79,32 @@ async def test_a_secured_connection_comes_with_its_login_and_hides_it() -> None:
     assert vault.read_ids == [(id_of("cluster"), id_of("cluster secret"))]
     assert "secret word" not in repr(resolved)
     assert "secret word" not in repr(BrokerLogin(username="user", password="secret word"))
+
+
+async def test_a_client_certificate_comes_with_its_key_and_none_without() -> None:
+    log = EventLog()
+    log.connection("cluster", secured=True)
+    known = log.catalog().connection(id_of("cluster"))
+    assert known is not None
+    feed, vault = LateFeed(log), Vault()
+    feed.tell()
+    assert (await connections_of(feed, vault).resolve(id_of("cluster"))).client_key == ""
+    log.add(
+        id_of("cluster"),
+        ConnectionUpdated(
+            connection_id=id_of("cluster"),
+            name="cluster",
+            bootstrap_servers=known.bootstrap_servers,
+            security_protocol=SecurityProtocol.SSL,
+            client_certificate="a certificate",
+            credentials=known.credentials,
+        ),
+    )
+    feed.tell()
+    resolved = await connections_of(feed, vault).resolve(id_of("cluster"))
+    assert (resolved.client_certificate, resolved.client_key) == ("a certificate", "secret key")
+    assert resolved.security_protocol is SecurityProtocol.SSL
+    assert "secret key" not in repr(resolved)
 
 
 async def test_a_plain_connection_asks_the_vault_for_nothing() -> None:

@@ -17,10 +17,11 @@ from router.domain.kafka_connection import KafkaConnection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerLogin:
-    """What a broker asks for. The password is kept out of `repr`."""
+    """What a broker asks for; empty: it does not. What is secret is kept out of `repr`."""
 
-    username: str
-    password: str = field(repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+    client_key: str = field(default="", repr=False)
 
 
 class Credentials(Protocol):

@@ -35,6 +35,14 @@ class RegistryCredentials:
             credential = await self._registry.ReadCredential(request, timeout=READ_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise_from_status(error)
-        hide(credential.password)
-        hide(credential.connection_string)
-        return BrokerLogin(username=credential.username, password=credential.password)
+        for secret_text in (
+            credential.password,
+            credential.connection_string,
+            credential.client_key,
+        ):
+            hide(secret_text)
+        return BrokerLogin(
+            username=credential.username,
+            password=credential.password,
+            client_key=credential.client_key,
+        )

@@ -57,18 +57,20 @@ class Connections:
         if connection_id == INTERNAL_CONNECTION:
             return self._internal
         connection = await self._known(connection_id)
-        username, password = "", ""
+        login = BrokerLogin()
         if connection.credentials is not None:
             login = await self._login(connection, connection.credentials)
-            username, password = login.username, login.password
         return KafkaConnection(
             connection_id=connection_id,
             bootstrap_servers=connection.bootstrap_servers,
             security_protocol=connection.security_protocol,
             sasl_mechanism=connection.sasl_mechanism,
-            username=username,
-            password=password,
+            username=login.username,
+            password=login.password,
             ca_certificate=connection.ca_certificate,
+            client_certificate=connection.client_certificate,
+            # A key that is left of a certificate that was taken away says nothing to anybody.
+            client_key=login.client_key if connection.client_certificate else "",
         )
 
     async def test(self, connection_id: str) -> ProbeResult:

@@ -68,12 +68,14 @@ TargetSpec: TypeAlias = AlgorithmTargetSpec | KafkaTargetSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionTerms:
-    """What the clients of a connection are made of. `secret_id` refers to the credentials."""
+    """What the clients of a connection are made of. `secret_id` refers to the credentials, the key
+    of the client certificate among them."""
 
     bootstrap_servers: tuple[str, ...]
     security_protocol: SecurityProtocol
     sasl_mechanism: str = ""
     ca_certificate: str = field(default="", repr=False)
+    client_certificate: str = field(default="", repr=False)
     secret_id: str = ""
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
+from catalog import events
 from catalog.effective import AlgorithmTarget, Runnable, TopicTarget
-from catalog.events import FlowKind
+from catalog.events import DeliveryOrder, DeliverySettings, FailureClass, FlowKind, StartAt
 from catalog.identifiers import completions_topic
 from catalog.records import Algorithm, Connection
 
@@ -11,6 +15,7 @@ from router.domain.flow_spec import (
     CONCURRENCY_DEFAULT,
     CONCURRENCY_MAX,
     INTERNAL_CONNECTION,
+    PARALLELISM_MAX,
     TIMEOUT_MAX_S,
     AlgorithmName,
     AlgorithmTargetSpec,
@@ -20,16 +25,34 @@ from router.domain.flow_spec import (
     KafkaTargetSpec,
     TargetSpec,
 )
+from router.domain.outcome import OutcomeKind
+from router.domain.retry_policy import RetryPolicy, RetryRule
+
+_DEFAULTS: Final = DeliverySettings()
+_OUTCOME_OF_FAILURE: Final = {
+    failure: None if failure is FailureClass.UNSPECIFIED else OutcomeKind[failure.name]
+    for failure in FailureClass
+}
 
 
 def group_id(group_prefix: str, flow_id: str) -> str:
-    """The consumer group in which the customer's cluster remembers how far the flow came."""
+    """The consumer group in which a cluster remembers how far the flow came, in the workers' own
+    way. Where the connection has a prefix, that one stands before the flow's id as it is."""
     return f"{group_prefix}-{flow_id}"
 
 
+def instances(spec: FlowSpec) -> tuple[FlowSpec, ...]:
+    """The specs of all instances of a flow, by number. They share its consumer group."""
+    return tuple(replace(spec, instance=number) for number in range(spec.parallelism))
+
+
 def spec_of(runnable: Runnable, *, group_prefix: str, position: int) -> FlowSpec:
-    """The spec of a runnable flow. Raises ValueError for what no pump can run."""
+    """The spec of a runnable flow (its first instance). Raises ValueError for what no pump can run.
+
+    A pause is not part of it: a pump is steered, not made anew.
+    """
     flow, settings = runnable.flow, runnable.settings
+    delivery = settings.delivery or _DEFAULTS
     connection_id = "" if runnable.connection is None else runnable.connection.connection_id
     return FlowSpec(
         flow_id=flow.flow_id,
@@ -46,6 +69,22 @@ def spec_of(runnable: Runnable, *, group_prefix: str, position: int) -> FlowSpec
         enabled_position=flow.enabled_position,
         registry_position=position,
         terms=_terms(runnable.connection),
+        order=delivery.order or DeliveryOrder.KEY,
+        retries=RetryPolicy(rules=tuple(map(_rule, delivery.retries))),
+        parallelism=min(max(delivery.parallelism, 1), PARALLELISM_MAX),
+    )
+
+
+def _rule(rule: events.RetryRule) -> RetryRule:
+    return RetryRule(
+        failure=_OUTCOME_OF_FAILURE[rule.failure],
+        error_type=rule.error_type,
+        attempts_max=rule.attempts_max,
+        age_max_s=float(rule.age_max_s),
+        delay_first_s=rule.delay_first_ms / 1000,
+        delay_longest_s=rule.delay_longest_ms / 1000,
+        factor=rule.factor,
+        give_up=rule.give_up,
     )
 
 
@@ -57,6 +96,7 @@ def _terms(connection: Connection | None) -> ConnectionTerms | None:
         security_protocol=connection.security_protocol,
         sasl_mechanism=connection.sasl_mechanism,
         ca_certificate=connection.ca_certificate,
+        client_certificate=connection.client_certificate,
         secret_id="" if connection.credentials is None else connection.credentials.secret_id,
     )
 
@@ -66,8 +106,13 @@ def _source(runnable: Runnable, group: str) -> KafkaSourceSpec:
     if runnable.flow.kind is FlowKind.SUBSCRIBER:
         if channel is None or runnable.connection is None:
             raise ValueError("a subscriber flow needs a topic of a connection")
+        prefix, delivery = runnable.connection.group_prefix, runnable.settings.delivery or _DEFAULTS
         return KafkaSourceSpec(
-            connection_id=runnable.connection.connection_id, topic=channel.name, group_id=group
+            connection_id=runnable.connection.connection_id,
+            topic=channel.name,
+            group_id=f"{prefix}{runnable.flow.flow_id}" if prefix else group,
+            start=delivery.start or StartAt.EARLIEST,
+            read_committed=delivery.read_committed,
         )
     return KafkaSourceSpec(
         connection_id=INTERNAL_CONNECTION,
