@@ -10,6 +10,7 @@ from router.adapters.kafka_source import GroupTimes
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.memory_target import MemoryTarget
 from router.adapters.system_clock import SystemClock
+from router.application.budget import WorkerBudget
 from router.application.limits import PumpLimits
 from router.application.pump import Pump
 from router.domain.delivery import Run
@@ -82,6 +83,7 @@ async def kafka_pump(
         limits=limits,
         history=KnownHistory(),
         fence=lambda: True,
+        budget=WorkerBudget(),
     )
     running = RunningPump(pump=pump, task=asyncio.create_task(pump.run()))
     try:

@@ -9,6 +9,7 @@ from router.adapters.algorithm_target import runner_pool
 from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.system_clock import SystemClock
+from router.application.budget import WorkerBudget
 from router.application.pump import Pump
 from router.domain.kafka_connection import KafkaConnection
 
@@ -37,6 +38,7 @@ async def main() -> None:
             limits=QUICK_LIMITS,
             history=KnownHistory(),
             fence=lambda: True,
+            budget=WorkerBudget(),
         ).run()
 
 

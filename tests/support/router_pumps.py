@@ -9,9 +9,11 @@ from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.memory_source import MemorySource
 from router.adapters.memory_target import MemoryTarget
+from router.application.budget import WorkerBudget
 from router.application.limits import PumpLimits
 from router.application.pump import Pump
 from router.domain.flow_spec import FlowSpec
+from router.domain.run_mode import RunMode
 from router.domain.status import PumpState
 from router.ports import FlowHistory
 
@@ -58,6 +60,8 @@ async def running_pump(
     broker: MemoryBroker | None = None,
     limits: PumpLimits = TEST_LIMITS,
     history: FlowHistory | None = None,
+    budget: WorkerBudget | None = None,
+    mode: RunMode = RunMode.RUNNING,
     prepare: Callable[[Bench], None] = lambda bench: None,
 ) -> AsyncIterator[Bench]:
     """Run a pump; cancel it in the end if the test did not stop it."""
@@ -74,6 +78,8 @@ async def running_pump(
         limits=limits,
         history=history or KnownHistory(),
         fence=lambda: bench.fence_open,
+        budget=budget or WorkerBudget(),
+        mode=mode,
     )
     bench = Bench(
         broker=broker,

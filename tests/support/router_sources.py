@@ -69,7 +69,7 @@ class Reader:
         self.deliveries: list[Delivery] = []
         self.when_revoked: Callable[[], Any] | None = None
 
-    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
         self.positions = {partition: mark.position for partition, mark in marks.items()}
         self.finished = {partition: mark.finished for partition, mark in marks.items()}
         self.epoch = epoch

@@ -266,7 +266,7 @@ async def test_a_header_without_a_value_passes(kafka: Kafka, producers: KafkaPro
     letters = KafkaDeadLetters(
         SUBSCRIBER, own=None, internal=connection_of(kafka), producers=producers
     )
-    letter = letter_of(replace(record, offset=next(OFFSETS)))
+    letter = letter_of(record._replace(offset=next(OFFSETS)))
     await letters.write(letter)
     await letters.close()
     written = await internal_letter(kafka, offset=str(letter.delivery.offset))

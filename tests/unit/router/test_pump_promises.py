@@ -603,7 +603,7 @@ async def test_a_chain_flow_runs_another_algorithm_with_one_hop_more() -> None:
 class _Quiet:
     """A second reader that only joins."""
 
-    def on_assigned(self, positions: object, *, epoch: int) -> None:
+    def on_assigned(self, marks: object, *, epoch: int, unreadable: int = 0) -> None:
         pass
 
     async def on_revoked(self) -> None:

@@ -32,6 +32,7 @@ from router.adapters.registry_credentials import RegistryCredentials
 from router.adapters.router_peers import RouterPeers
 from router.adapters.system_clock import SystemClock
 from router.adapters.worker_directory import WorkerDirectory
+from router.application.budget import WorkerBudget
 from router.application.connections import Connections
 from router.application.flow_history import CatalogFlowHistory
 from router.application.flow_status import FlowStatusQuery
@@ -69,6 +70,7 @@ class PumpFactory:
         self._ownership = ownership
         self._follower = follower
         self._clock = SystemClock()
+        self._budget = WorkerBudget()
 
     async def __call__(self, spec: FlowSpec) -> Pump:
         """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
@@ -91,6 +93,7 @@ class PumpFactory:
             limits=PumpLimits(),
             history=CatalogFlowHistory(self._follower, flow_id=spec.flow_id),
             fence=lambda: shard in self._ownership.owned,
+            budget=self._budget,
         )
 
     async def _target(self, spec: FlowSpec) -> Target:

@@ -42,10 +42,11 @@ class Random(Protocol):
 class AssignmentListener(Protocol):
     """What a source tells its reader about its partitions. All of them come and go together."""
 
-    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
         """These are ours under `epoch`; records of `p` begin at `marks[p].position` or higher.
 
-        What a mark calls finished comes once more and need not be done again.
+        What a mark calls finished comes once more and need not be done again. Of `unreadable`
+        partitions only the position could be read.
         """
         ...
 

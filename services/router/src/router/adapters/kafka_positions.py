@@ -34,6 +34,8 @@ class KafkaPositions:
         self._consumer = consumer
         self._membership = membership
         self._metadata_bytes_max = METADATA_BYTES_MAX
+        self.unreadable = 0
+        """Partitions of the last `resolve` whose finished offsets could not be read."""
 
     async def resolve(self, partitions: Iterable[TopicPartition]) -> dict[int, Mark]:
         """The committed marks; where there is none, the start rule decides and is committed.
@@ -43,7 +45,8 @@ class KafkaPositions:
         """
         require_topic(self._spec.topic, self._consumer.partitions_for_topic(self._spec.topic))
         committed = await self._membership.committed(partitions)
-        marks = {p.partition: _mark(p, commit) for p, commit in committed.items()}
+        self.unreadable = 0
+        marks = {p.partition: self._mark(p, commit) for p, commit in committed.items()}
         missing = [partition for partition in partitions if partition not in committed]
         if not missing:
             return marks
@@ -96,6 +99,13 @@ class KafkaPositions:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 await self._consumer.commit(commits)
 
+    def _mark(self, partition: TopicPartition, commit: OffsetAndMetadata) -> Mark:
+        finished = decode(commit.offset, commit.metadata or "")
+        if finished is None:
+            self.unreadable += 1
+            _log.warning("%s: metadata that is not ours stands with the commit", partition)
+        return Mark(position=commit.offset, finished=finished or ())
+
     def _partition(self, number: int) -> TopicPartition:
         return TopicPartition(self._spec.topic, number)
 
@@ -104,10 +114,3 @@ def require_topic(topic: str, found: object) -> None:
     """Raise NotFound unless something was found of the topic."""
     if not found:
         raise NotFound(f"the topic {topic} does not exist, or its user may not describe it")
-
-
-def _mark(partition: TopicPartition, commit: OffsetAndMetadata) -> Mark:
-    finished = decode(commit.offset, commit.metadata or "")
-    if finished is None:
-        _log.warning("%s: metadata that is not ours stands with the commit", partition)
-    return Mark(position=commit.offset, finished=finished or ())

@@ -225,7 +225,7 @@ class KafkaSource:
         self._ages = {number: RecordAges() for number in marks}
         self._last_epoch += 1
         self._receiving = self._settling = self._last_epoch
-        listener.on_assigned(marks, epoch=self._last_epoch)
+        listener.on_assigned(marks, epoch=self._last_epoch, unreadable=positions.unreadable)
         self._changed.set()
 
     def fail(self, error: Exception) -> None:
@@ -238,14 +238,14 @@ class KafkaSource:
     def _delivery(self, record: ConsumerRecord, *, epoch: int) -> Delivery:
         self._next[record.partition] = record.offset + 1
         return Delivery(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp,
-            key=record.key,
-            value=record.value,
-            headers=record.headers,
-            epoch=epoch,
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            epoch,
+            record.headers,
         )
 
     async def _wait_for_change(self, wait_s: float) -> None:

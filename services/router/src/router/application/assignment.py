@@ -7,21 +7,31 @@ epoch, and those are settled under it or not at all.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-from router.application.courier import Courier, Work
+from catalog.events import FlowKind
+
+from router.application.budget import Share
+from router.application.courier import Courier, Halt, Verdict
+from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
+from router.application.slots import Slots, Spawn
+from router.application.status_board import StatusBoard
+from router.application.work import NEVER, PartitionWork, Work
 from router.domain.completion_filter import takes
 from router.domain.delivery import Delivery
+from router.domain.due_queue import DueQueue
 from router.domain.flow_spec import FlowSpec
 from router.domain.gate import Gate
-from router.domain.lanes import LaneKey, Lanes, lane_of
-from router.domain.low_water import LowWater, Mark
+from router.domain.low_water import Mark
+from router.domain.run_mode import RunMode
+from router.domain.turns import Turns
 from router.ports import Clock, FlowHistory, Source
 
-Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+LOOK_AGAIN_PARTS: Final = 16
+"""While partitions are paused, the limits are looked at again whenever such a part of what is held
+is done: for each record it would cost more than the record."""
 
 
 class Assignment:
@@ -32,168 +42,278 @@ class Assignment:
         marks: Mapping[int, Mark],
         *,
         epoch: int,
+        begun: Mapping[int, int],
         spec: FlowSpec,
         source: Source,
         courier: Courier,
         clock: Clock,
         limits: PumpLimits,
         history: FlowHistory,
+        board: StatusBoard,
+        switch: FlowSwitch,
+        share: Share,
         may_invoke: Callable[[], bool],
         spawn: Spawn,
     ) -> None:
+        """`begun`: the highest offset that this pump began before, by partition."""
         self.epoch = epoch
-        self._spec = spec
+        self._kind = spec.kind
         self._source = source
-        self._courier = courier
         self._clock = clock
-        self._limits = limits
         self._history = history
+        self._board = board
+        self._switch = switch
+        self._share = share
         self._may_invoke = may_invoke
         self._spawn = spawn
-        self._low_waters = {partition: LowWater(mark) for partition, mark in marks.items()}
-        self._settled = dict(marks)
+        self._partitions = {
+            number: PartitionWork(
+                number,
+                mark,
+                order=spec.order,
+                limits=limits,
+                parts=len(marks),
+                begun_max=begun.get(number, NEVER),
+            )
+            for number, mark in marks.items()
+        }
         self._settling = asyncio.Lock()
-        self._lanes: Lanes[Work] = Lanes()
-        self._ready: deque[LaneKey] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
-        self._sleepers: set[asyncio.Task[None]] = set()
-        self._draining = False
-        self._records_held = 0
-        self._bytes_held = 0
+        self._turns: Turns[Work] = Turns()
+        self._due: DueQueue[Work] = DueQueue()
+        self._alarm: asyncio.Task[None] | None = None
+        self._halted: list[Work] = []
+        self.halted_reason = ""
+        """Why the newest of the halted deliveries stands; empty: none does."""
+        self._slots: Slots[Work, Verdict] = Slots(
+            spec.concurrency_max,
+            take=self._take,
+            carry=courier.attempt,
+            done=self._done,
+            share=share,
+            spawn=spawn,
+        )
+        self._ended = False
+        self.records_held = 0
+        """Deliveries that are received and not done."""
+        self.bytes_held = 0
         self._records_gate = Gate(limits.records_held_max)
         self._bytes_gate = Gate(limits.bytes_held_max)
-        self._span_gates = {partition: Gate(limits.span_records_max) for partition in marks}
         self._paused: set[int] = set()
+        self._look_again = 0
+        self.regulate()
+
+    # What others may know -------------------------------------------------------------------------
 
     @property
     def partitions(self) -> int:
-        return len(self._low_waters)
+        return len(self._partitions)
 
     @property
     def in_flight(self) -> int:
         """Calls that run now."""
-        return len(self._workers)
+        return self._slots.busy
 
     @property
-    def records_held(self) -> int:
-        """Deliveries that are received and not done."""
-        return self._records_held
+    def halted_keys(self) -> int:
+        """Deliveries that stand until a resume, each with what is behind it in its lane."""
+        return len(self._halted)
+
+    @property
+    def resting(self) -> int:
+        """Deliveries that wait for their next attempt."""
+        return len(self._due)
+
+    @property
+    def stands_still(self) -> bool:
+        """Will nothing happen any more as the switch stands?"""
+        if self._slots.busy:
+            return False
+        if self._switch.mode is RunMode.DRAINED and self._switch.may_start:
+            return not self._turns.count and not self._due
+        return not self._switch.may_start
 
     def positions(self) -> dict[int, int]:
         """The low-water mark of each partition."""
-        return {partition: low.position for partition, low in self._low_waters.items()}
+        return {number: each.low_water.position for number, each in self._partitions.items()}
 
-    def accept(self, delivery: Delivery) -> None:
-        """Take a record in; one that is not for this flow, or was finished before, is done."""
-        low_water = self._low_waters[delivery.partition]
-        if not low_water.start(delivery.offset):
-            return
-        if not takes(self._spec.kind, self._history.changes(), delivery):
-            low_water.finish(delivery.offset)
-            return
-        self._records_held += 1
-        self._bytes_held += delivery.size_bytes
-        lane = lane_of(delivery)
-        if self._lanes.add(lane, Work(delivery=delivery)):
-            self._ready.append(lane)
+    def begun(self) -> dict[int, int]:
+        """The highest offset that was begun, by partition."""
+        return {number: each.begun_max for number, each in self._partitions.items()}
 
-    def dispatch(self) -> None:
-        """Start as many calls as there are free slots and heads that may run."""
-        free = self._spec.concurrency_max - len(self._workers)
-        if self._draining or not self._ready or free <= 0 or not self._may_invoke():
+    def oldest_unsettled_s(self) -> float:
+        """For how long the oldest delivery that is not done has been held; 0 without one."""
+        times = [at for each in self._partitions.values() if (at := each.oldest_s()) is not None]
+        return self._clock.monotonic_s() - min(times) if times else 0.0
+
+    # Coming in ------------------------------------------------------------------------------------
+
+    def accept(self, deliveries: Sequence[Delivery]) -> None:
+        """Take records in; one that is not for this flow, or was finished before, is done."""
+        if self._ended:
             return
-        for _ in range(min(free, len(self._ready))):
-            worker = self._spawn(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)  # for one cancelled before its start
+        now_s = self._clock.monotonic_s()
+        takes_all = self._kind is FlowKind.SUBSCRIBER
+        partition: PartitionWork | None = None
+        for delivery in deliveries:
+            if delivery.epoch != self.epoch:
+                continue
+            if partition is None or partition.number != delivery.partition:
+                partition = self._partitions[delivery.partition]
+                partition.note_receipt(now_s)
+            offset = delivery.offset
+            place = partition.low_water.start(offset)
+            if place is None:
+                continue
+            if not takes_all and not takes(self._kind, self._history.changes(), delivery):
+                partition.low_water.finish(place)
+                continue
+            if offset < partition.repeats_below:
+                self._board.repeats_total += 1
+            work = Work(delivery, partition, place)
+            partition.records_held += 1
+            partition.bytes_held += work.size_bytes
+            self.records_held += 1
+            self.bytes_held += work.size_bytes
+            if partition.lanes.add(work, delivery.key):
+                self._turns.add(partition.ready, work)
 
     def regulate(self) -> None:
-        """Pause and resume partitions by the limits of records, bytes and span (promise 5)."""
-        all_shut = self._records_gate.is_shut(self._records_held)
-        all_shut |= self._bytes_gate.is_shut(self._bytes_held)
+        """Pause and resume partitions by the switch and the limits of records, bytes and span
+        (promise 5)."""
+        if self._ended:
+            return
+        self._look_again = self.records_held // LOOK_AGAIN_PARTS
+        self._share.hold(self.bytes_held)
+        records_shut = self._records_gate.is_shut(self.records_held)
+        bytes_shut = self._bytes_gate.is_shut(self.bytes_held)
+        all_shut = self._share.is_over or not self._switch.receives
         shut = {
-            partition
-            for partition, low_water in self._low_waters.items()
-            if self._span_gates[partition].is_shut(low_water.span) or all_shut
+            number
+            for number, each in self._partitions.items()
+            if each.is_shut(records_shut=records_shut, bytes_shut=bytes_shut) or all_shut
         }
         if shut != self._paused:
             self._source.resume(self._paused - shut)
             self._source.pause(shut - self._paused)
             self._paused = shut
 
+    # Going out ------------------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Start as many calls as there are free slots and heads that may run."""
+        if self._turns.count and not self._ended and self._switch.may_start and self._may_invoke():
+            self._slots.start(self._turns.count)
+
+    def steered(self, *, retry_halted: bool) -> None:
+        """The switch was set anew."""
+        if self._ended:
+            return
+        if retry_halted:
+            halted, self._halted, self.halted_reason = self._halted, [], ""
+            for work in halted:
+                work.trial = None
+                self._turns.add(work.partition.ready, work)
+        self.regulate()
+        self.dispatch()
+
     async def settle(self) -> bool:
         """Settle the marks that changed; were there any? Raises what `Source.settle` raises."""
         async with self._settling:
-            marks = {partition: low.mark() for partition, low in self._low_waters.items()}
-            moved = {p: mark for p, mark in marks.items() if mark != self._settled[p]}
-            if moved:
-                await self._source.settle(moved, epoch=self.epoch)
-                self._settled.update(moved)
-            return bool(moved)
+            changed = {
+                each: each.low_water.version
+                for each in self._partitions.values()
+                if each.low_water.version != each.settled_version
+            }
+            if changed:
+                marks = {each.number: each.low_water.mark() for each in changed}
+                await self._source.settle(marks, epoch=self.epoch)
+                for each, version in changed.items():
+                    each.settled_version = version
+            return bool(changed)
+
+    # Ending ---------------------------------------------------------------------------------------
 
     async def drain(self, bound_s: float) -> None:
         """Start nothing more, wait for running calls, cancel what still runs after `bound_s`.
 
         What was not running goes undone; its records come again to the next owner.
         """
-        self._draining = True
-        self._ready.clear()
-        for sleeper in tuple(self._sleepers):
-            sleeper.cancel()
+        self._end()
+        self._slots.close()
         timer = asyncio.create_task(self._clock.sleep(bound_s))
         try:
-            while self._workers and not timer.done():
-                running = {*self._workers, timer}
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await self._slots.until_ended(timer)
         finally:
             timer.cancel()
-            self.abandon()
-        if self._workers:
-            await asyncio.wait(set(self._workers))
+            self._slots.cancel()
+        await self._slots.until_ended()
 
     def abandon(self) -> None:
         """Cancel everything at once: the partitions are somebody else's."""
-        self._draining = True
-        self._ready.clear()
-        for task in (*self._workers, *self._sleepers):
-            task.cancel()
+        self._end()
+        self._slots.cancel()
 
-    async def _work(self) -> None:
-        """Occupy one slot as long as there are heads that may run."""
-        worker = asyncio.current_task()
-        try:
-            while self._ready and not self._draining and self._may_invoke():
-                lane = self._ready.popleft()
-                work = self._lanes.head(lane)
-                delay_s = await self._courier.attempt(work)
-                if delay_s is None:
-                    self._finish(lane, work.delivery)
-                else:
-                    self._rest(lane, delay_s)
-        finally:
-            # In the same step, not in a done callback: whatever becomes ready a turn later must
-            # find the slot free, else it waits for the next look.
-            self._workers.discard(worker)
+    def _end(self) -> None:
+        self._ended = True
+        self._turns.clear()
+        self._due.clear()
+        self._share.hold(0)
+        if self._alarm is not None:
+            self._alarm.cancel()
 
-    def _finish(self, lane: LaneKey, delivery: Delivery) -> None:
-        """The outcome is durable: let the next one of the lane come forward."""
-        self._low_waters[delivery.partition].finish(delivery.offset)
-        self._records_held -= 1
-        self._bytes_held -= delivery.size_bytes
-        if self._lanes.finish(lane) and not self._draining:
-            self._ready.append(lane)
-        if self._paused and not self._draining:
-            self.regulate()
+    # One delivery ---------------------------------------------------------------------------------
 
-    def _rest(self, lane: LaneKey, delay_s: float) -> None:
-        """Back off: the lane waits, its slot is free for others (promise 6)."""
-        if self._draining:
+    def _take(self) -> Work | None:
+        """The next head that may run, for the slot that asks."""
+        if not (self._turns.count and self._switch.may_start and self._may_invoke()):
+            return None
+        work = self._turns.take()
+        partition, offset = work.partition, work.delivery.offset
+        if offset > partition.begun_max:
+            partition.begun_max = offset
+        return work
+
+    def _done(self, work: Work, verdict: Verdict) -> None:
+        """What an attempt came to: finished, or to wait for a time or for a person."""
+        if verdict is None:
+            self._finish(work)
+        elif self._ended:
             return
-        sleeper = self._spawn(self._sleep(lane, delay_s))
-        self._sleepers.add(sleeper)
-        sleeper.add_done_callback(self._sleepers.discard)
+        elif isinstance(verdict, Halt):
+            self._halted.append(work)
+            self.halted_reason = verdict.reason
+            if verdict.whole_flow:
+                self._switch.halt(verdict.reason)
+                self.regulate()
+        elif self._due.add(self._clock.monotonic_s() + verdict.delay_s, work):
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = self._spawn(self._wake_the_due())
 
-    async def _sleep(self, lane: LaneKey, delay_s: float) -> None:
-        await self._clock.sleep(delay_s)
-        self._ready.append(lane)
-        self.dispatch()
+    def _finish(self, work: Work) -> None:
+        """The outcome is durable: let the next one of the lane come forward."""
+        partition = work.partition
+        partition.low_water.finish(work.place)
+        partition.records_held -= 1
+        partition.bytes_held -= work.size_bytes
+        self.records_held -= 1
+        self.bytes_held -= work.size_bytes
+        follower = partition.lanes.finish(work)
+        if self._ended:
+            return
+        if follower is not None:
+            self._turns.add(partition.ready, follower)
+        if self._paused:
+            self._look_again -= 1
+            if self._look_again <= 0:
+                self.regulate()
+
+    async def _wake_the_due(self) -> None:
+        """Backing off takes no slot (promise 6): what is due becomes ready, before all others of
+        its partition, since it holds the mark back."""
+        while (due_s := self._due.next_s) is not None:
+            await self._clock.sleep(max(0.0, due_s - self._clock.monotonic_s()))
+            for work in reversed(self._due.take_due(self._clock.monotonic_s())):
+                self._turns.add_first(work.partition.ready, work)
+            self.dispatch()
+        self._alarm = None

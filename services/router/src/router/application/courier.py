@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
+from catalog.events import GiveUp
 from kernel.errors import EventflowsError
 
-from router.application.limits import PumpLimits
 from router.application.status_board import StatusBoard
-from router.domain.dead_letter import Attempt, DeadLetter, History, dead_letter
+from router.application.work import Trial, Work
+from router.domain.dead_letter import Attempt, DeadLetter, dead_letter
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
-from router.domain.outcome import Outcome, OutcomeKind
+from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
 from router.domain.request_id import request_id
 from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide
 from router.domain.trace_context import traceparent_of
 from router.ports import Clock, DeadLetters, Random, Target
 
+REASON_CHARACTERS_MAX: Final = 500
+"""Of an error that stands in a reason."""
+
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, kw_only=True)
-class Work:
-    """A delivery that is not done, with what its attempts came to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Try again after so many seconds."""
 
-    delivery: Delivery
-    history: History = field(default_factory=History)
-    first_began_s: float | None = None
-    fitted: Counter[int] = field(default_factory=Counter)
-    letter: DeadLetter | None = None
-    letter_failures: int = 0
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt:
+    """Try again when a person says so; `reason` is a sentence for that person."""
+
+    whole_flow: bool
+    reason: str
+
+
+Verdict: TypeAlias = Rest | Halt | None
+"""What becomes of a delivery after an attempt; None: its outcome is durable."""
 
 
 class Courier:
@@ -46,99 +57,112 @@ class Courier:
         dead_letters: DeadLetters,
         clock: Clock,
         random: Random,
-        limits: PumpLimits,
         board: StatusBoard,
     ) -> None:
         self._spec = spec
+        self._runs_algorithm = isinstance(spec.target, AlgorithmTargetSpec)
         self._target = target
         self._dead_letters = dead_letters
         self._clock = clock
         self._random = random
-        self._limits = limits
         self._board = board
 
-    async def attempt(self, work: Work) -> float | None:
-        """Try once. None: the outcome is durable; else wait so many seconds and try again.
+    async def attempt(self, work: Work) -> Verdict:
+        """Try once. Cancelling leaves the work as it was before this attempt."""
+        trial = work.trial
+        if trial is None or trial.letter is None:
+            began_s = self._clock.monotonic_s()
+            if trial is None:
+                work.began_s = began_s
+            run = self._run(work)
+            if isinstance(run, Run):
+                outcome = await self._target.invoke(run)
+                self._board.durations.add(self._clock.monotonic_s() - began_s)
+            else:
+                outcome = run
+            if outcome is SUCCEEDED or outcome.kind is OutcomeKind.SUCCEEDED:
+                self._board.delivered()
+                return None
+            verdict = self._judge(work, outcome)
+            trial = work.trial
+        if trial is None or trial.letter is None:
+            return verdict
+        return await self._bury(work.delivery, trial, trial.letter)
 
-        Cancelling leaves the work as it was before this attempt.
-        """
-        if work.letter is None:
-            outcome = await self._invoke(work)
-            delay_s = self._judge(work, outcome)
-            if work.letter is None:
-                return delay_s
-        return await self._bury(work, work.letter)
-
-    async def _invoke(self, work: Work) -> Outcome:
-        delivery = work.delivery
-        hops = hops_of(delivery)
-        if isinstance(self._spec.target, AlgorithmTargetSpec):
+    def _run(self, work: Work) -> Run | Outcome:
+        """The next attempt, or the outcome of one that needs no call."""
+        delivery, trial = work.delivery, work.trial
+        hops, traceparent = 0, ""
+        if delivery.headers:
+            hops, traceparent = hops_of(delivery), traceparent_of(delivery)
+        if self._runs_algorithm:
             if hops >= HOPS_MAX:
                 return loop_refusal(hops)
             hops += 1
-        if work.first_began_s is None:
-            work.first_began_s = self._clock.monotonic_s()
-        run = Run(
-            delivery=delivery,
-            request_id=self._request_id(delivery),
-            attempt=work.history.count + 1,
-            hops=hops,
-            traceparent=traceparent_of(delivery),
-        )
-        return await self._target.invoke(run)
+        attempt = 1 if trial is None else trial.history.count + 1
+        return Run(delivery, self._request_id(delivery), attempt, hops, traceparent)
 
-    def _judge(self, work: Work, outcome: Outcome) -> float | None:
-        """Note the outcome; seconds to wait for the next attempt, None for none."""
-        failure = Attempt(attempt=work.history.count + 1, at=self._clock.now(), outcome=outcome)
-        age_s = self._clock.monotonic_s() - (work.first_began_s or self._clock.monotonic_s())
-        if outcome.kind is OutcomeKind.SUCCEEDED:
-            self._board.delivered()
-            return None
+    def _judge(self, work: Work, outcome: Outcome) -> Verdict:
+        """Note a failure and say what follows; what is given up has a letter in its trial then."""
+        trial = work.trial or Trial()
         number, rule = self._spec.retries.fitting(outcome)
-        work.fitted[number] += 1
+        attempt = trial.history.count + 1
         decision = decide(
             outcome,
             rule,
-            attempt=failure.attempt,
-            fitted_count=work.fitted[number],
-            age_s=age_s,
+            attempt=attempt,
+            fitted_count=trial.fitted[number] + 1,
+            age_s=self._clock.monotonic_s() - work.began_s,
         )
+        if isinstance(decision, Settle):
+            self._board.delivered()
+            return None
+        work.trial = trial
+        trial.fitted[number] += 1
+        trial.history.add(Attempt(attempt=attempt, at=self._clock.now(), outcome=outcome))
         match decision:
-            case Settle():
-                self._board.delivered()
-                return None
             case Again():
-                work.history.add(failure)
                 self._board.retrying(outcome)
-                return decision.at_least_s + self._random.uniform(0, decision.jitter_s)
+                jitter_s = self._random.uniform(0, decision.jitter_s)
+                return Rest(delay_s=decision.at_least_s + jitter_s)
+            case GivenUp(how=GiveUp.HALT_KEY | GiveUp.HALT_FLOW):
+                self._board.failed(outcome)
+                return self._halt(work.delivery, outcome, decision.how)
             case GivenUp():
                 self._board.failed(outcome)
-                work.history.add(failure)
-                work.letter = dead_letter(
+                trial.letter = dead_letter(
                     self._spec,
                     work.delivery,
-                    work.history,
+                    trial.history,
                     request_id=self._request_id(work.delivery),
                 )
                 return None
 
-    async def _bury(self, work: Work, letter: DeadLetter) -> float | None:
+    def _halt(self, delivery: Delivery, outcome: Outcome, how: GiveUp) -> Halt:
+        whole_flow = how is GiveUp.HALT_FLOW
+        what = "the flow" if whole_flow else "a key"
+        place = f"{delivery.topic}-{delivery.partition}@{delivery.offset}"
+        _log.warning("flow %s: %s halts, %s: %s", self._spec.flow_id, what, place, outcome.word)
+        error = outcome.error[:REASON_CHARACTERS_MAX]
+        reason = f"{what} was halted at {place}: {outcome.word}: {error}"
+        return Halt(whole_flow=whole_flow, reason=reason)
+
+    async def _bury(self, delivery: Delivery, trial: Trial, letter: DeadLetter) -> Verdict:
         """Write the dead letter; a failure to do so is tried again for ever (promise 7)."""
         try:
             await self._dead_letters.write(letter)
         except EventflowsError as error:
-            work.letter_failures += 1
+            trial.letter_failures += 1
             self._board.not_dead_lettered(error.message)
-            return self._random.uniform(0, backoff_s(work.letter_failures))
+            return Rest(delay_s=self._random.uniform(0, backoff_s(trial.letter_failures)))
         self._board.dead_lettered()
-        last = work.history.newest[-1].outcome
         _log.warning(
             "flow %s: dead letter, %s-%d@%d: %s",
             self._spec.flow_id,
-            work.delivery.topic,
-            work.delivery.partition,
-            work.delivery.offset,
-            last.word,
+            delivery.topic,
+            delivery.partition,
+            delivery.offset,
+            trial.history.newest[-1].outcome.word,
         )
         return None
 

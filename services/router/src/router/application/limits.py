@@ -10,6 +10,7 @@ SPAN_RECORDS_MAX = 10_000
 RECEIVE_RECORDS_MAX = 500
 RECEIVE_WAIT_S = 0.5
 COMMIT_INTERVAL_S = 0.25
+LOOK_INTERVAL_S = 0.25
 DRAIN_S = 5.0
 LAG_INTERVAL_S = 5.0
 UNCONFIRMED_MAX_S = 20.0
@@ -21,9 +22,11 @@ UNASSIGNED_MAX_S = 45.0
 class PumpLimits:
     """What a pump may hold and how long it may wait.
 
-    `bytes_held_max` and `records_held_max` (received and not done) pause all partitions,
-    `span_records_max` (records from a partition's low-water mark to the newest one received) pauses
-    that partition. Each may be exceeded by what one `receive` brings.
+    `bytes_held_max` and `records_held_max` (received and not done) pause each partition that holds
+    its fair part of them, so what is held is at most twice that; `span_records_max` (records from a
+    partition's low-water mark to the newest one received) pauses that partition. Each may be
+    exceeded by what one `receive` brings.
+    `look_interval_s` is how often what gives no signal is looked at: fence, confirmation, state.
     `drain_s` bounds the wait for running calls when partitions are taken away.
     `unconfirmed_max_s` is how long a source may go unconfirmed, or with partitions that the broker
     calls somebody else's, and `unassigned_max_s` how long without any word about its partitions,
@@ -36,6 +39,7 @@ class PumpLimits:
     receive_records_max: int = RECEIVE_RECORDS_MAX
     receive_wait_s: float = RECEIVE_WAIT_S
     commit_interval_s: float = COMMIT_INTERVAL_S
+    look_interval_s: float = LOOK_INTERVAL_S
     drain_s: float = DRAIN_S
     lag_interval_s: float = LAG_INTERVAL_S
     unconfirmed_max_s: float = UNCONFIRMED_MAX_S

@@ -18,7 +18,9 @@ from catalog.events import FlowKind
 from kernel.errors import EventflowsError, Unavailable
 
 from router.application.assignment import Assignment
+from router.application.budget import WorkerBudget
 from router.application.courier import Courier
+from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
 from router.application.status_board import StatusBoard, Trouble
 from router.domain.completion_filter import position_of
@@ -27,6 +29,7 @@ from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
 from router.domain.retry_policy import backoff_s
+from router.domain.run_mode import RunMode
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target
 
@@ -40,7 +43,9 @@ class Pump:
     """Runs one flow until it is stopped.
 
     `fence` says whether this worker still owns the flow; while it is False nothing new is invoked.
-    The pump closes `source`, `target` and `dead_letters` when it ends. One `run`, ever.
+    `budget` is what it shares with the other flows of its worker. `mode` and `resumed_position` are
+    what `steer` would say now. The pump closes `source`, `target` and `dead_letters` when it ends.
+    One `run`, ever.
     """
 
     def __init__(
@@ -55,6 +60,9 @@ class Pump:
         limits: PumpLimits,
         history: FlowHistory,
         fence: Callable[[], bool],
+        budget: WorkerBudget,
+        mode: RunMode = RunMode.RUNNING,
+        resumed_position: int = 0,
     ) -> None:
         self._spec = spec
         self._source = source
@@ -66,13 +74,15 @@ class Pump:
         self._history = history
         self._fence = fence
         self._board = StatusBoard(spec.flow_id, clock, instance=spec.instance)
+        self._switch = FlowSwitch(mode, resumed_position)
+        self._share = budget.share(self._dispatch)
+        self._begun: dict[int, int] = {}
         self._courier = Courier(
             spec,
             target=target,
             dead_letters=dead_letters,
             clock=clock,
             random=random,
-            limits=limits,
             board=self._board,
         )
         self._assignment: Assignment | None = None
@@ -86,11 +96,28 @@ class Pump:
 
     def status(self) -> PumpStatus:
         """What the flow is doing now."""
+        self._look()
         assignment = self._assignment
+        if assignment is None:
+            return self._board.status(in_flight=0, partitions=0)
         return self._board.status(
-            in_flight=assignment.in_flight if assignment else 0,
-            partitions=assignment.partitions if assignment else 0,
+            in_flight=assignment.in_flight,
+            partitions=assignment.partitions,
+            oldest_unsettled_s=assignment.oldest_unsettled_s(),
+            bytes_held=assignment.bytes_held,
+            resting=assignment.resting,
         )
+
+    def steer(self, mode: RunMode, resumed_position: int) -> None:
+        """The owner's pause, drain or resume; instant, and it outlives assignments.
+
+        Calls that run are never broken off. A position above the last one given lets what a rule
+        halted be tried again, with fresh attempts.
+        """
+        retry_halted = self._switch.steer(mode, resumed_position)
+        if self._assignment is not None:
+            self._assignment.steered(retry_halted=retry_halted)
+        self._look()
 
     async def stop(self, *, grace_s: float) -> None:
         """Receive nothing more, drain within `grace_s`, settle, close. Harmless twice.
@@ -126,20 +153,25 @@ class Pump:
 
     # What the source tells ------------------------------------------------------------------------
 
-    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
         """Begin anew with these partitions."""
         assert self._tasks is not None, "a source assigned partitions before it was opened"
         if self._assignment is not None:
-            self._assignment.abandon()
+            self._forget(self._assignment)
+        self._board.commit_metadata_ignored_total += unreadable
         self._assignment = Assignment(
             marks,
             epoch=epoch,
+            begun=self._begun,
             spec=self._spec,
             source=self._source,
             courier=self._courier,
             clock=self._clock,
             limits=self._limits,
             history=self._history,
+            board=self._board,
+            switch=self._switch,
+            share=self._share,
             may_invoke=lambda: self._fence() and self._source.holds(epoch=epoch),
             spawn=self._tasks.create_task,
         )
@@ -181,8 +213,9 @@ class Pump:
                     self._board.draining()
                 await self._retire(self._grace_s if error is None else self._limits.drain_s)
             finally:
+                if self._assignment is not None:
+                    self._forget(self._assignment)
                 await self._source.close()
-                self._assignment = None
                 self._board.lag_records = LAG_UNKNOWN
                 for helper in helpers:
                     helper.cancel()
@@ -210,13 +243,15 @@ class Pump:
             if assignment is None:
                 continue
             await self._reach(deliveries)
-            for delivery in deliveries:
-                if delivery.epoch == assignment.epoch:
-                    assignment.accept(delivery)
+            assignment = self._assignment  # it may have changed meanwhile
+            if assignment is None:
+                continue
+            assignment.accept(deliveries)
             assignment.regulate()
             assignment.dispatch()
             if not assignment.records_held:
                 self._board.found_empty()
+            await asyncio.sleep(0)  # a source that always has records would keep the event loop
 
     async def _reach(self, deliveries: Sequence[Delivery]) -> None:
         """Wait until we know the log as far as these completions were made by.
@@ -230,12 +265,13 @@ class Pump:
     async def _watch(self) -> None:
         """Look regularly whether we may invoke, and go on as soon as we may again."""
         while True:
-            await self._clock.sleep(self._limits.commit_interval_s)
+            await self._clock.sleep(self._limits.look_interval_s)
             assignment = self._assignment
             if assignment is not None:
                 self._note(Trouble.FENCE, None if self._fence() else NOT_OURS)
                 self._note(Trouble.SOURCE, self._trouble_with(assignment))
                 assignment.dispatch()
+            self._look()
 
     async def _settle_regularly(self) -> None:
         while True:
@@ -249,6 +285,7 @@ class Pump:
         except StaleAssignment:
             if assignment is self._assignment:
                 self._stale = assignment
+            self._begun |= assignment.begun()
             assignment.abandon()
         except EventflowsError as error:
             self._board.trouble(Trouble.SETTLE, error.message)
@@ -276,7 +313,7 @@ class Pump:
         await assignment.drain(bound_s)
         await self._settle(assignment)
         if self._assignment is assignment:
-            self._assignment = None
+            self._forget(assignment)
 
     async def _close(self) -> None:
         await self._source.close()
@@ -284,6 +321,28 @@ class Pump:
         await self._dead_letters.close()
 
     # Small things ---------------------------------------------------------------------------------
+
+    def _forget(self, assignment: Assignment) -> None:
+        """It is over. What it began may come again, as a repeat."""
+        self._begun |= assignment.begun()
+        assignment.abandon()
+        self._assignment = None
+
+    def _dispatch(self) -> None:
+        """The worker has a call free that we waited for."""
+        if self._assignment is not None:
+            self._assignment.dispatch()
+
+    def _look(self) -> None:
+        """Show what only shows when one looks."""
+        assignment, switch = self._assignment, self._switch
+        stands_still = assignment is None or assignment.stands_still
+        self._board.steered(switch.mode, stands_still=stands_still)
+        self._board.halted(
+            switch.halted or (assignment.halted_reason if assignment else ""),
+            keys=assignment.halted_keys if assignment else 0,
+            whole=bool(switch.halted),
+        )
 
     def _trouble_with(self, assignment: Assignment) -> str | None:
         """Why nothing may be invoked under this assignment; None: it is surely ours."""

@@ -1,16 +1,18 @@
-"""One record of a source, handed to one flow."""
+"""One record of a source, handed to one flow.
+
+Both are tuples with names, not dataclasses: one of each is made for every record, and a frozen
+dataclass takes three times as long to make (1.4 against 0.45 µs, Python 3.11).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """In the record's order; a name may repeat."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A record with the coordinates that identify it for ever: topic, partition, offset.
 
     `epoch` is the assignment under which it was received; it is no part of the identity.
@@ -22,21 +24,26 @@ class Delivery:
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: Headers = ()
     epoch: int
+    headers: Headers = ()
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of key and value: what counts against the limit of bytes in flight."""
-        return len(self.key or b"") + len(self.value or b"")
+        """Bytes of key, value and headers: what counts against the limit of bytes held."""
+        size_bytes = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size_bytes += len(name) + len(value or b"")  # a null value, which Kafka knows
+        return size_bytes
 
     def header(self, name: str) -> bytes | None:
         """The last value of a header, as Kafka's own clients read it; None: absent."""
-        return next((value for have, value in reversed(self.headers) if have == name), None)
+        for have, value in reversed(self.headers):
+            if have == name:
+                return value
+        return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """One attempt to invoke a target with a delivery.
 
     All attempts of one delivery share `request_id`; `attempt` counts from 1. `hops` counts the

@@ -1,60 +1,68 @@
-"""Lanes: what keeps the order of a key while different keys run at the same time.
+"""Lanes: what keeps an order while everything else runs at the same time.
 
-A lane holds the unfinished deliveries of one key of one partition, oldest first. Its head stays
-until its outcome is durable, so nothing behind it can overtake it. Records without a key have no
-order to keep: each is a lane of its own.
+A lane holds the unfinished deliveries of one partition that have an order among themselves, oldest
+first: those of one key, or all of them, or, without an order to keep, a single one. Its head stays
+until its outcome is durable, so nothing behind it can overtake it.
+
+    key order         one lane a key; a record without a key is a lane of its own
+    partition order   one lane
+    none              each record is a lane of its own
+
+A lane is a chain of its items; kept are the ends of the chains, no queue for each.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-LaneKey: TypeAlias = tuple[int, bytes | int]
-"""Partition, and the record's key; the offset (a number, so never equal to a key) without one."""
+from catalog.events import DeliveryOrder
 
-
-class _Placed(Protocol):
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
+_WHOLE_PARTITION: Final = b""
 
 
-def lane_of(delivery: _Placed) -> LaneKey:
-    """The lane that a delivery has to wait in."""
-    return delivery.partition, delivery.offset if delivery.key is None else delivery.key
+class InLane:
+    """What can stand in a lane. Both fields belong to `Lanes`."""
+
+    __slots__ = ("behind", "lane")
+
+    def __init__(self) -> None:
+        self.lane: bytes | None = None
+        self.behind: Any = None
 
 
-T = TypeVar("T")
+T = TypeVar("T", bound=InLane)
 
 
 class Lanes(Generic[T]):
-    """All lanes of one assignment."""
+    """The lanes of one partition under one assignment."""
 
-    def __init__(self) -> None:
-        self._lanes: dict[LaneKey, deque[T]] = {}
+    __slots__ = ("_by_key", "_ends", "_one_lane")
 
-    def add(self, lane: LaneKey, item: T) -> bool:
+    def __init__(self, order: DeliveryOrder) -> None:
+        self._by_key = order is DeliveryOrder.KEY
+        self._one_lane = order is DeliveryOrder.PARTITION
+        self._ends: dict[bytes, T] = {}
+
+    def __len__(self) -> int:
+        """Lanes with an order to keep that are not empty."""
+        return len(self._ends)
+
+    def add(self, item: T, key: bytes | None) -> bool:
         """Put an item at the end of its lane; True: it is the head, so it may run."""
-        queue = self._lanes.get(lane)
-        if queue is None:
-            self._lanes[lane] = deque((item,))
+        lane = key if self._by_key else _WHOLE_PARTITION if self._one_lane else None
+        if lane is None:
             return True
-        queue.append(item)
+        item.lane = lane
+        end = self._ends.get(lane)
+        self._ends[lane] = item
+        if end is None:
+            return True
+        end.behind = item
         return False
 
-    def head(self, lane: LaneKey) -> T:
-        """The oldest item. Raises KeyError for a lane that is empty."""
-        return self._lanes[lane][0]
-
-    def finish(self, lane: LaneKey) -> bool:
-        """Take the head away; True: there is a next one, which may run now."""
-        queue = self._lanes[lane]
-        queue.popleft()
-        if queue:
-            return True
-        del self._lanes[lane]
-        return False
+    def finish(self, head: T) -> T | None:
+        """Take a head away; the next one of its lane, which may run now, or None."""
+        follower: T | None = head.behind
+        if follower is None and head.lane is not None:
+            del self._ends[head.lane]
+        return follower

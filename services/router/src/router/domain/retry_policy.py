@@ -11,7 +11,8 @@ The defaults, each to be overruled by a flow's own rules:
 | no answer | until 6 h old | 1 s | the same, but the run may still go on |
 
 A delay is doubled from attempt to attempt up to 60 s, random between 0 and that (full jitter), and
-never shorter than what `Retry-After` asked for. What is given up becomes a dead letter, or *halts*
+comes on top of what `Retry-After` asked for; without an answer on top of 1 s, so that the repeat
+finds the run in progress and joins it. What is given up becomes a dead letter, or *halts*
 its key or its flow.
 """
 
@@ -174,6 +175,8 @@ def decide(
     if fitted_count >= rule.attempts_max or age_s >= rule.age_max_s:
         return GivenUp(how=rule.give_up)
     asked_s = min(outcome.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
+    if outcome.kind is OutcomeKind.NO_ANSWER:
+        asked_s = max(asked_s, NO_ANSWER_FIRST_S)
     longest_s = rule.delay_longest_s
     ceiling = ceiling_s(
         attempt, first_s=rule.delay_first_s, longest_s=longest_s, factor=rule.factor
