@@ -9,7 +9,7 @@ from catalog.effective import (
     TopicTarget,
     effective,
 )
-from catalog.events import ApiType, BrokerKind
+from catalog.events import ApiType, BrokerKind, ConnectionUpdated, SecurityProtocol
 
 from tests.support.event_log import EventLog, id_of
 
@@ -238,3 +238,37 @@ def test_the_words_never_change() -> None:
 def test_the_answer_depends_on_the_log_alone(log: EventLog) -> None:
     flow_id = log.subscribe("plant", "images", DIGITS)
     assert effective(log.catalog(), flow_id) == effective(log.catalog(), flow_id)
+
+
+# ---- secrets of connections ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("protocol", "certificate", "missing"),
+    [
+        (SecurityProtocol.PLAINTEXT, "", False),
+        (SecurityProtocol.SSL, "", False),
+        (SecurityProtocol.SSL, "pem", True),
+        (SecurityProtocol.SASL_SSL, "", True),
+        (SecurityProtocol.SASL_PLAINTEXT, "", True),
+    ],
+)
+def test_a_connection_lacks_credentials_where_it_needs_some(
+    log: EventLog, protocol: SecurityProtocol, certificate: str, missing: bool
+) -> None:
+    flow_id = log.subscribe("plant", "images", DIGITS)
+    log.add(
+        id_of("plant"),
+        ConnectionUpdated(
+            connection_id=id_of("plant"),
+            name="plant",
+            bootstrap_servers=("kafka:9093",),
+            security_protocol=protocol,
+            client_certificate=certificate,
+        ),
+    )
+    found = effective(log.catalog(), flow_id)
+    assert isinstance(found, Blocked) == missing
+    if missing:
+        assert blocked(log, flow_id) == [Kind.CREDENTIALS_MISSING]
+        assert "or the key of its client certificate" in sentence(log, flow_id)

@@ -280,3 +280,108 @@ def test_a_new_name_is_claimed_in_the_step_that_gives_the_old_one_back(
     claims = connection.claims(connection.decider.fold([CREATED]), events)
     assert claims.added == tuple(f"connection/name/{name}" for name in added)
     assert claims.released == tuple(f"connection/name/{name}" for name in released)
+
+
+# ---- SSL, client certificates, prefixes ----------------------------------------------------------
+
+SSL = ConnectionUpdated(
+    connection_id=CONNECTION,
+    name="Our cluster",
+    bootstrap_servers=("kafka:9093",),
+    security_protocol=SecurityProtocol.SSL,
+)
+CERTIFIED = replace(SSL, client_certificate="pem one", credentials=SECRET)
+BOTH = replace(STANDS, client_certificate="pem one")
+
+
+def _update_to(event: ConnectionUpdated, **fields: Any) -> UpdateConnection:
+    given = {name: getattr(event, name) for name in ConnectionUpdated.__slots__}
+    return UpdateConnection(**{**given, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"security_protocol": SecurityProtocol.SSL}, "an SSL connection has no sasl_mechanism"),
+        (
+            {"security_protocol": SecurityProtocol.SSL, "sasl_mechanism": ""},
+            "an SSL connection without a client_certificate has no credentials",
+        ),
+        (
+            {
+                "security_protocol": SecurityProtocol.SSL,
+                "sasl_mechanism": "",
+                "client_certificate": "pem",
+                "credentials": None,
+            },
+            "an SSL connection needs credentials: client_key",
+        ),
+        (
+            {"security_protocol": SecurityProtocol.SASL_PLAINTEXT, "ca_certificate": "pem"},
+            "a SASL_PLAINTEXT connection has no ca_certificate or client_certificate, since it is "
+            "not encrypted",
+        ),
+        (
+            {"security_protocol": SecurityProtocol.SASL_PLAINTEXT, "sasl_mechanism": ""},
+            "sasl_mechanism must be one of",
+        ),
+        ({"group_prefix": "a b"}, "group_prefix must hold letters, digits"),
+        ({"group_prefix": "x" * 101}, "at most 100 characters"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_what_to_do(
+    fields: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InvalidInput, match=sentence):
+        _decide([], replace(CREATE, **fields))
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        SSL,
+        replace(SSL, ca_certificate="pem"),
+        CERTIFIED,
+        BOTH,
+        replace(STANDS, security_protocol=SecurityProtocol.SASL_PLAINTEXT),
+        replace(STANDS, group_prefix="acme.kafka-"),
+    ],
+)
+def test_every_protocol_has_its_own_shape(wish: ConnectionUpdated) -> None:
+    given = {name: getattr(wish, name) for name in ConnectionUpdated.__slots__}
+    (created,) = _decide([], CreateConnection(**given))
+    assert created == ConnectionCreated(**given)
+    assert _decide([CREATED], _update_to(wish)) == ([wish] if wish != STANDS else [])
+
+
+@pytest.mark.parametrize(
+    ("stood", "wish"),
+    [
+        (CERTIFIED, replace(CERTIFIED, name="Renamed")),
+        (CERTIFIED, replace(SSL, credentials=None)),
+        (BOTH, STANDS),
+        (BOTH, CERTIFIED),
+        (STANDS, replace(STANDS, security_protocol=SecurityProtocol.SASL_PLAINTEXT)),
+    ],
+)
+def test_credentials_are_kept_where_they_are_what_the_new_values_need(
+    stood: ConnectionUpdated, wish: ConnectionUpdated
+) -> None:
+    assert _decide([CREATED, stood], _update_to(wish, credentials=None)) == [wish]
+
+
+@pytest.mark.parametrize(
+    ("stood", "wish", "sentence"),
+    [
+        (SSL, CERTIFIED, "no credentials to keep: give client_key"),
+        (SSL, STANDS, "no credentials to keep: give username and password"),
+        (CERTIFIED, STANDS, "have no username and password: give them"),
+        (STANDS, BOTH, "a client_certificate goes with its key: give client_key too"),
+        (CERTIFIED, replace(CERTIFIED, client_certificate="pem two"), "goes with its key"),
+    ],
+)
+def test_credentials_that_are_not_what_the_new_values_need_are_not_kept(
+    stood: ConnectionUpdated, wish: ConnectionUpdated, sentence: str
+) -> None:
+    with pytest.raises(StateForbids, match=sentence):
+        _decide([CREATED, stood], _update_to(wish, credentials=None))

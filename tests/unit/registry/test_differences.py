@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
-from catalog import events
+from catalog import dead_letter_task_table, events
 from catalog.catalog import Catalog
 from catalog.events import ApiType, BrokerKind, Callability, SecretRef, SecurityProtocol
 from catalog.kinds import AggregateKind
 from catalog.touched import Touched
+from registry.domain.delivery_words import of_selection
 from registry.domain.descriptions import VALUE_LENGTH_MAX
 from registry.domain.differences import Difference, Differences, naming_of
 
@@ -141,6 +144,134 @@ def test_of_several_changes_of_a_field_the_last_is_told(log: EventLog) -> None:
         "dead letter topic": ("second", at + 2),
         "algorithm version": ("1.0.0", at + 3),
     }
+
+
+def test_settings_of_delivery_are_told_where_they_are_not_the_default(
+    log: EventLog, now: int
+) -> None:
+    flow_id = flow_id_of("plant", "orders", "acme/digits", ApiType.SUBSCRIBER)
+    log.enable(flow_id)
+    at = len(log.recorded)
+    rules = (
+        events.RetryRule(
+            failure=events.FailureClass.TIMED_OUT,
+            error_type="Slow",
+            attempts_max=4,
+            age_max_s=60,
+            delay_first_ms=250,
+            delay_longest_ms=5000,
+            factor=1.5,
+            give_up=events.GiveUp.HALT_KEY,
+        ),
+        events.RetryRule(give_up=events.GiveUp.HALT_FLOW),
+    )
+    delivery = events.DeliverySettings(
+        order=events.DeliveryOrder.PARTITION,
+        parallelism=4,
+        start=events.StartAt.LATEST,
+        read_committed=True,
+        retries=rules,
+    )
+    log.enable(flow_id, delivery=delivery)
+    assert told(differences(log, at)) == [
+        (FLOW, "order", "", "partition"),
+        (FLOW, "instances", "", "4"),
+        (FLOW, "start", "", "latest"),
+        (FLOW, "committed transactions only", "", "yes"),
+        (
+            FLOW,
+            "retry rule",
+            "",
+            "1. timed out (Slow), at most 4 attempts, for 60 s, first delay 250 ms, longest delay "
+            "5000 ms, factor 1.5, then halt key",
+        ),
+        (FLOW, "retry rule", "", "2. every failure, then halt flow"),
+    ]
+
+
+def test_a_pause_is_told_with_its_reason(log: EventLog, now: int) -> None:
+    flow_id = flow_id_of("plant", "orders", "acme/digits", ApiType.SUBSCRIBER)
+    log.enable(flow_id)
+    at = len(log.recorded)
+    log.pause(flow_id, drain=True, reason="maintenance")
+    assert told(differences(log, at)) == [
+        (FLOW, "paused", "", "yes, after draining"),
+        (FLOW, "paused because", "", "maintenance"),
+    ]
+    log.resume(flow_id)
+    assert told(differences(log, at)) == []
+
+
+def test_a_task_is_told_from_its_request_to_its_end(log: EventLog, now: int) -> None:
+    flow_id = flow_id_of("plant", "orders", "acme/digits", ApiType.SUBSCRIBER)
+    log.enable(flow_id)
+    at = len(log.recorded)
+    task_id = log.redrive(flow_id, rate_per_s=2.5)
+    name = f"redrive of {FLOW}"
+    assert told(differences(log, at)) == [
+        (name, "", "", "exists"),
+        (name, "kind", "", "redrive"),
+        (name, "flow", "", FLOW),
+        (name, "dead letters", "", "all"),
+        (name, "algorithm version", "", "the flow's"),
+        (name, "records a second", "", "2.5"),
+        (name, "state", "", "requested"),
+    ]
+    at = len(log.recorded)
+    log.finish(task_id, succeeded=7, failed=1)
+    assert told(differences(log, at)) == [
+        (name, "state", "requested", "finished"),
+        (name, "succeeded", "", "7"),
+        (name, "failed", "", "1"),
+    ]
+
+
+def test_a_task_that_ended_and_went_for_newer_ones_is_told_as_gone(
+    monkeypatch: pytest.MonkeyPatch, log: EventLog, now: int
+) -> None:
+    monkeypatch.setattr(dead_letter_task_table, "ENDED_TASKS_KEPT_MAX", 1)
+    flow_id = flow_id_of("plant", "orders", "acme/digits", ApiType.SUBSCRIBER)
+    log.enable(flow_id)
+    first = log.purge(flow_id, "first")
+    at = len(log.recorded)
+    log.finish(first)
+    log.finish(log.purge(flow_id, "second"))
+    found = [one for one in differences(log, at) if one.id == first]
+    assert [(one.field, one.before, one.after) for one in found] == [("", "exists", "")]
+
+
+def test_a_selection_is_told_whole() -> None:
+    selection = events.DeadLetterSelection(
+        since=datetime(2026, 1, 1, tzinfo=UTC),
+        until=datetime(2026, 1, 2, tzinfo=UTC),
+        failure=events.FailureClass.NO_ANSWER,
+        error_type="Slow",
+        record_key=b"line \xff",
+        topic="orders",
+        partitions=(0, 3),
+        offset_first=4,
+        offset_last=9,
+        letter_ids=("2-17",),
+    )
+    assert of_selection(selection) == (
+        "since 2026-01-01T00:00:00+00:00; before 2026-01-02T00:00:00+00:00; failure no answer; "
+        "error type Slow; key line \\xff; topic orders; partitions 0, 3; offsets 4 to 9; "
+        "letters 2-17"
+    )
+
+
+def test_what_a_connection_shows_and_is_called_is_told(log: EventLog, now: int) -> None:
+    connection_updated(log, client_certificate="pem", group_prefix="acme.")
+    assert told(differences(log, now)) == [
+        ("plant", "client certificate", "", f"SHA-256 {sha256(b'pem').hexdigest()[:16]}"),
+        ("plant", "prefix of consumer groups", "", "acme."),
+    ]
+
+
+@pytest.mark.parametrize("protocol", SecurityProtocol)
+def test_every_protocol_has_a_name(log: EventLog, protocol: SecurityProtocol) -> None:
+    connection_updated(log, security_protocol=protocol)
+    differences(log, 0)
 
 
 # ---- lists ---------------------------------------------------------------------------------------

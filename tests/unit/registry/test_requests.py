@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from catalog.events import AccountKind, SecurityProtocol
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import NameOID
+from catalog.events import (
+    AccountKind,
+    ApiType,
+    DeadLetterSelection,
+    DeliveryOrder,
+    DeliverySettings,
+    FlowKind,
+    RetryRule,
+    SecurityProtocol,
+)
+from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from kernel.errors import InvalidInput, TooLarge
 from registry.adapters.envelope import Envelope
 from registry.adapters.memory_vault import MemoryVault
-from registry.application.certificates import certificates
+from registry.application.certificates import certificates, client_key
 from registry.domain.account import CreateAccount
 from registry.domain.algorithm import FinishBuild, VersionBump
 from registry.domain.connection import CreateConnection
@@ -27,7 +31,8 @@ from registry.entrypoints.request_hash import request_hash
 from registry.entrypoints.requests import Wanted, wanted
 from servicekit.logs import redact
 
-from tests.support.event_log import id_of
+from tests.support.certificates import certified
+from tests.support.event_log import EventLog, id_of
 from tests.support.registry import account_request, connection_request, context
 
 VAULT = MemoryVault(Envelope(b"k" * 32))
@@ -180,12 +185,8 @@ def test_the_hash_of_a_credential_depends_on_the_key() -> None:
 
 
 def test_only_certificates_pass_for_certificates() -> None:
-    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    for wrong in (key.decode(), "", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n"):
+    key = certified("test authority").key
+    for wrong in (key, "", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n"):
         with pytest.raises(InvalidInput) as caught:
             certificates("ca_certificate", wrong)
         assert wrong == "" or wrong not in str(caught.value)
@@ -194,18 +195,149 @@ def test_only_certificates_pass_for_certificates() -> None:
 
 
 def test_certificates_pass_as_they_are() -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    certificate = x509.CertificateBuilder(
-        issuer_name=name,
-        subject_name=name,
-        public_key=key.public_key(),
-        serial_number=1,
-        not_valid_before=now,
-        not_valid_after=now + timedelta(days=1),
-    ).sign(key, SHA256())
-    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    pem = certified("test authority").certificate
     assert certificates("ca_certificate", pem) == pem
     request = connection_request(ca_certificate=pem + pem)
     assert _wanted(request).command.ca_certificate == pem + pem
+
+
+# ---- client certificates -------------------------------------------------------------------------
+
+SSL = events_pb2.SECURITY_PROTOCOL_SSL
+SASL_PLAINTEXT = events_pb2.SECURITY_PROTOCOL_SASL_PLAINTEXT
+LOGIN = {"username": "u", "password": "a long password"}
+
+
+def _by_ssl(**fields: Any) -> pb.CreateConnectionRequest:
+    given = {"security_protocol": SSL, "sasl_mechanism": "", "credentials": None, **fields}
+    return connection_request(**given)
+
+
+def test_the_key_of_a_client_certificate_goes_to_the_vault_and_not_into_the_command() -> None:
+    client = certified("client")
+    asked = _wanted(
+        _by_ssl(
+            client_certificate=client.certificate,
+            credentials=pb.Credential(client_key=client.key),
+            group_prefix="acme.",
+        )
+    )
+    assert asked.command.client_certificate == client.certificate
+    assert asked.command.group_prefix == "acme."
+    assert asked.secret is not None
+    assert pb.Credential.FromString(asked.secret.plain).client_key == client.key
+    assert client.key not in repr(asked)
+    assert client.key not in redact(f"the key is {client.key}")
+
+
+def test_a_connection_by_ssl_needs_no_certificate_of_ours() -> None:
+    asked = _wanted(_by_ssl())
+    assert (asked.secret, asked.command.credentials) == (None, None)
+
+
+def test_a_client_certificate_may_go_with_a_login() -> None:
+    client = certified("client")
+    credentials = pb.Credential(client_key=client.key, **LOGIN)
+    asked = _wanted(
+        connection_request(client_certificate=client.certificate, credentials=credentials)
+    )
+    assert asked.secret is not None
+    assert pb.Credential.FromString(asked.secret.plain) == credentials
+
+
+def test_an_update_without_credentials_asks_for_none() -> None:
+    client = certified("client")
+    asked = _wanted(
+        pb.UpdateConnectionRequest(
+            connection_id=id_of("c"), security_protocol=SSL, client_certificate=client.certificate
+        )
+    )
+    assert (asked.secret, asked.command.credentials) == (None, None)
+
+
+ONE, OTHER = certified("one"), certified("other")
+
+
+@pytest.mark.parametrize(
+    ("fields", "credentials", "sentence"),
+    [
+        ({"client_certificate": ONE.certificate}, {}, "give both or neither"),
+        ({}, {"client_key": ONE.key}, "give both or neither"),
+        ({}, LOGIN, "an SSL connection has no username and password"),
+        ({"security_protocol": SASL_PLAINTEXT}, {}, "a SASL_PLAINTEXT connection needs credential"),
+        (
+            {"client_certificate": ONE.certificate},
+            {"client_key": OTHER.key},
+            "client_key is not the key of client_certificate",
+        ),
+        (
+            {"client_certificate": OTHER.certificate + ONE.certificate},
+            {"client_key": ONE.key},
+            "own certificate must be the first one",
+        ),
+        ({"client_certificate": ONE.certificate}, {"client_key": "nonsense"}, "private key in PEM"),
+        (
+            {"client_certificate": ONE.certificate},
+            {"client_key": certified("locked", passphrase="open sesame").key},
+            "locked by a pass phrase",
+        ),
+        (
+            {"client_certificate": ONE.certificate + ONE.key},
+            {"client_key": ONE.key},
+            "client_certificate holds a private key",
+        ),
+        ({"client_certificate": "x"}, {"client_key": ONE.key}, "must be certificates in PEM"),
+    ],
+)
+def test_credentials_are_those_that_the_connection_needs(
+    fields: dict[str, Any], credentials: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(InvalidInput, match=sentence) as caught:
+        _wanted(_by_ssl(**fields, credentials=pb.Credential(**credentials)))
+    assert "PRIVATE KEY" not in str(caught.value)
+
+
+def test_a_key_that_is_too_large_is_refused() -> None:
+    with pytest.raises(TooLarge, match="client_key must have at most"):
+        client_key("x" * 20_000, certificate_pem=ONE.certificate)
+
+
+def test_a_listener_has_no_client_key() -> None:
+    request = pb.CreateListenerRequest(
+        flow_id=id_of("f"), credentials=pb.Credential(client_key=ONE.key)
+    )
+    with pytest.raises(InvalidInput, match="connection_string only"):
+        _wanted(request)
+
+
+# ---- messages inside -----------------------------------------------------------------------------
+
+
+def test_settings_of_delivery_are_read_whole_and_absent_ones_stay_absent() -> None:
+    log = EventLog()
+    log.account("acme")
+    log.algorithm("acme/digits", "1.0.0")
+    log.connection("plant")
+    flow_id = log.grant("plant", "orders", "acme/digits", ApiType.SUBSCRIBER)
+    request = pb.EnableFlowRequest(flow_id=flow_id)
+    assert _wanted(request).command(log.catalog()).delivery is None
+    request.delivery.order = events_pb2.DELIVERY_ORDER_NONE
+    request.delivery.retries.add(attempts_max=3, factor=1.5)
+    assert _wanted(request).command(log.catalog()).delivery == DeliverySettings(
+        order=DeliveryOrder.NONE, retries=(RetryRule(attempts_max=3, factor=1.5),)
+    )
+
+
+def test_a_selection_that_is_absent_is_everything() -> None:
+    asked = _wanted(pb.RequestPurgeRequest(dead_letter_task_id=id_of("t"), flow_id=id_of("f")))
+    assert asked.stream_id == id_of("t")
+    log = EventLog()
+    log.create_flow(id_of("f"), kind=FlowKind.CHAIN, owner_id="o", algorithm_id="a")
+    assert asked.command(log.catalog()).selection == DeadLetterSelection()
+
+
+def test_a_number_that_this_build_does_not_know_is_refused() -> None:
+    request = pb.EnableFlowRequest(flow_id=id_of("f"))
+    request.delivery.order = 9  # type: ignore[assignment]
+    with pytest.raises(InvalidInput, match="delivery has a value that this registry does not know"):
+        _wanted(request)

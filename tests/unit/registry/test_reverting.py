@@ -121,6 +121,38 @@ def test_a_listener_does_not_get_shredded_credentials_back() -> None:
     ]
 
 
+def test_settings_of_delivery_come_back_with_the_others() -> None:
+    log, flow_id = flow_log()
+    delivery = events.DeliverySettings(parallelism=3)
+    log.enable(flow_id, delivery=delivery)
+    log.enable(flow_id)
+    expected = events.FlowEnabled(flow_id=flow_id, delivery=delivery)
+    assert decided(log, AggregateKind.FLOW, flow_id, 5) == [expected]
+
+
+def test_a_pause_is_no_setting_and_stays_as_it_is() -> None:
+    log, flow_id = flow_log()
+    log.enable(flow_id)
+    log.pause(flow_id)
+    assert decided(log, AggregateKind.FLOW, flow_id, 5) == [], "its settings are those of then"
+    log.resume(flow_id)
+    assert decided(log, AggregateKind.FLOW, flow_id, 6) == []
+    log.pause(flow_id)
+    assert decided(log, AggregateKind.FLOW, flow_id, 4) == [events.FlowDisabled(flow_id=flow_id)]
+
+
+# ---- dead letter tasks ---------------------------------------------------------------------------
+
+
+def test_what_a_task_did_stays() -> None:
+    log = EventLog()
+    task_id = log.redrive(id_of("flow"))
+    log.cancel(task_id)
+    with pytest.raises(StateForbids, match="stays so: cancel the task, or ask for another one"):
+        decided(log, AggregateKind.DEAD_LETTER_TASK, task_id, 1)
+    assert decided(log, AggregateKind.DEAD_LETTER_TASK, task_id, 2) == []
+
+
 # ---- grants --------------------------------------------------------------------------------------
 
 
@@ -170,6 +202,14 @@ def test_a_connection_does_not_go_back_to_having_no_credentials() -> None:
     log = connection_log(shredded, updated())
     with pytest.raises(StateForbids, match="had no credentials, they had been shredded"):
         decided(log, AggregateKind.CONNECTION, id_of("plant"), 2)
+
+
+def test_a_connection_that_needed_no_credentials_goes_back_to_none() -> None:
+    plain = updated(
+        security_protocol=events.SecurityProtocol.SSL, sasl_mechanism="", credentials=None
+    )
+    log = connection_log(plain, updated(group_prefix="acme."))
+    assert decided(log, AggregateKind.CONNECTION, id_of("plant"), 2) == [plain]
 
 
 def test_credentials_that_were_shredded_are_named_so_that_the_vault_may_refuse() -> None:
