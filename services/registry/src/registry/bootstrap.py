@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from prometheus_client import REGISTRY, CollectorRegistry
+from servicekit.database_address import read_dsn
 from servicekit.identity import Identities
 from servicekit.logs import configure_logs
 from servicekit.metrics import serve_metrics
@@ -66,7 +67,7 @@ from registry.ports.log_sizes import LogSizing
 from registry.ports.snapshots import Snapshots
 from registry.ports.timeline import Timeline
 from registry.ports.vault import SUPERSEDED_KEPT_S, Vault
-from registry.settings import RegistrySettings, read_dsn
+from registry.settings import RegistrySettings
 
 SERVICE = "registry"
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from servicekit.database_address import read_dsn
 from servicekit.logs import configure_logs
 from servicekit.settings import SettingsError
 
@@ -24,7 +25,7 @@ from registry.application.archive import Archiver
 from registry.application.export import Exporter
 from registry.application.first_admin import create_first_admin
 from registry.bootstrap import SERVICE, Registry
-from registry.settings import RegistrySettings, read_dsn
+from registry.settings import RegistrySettings
 
 ROTATION_PAGE_MAX = 200
 """Data keys wrapped in one transaction; commands that need one of them wait so long."""
