@@ -1,11 +1,22 @@
 """A dead letter tells everything about a failure and stays within its limits."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from router.domain.dead_letter import HISTORY_BYTES_MAX, Attempt, History, dead_letter
+from router.domain.dead_letter import (
+    HISTORY_BYTES_MAX,
+    Attempt,
+    DeadLetter,
+    History,
+    dead_letter,
+    original_headers,
+)
+from router.domain.dead_letter_record import hash_of_key, letter_of, original_of
+from router.domain.delivery import Delivery
 from router.domain.outcome import ERROR_TEXT_MAX, OutcomeKind, failed
 
 from tests.support.router_flows import SUBSCRIBER, delivery
@@ -35,6 +46,8 @@ def test_it_names_coordinates_cause_times_and_configuration() -> None:
         "ef-dl-partition": "3",
         "ef-dl-offset": "41",
         "ef-dl-timestamp-ms": "1041",
+        "ef-dl-generation": "0",
+        "ef-dl-class": "unreachable",
         "ef-dl-reason": "unreachable",
         "ef-dl-error-type": "E",
         "ef-dl-error": "last",
@@ -49,10 +62,49 @@ def test_it_names_coordinates_cause_times_and_configuration() -> None:
     assert headers == {}
 
 
-def test_the_headers_of_an_earlier_death_are_replaced() -> None:
-    record = delivery(headers=(("ef-dl-reason", b"old"), ("ef-dl-anything", b"old")))
+def test_headers_that_a_record_brings_cannot_be_taken_for_ours() -> None:
+    brought = (("ef-dl-flow", b"forged"), ("ef-dl-mark", b"purged"), ("ef-original-x", b"1"))
+    record = delivery(headers=(("twice", b"1"), *brought, ("twice", b"2")))
     letter = dead_letter(SUBSCRIBER, record, history("new"), request_id="req-9")
-    assert b"old" not in [value for _, value in letter.headers]
+    assert [value for name, value in letter.headers if name == "ef-dl-flow"] == [b"flow-1"]
+    assert b"purged" not in [value for name, value in letter.headers if name == "ef-dl-mark"]
+    assert original_headers(letter.headers) == record.headers
+
+
+def test_the_headers_of_a_redrive_are_those_of_the_last_death_alone() -> None:
+    first = dead_letter(SUBSCRIBER, delivery(), history("first"), request_id="req-9")
+    original = original_of(as_record(first))
+    spec = replace(SUBSCRIBER, generation=1)
+    again = dead_letter(spec, original, history("again"), request_id="req-10", task_id="task-1")
+    names = [name for name, _ in again.headers]
+    assert len(names) == len(set(names))
+    said = dict(again.headers)
+    assert (said["ef-dl-generation"], said["ef-dl-task"]) == (b"1", b"task-1")
+    assert (said["ef-dl-error"], said["ef-dl-offset"]) == (b"again", b"0")
+
+
+BYTES = st.none() | st.binary(max_size=5)
+NAMES = st.sampled_from(["own", "ef-dl-flow", "ef-original-", "ef-original-ef-dl-flow", "ef-dl-"])
+
+
+@given(BYTES, BYTES, st.lists(st.tuples(NAMES, st.binary(max_size=5)), max_size=6))
+def test_the_original_comes_back_as_it_was(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    record = delivery(5, partition=3, key=key, value=value, headers=tuple(headers), epoch=0)
+    letter = dead_letter(SUBSCRIBER, record, history("bad"), request_id="req-9")
+    written = as_record(letter)
+    if key is None and value is None:  # what aiokafka can send of it
+        written = replace(written, value=b"")
+    assert original_of(written) == record
+    assert letter_of(written).key_hash == hash_of_key(key)
+
+
+def as_record(letter: DeadLetter) -> Delivery:
+    """The letter as the record that it becomes."""
+    return replace(
+        letter.delivery, topic="dead-letters", partition=1, offset=77, headers=letter.headers
+    )
 
 
 def test_a_narrower_reason_stands_in_place_of_the_kind() -> None:
@@ -74,6 +126,17 @@ def test_the_history_is_bounded_json_with_the_newest_last(errors: list[str]) -> 
     assert len(numbers) == len(errors) or lines[0]["error"].startswith(
         f"{len(errors) - len(numbers)} older attempts"
     )
+
+
+def test_attempts_that_are_left_out_are_counted_by_class() -> None:
+    made = History()
+    kinds = [OutcomeKind.OVERLOADED] * 100 + [OutcomeKind.CRASHED] * 3
+    for number, kind in enumerate(kinds, 1):
+        made.add(Attempt(attempt=number, at=AT, outcome=failed(kind, "x" * 600)))
+    summary, *kept = json.loads(made.to_json())
+    shown = Counter(line["outcome"] for line in kept)
+    assert shown["crashed"] == 3
+    assert summary["left_out"] == {"overloaded": 100 - shown["overloaded"]}
 
 
 def test_an_error_that_is_no_unicode_is_still_written() -> None:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from devstack.data_dir import DataDir
 from devstack.errors import ToolFailed
@@ -24,6 +25,8 @@ from devstack.secret_files import SecretFiles
 from devstack.service import Service, answers_http, serves_grpc
 
 DATABASE = "eventflows_devstack"
+DEAD_LETTER_DATABASE = "eventflows_dead_letters"
+DEAD_LETTER_LOGIN = "dead_letters_app"
 
 
 class Cluster:
@@ -164,6 +167,7 @@ class Cluster:
 
     async def _migrate(self) -> None:
         self._dsn = await self.postgres.create_database(DATABASE)
+        await self._make_dead_letter_database()
         migration = Service(
             "registry",
             "migrate",
@@ -175,6 +179,16 @@ class Cluster:
         migration.spawn()
         if (code := await migration.finish()) != 0:
             raise ToolFailed(f"registry migrate ended with {code}\n{migration.process.log_tail()}")
+
+    async def _make_dead_letter_database(self) -> None:
+        """A database and a login of its own for the routers' index."""
+        owner = await self.postgres.create_database(DEAD_LETTER_DATABASE)
+        self._dead_letter_dsn_file = self.secrets.database(DEAD_LETTER_LOGIN, owner)
+        await self.postgres.create_login(
+            DEAD_LETTER_LOGIN,
+            password=urlsplit(self._dead_letter_dsn_file.read_text()).password or "",
+            database=DEAD_LETTER_DATABASE,
+        )
 
     def _define_services(self) -> None:
         self.registry = self._service(
@@ -234,6 +248,7 @@ class Cluster:
             "service_token_file": str(self.secrets.token("router")),
             "identities_file": str(self.secrets.identities),
             "metrics_listen": f"127.0.0.1:{metrics}",
+            "dead_letter_dsn_file": str(self._dead_letter_dsn_file),
         }
         return self._service(
             "router",

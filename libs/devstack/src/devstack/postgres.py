@@ -117,6 +117,21 @@ class Postgres:
             await connection.execute(f"CREATE DATABASE {_quoted(name)}{copied}")
         return urlunsplit(urlsplit(self.dsn)._replace(path=f"/{name}"))
 
+    async def create_login(self, name: str, *, password: str, database: str) -> None:
+        """A login that may make schemas in one database and nothing else; made anew if it exists.
+
+        Raises DevstackError with PostgreSQL's reason.
+        """
+        async with self._connection() as connection:
+            known = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
+            verb = "ALTER" if known else "CREATE"
+            await connection.execute(
+                f"{verb} ROLE {_quoted(name)} LOGIN PASSWORD {_literal(password)}"
+            )
+            await connection.execute(
+                f"GRANT CONNECT, CREATE ON DATABASE {_quoted(database)} TO {_quoted(name)}"
+            )
+
     @property
     def _cluster(self) -> Path:
         return self.data_dir / "cluster"
@@ -217,3 +232,7 @@ def _user_ids() -> tuple[int, int] | None:
 
 def _quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -41,6 +41,7 @@ from router.application.plans import FlowPlans
 from router.application.pump import Pump
 from router.application.shards import ShardOwnership, shard_of
 from router.application.supervisor import Supervisor, by_state
+from router.bootstrap_dead_letters import DeadLetterHalf, open_dead_letters
 from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.entrypoints.faust_app import Part, WorkerConfig, WorkerHooks
@@ -133,6 +134,7 @@ class Router:
     follower: CatalogFollower
     metrics: WorkerMetrics
     rpc: RpcServer
+    dead_letters: DeadLetterHalf
 
     @property
     def parts(self) -> Mapping[str, Part]:
@@ -142,6 +144,7 @@ class Router:
             "worker directory": self.directory,
             "supervisor": self.supervisor,
             "readiness": _Readiness(self.follower, self.rpc),
+            **self.dead_letters.parts,
         }
 
     @property
@@ -243,6 +246,15 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         flow_status = FlowStatusQuery(
             worker_id=worker_id, local=supervisor, known=plans, workers=directory, peers=peers
         )
+        dead_letters = await enter(
+            open_dead_letters(
+                settings,
+                internal=_internal(settings),
+                worker_id=worker_id,
+                owned=lambda: ownership.owned,
+                clock=clock,
+            )
+        )
         rpc = await enter(_rpc_server(settings, identities, connections, flow_status))
         directory.address = settings.rpc_address(rpc.address)
         stack.push_async_callback(directory.leave)
@@ -261,6 +273,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             follower=follower,
             metrics=metrics,
             rpc=rpc,
+            dead_letters=dead_letters,
         )
 
 

@@ -49,6 +49,19 @@ class RouterSettings(ServiceSettings, env_prefix="EVENTFLOWS_ROUTER_"):
         description="file where the catalog is kept, so that a restart need not wait for the "
         "registry; optional",
     )
+    dead_letter_dsn_file: Path | None = Field(
+        None,
+        description="file with the address of the database for the index of dead letters, "
+        "postgresql://user:password@host:port/name; optional, without it nobody can list them",
+    )
+    dead_letter_retention_days: int = Field(
+        30, ge=1, le=3650, description="days for which dead letters are kept"
+    )
+
+    @property
+    def dead_letter_retention_s(self) -> float:
+        """The same in seconds."""
+        return self.dead_letter_retention_days * 86_400.0
 
     @property
     def kafka_servers(self) -> str:

@@ -26,6 +26,7 @@ MESSAGE_BYTES_MAX = 24 * 1024 * 1024
 DEAD_LETTER_ROOM_BYTES = 1024 * 1024
 """For the history and framing around a record that fills a completions topic's limit."""
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_FIRST_S = 0.2
 RETRY_LONGEST_S = 5.0
@@ -69,7 +70,8 @@ TOPICS = (
         name=DEAD_LETTERS_TOPIC,
         partitions=8,
         config={
-            "retention.ms": "-1",
+            "retention.ms": str(30 * DAY_MS),
+            "segment.ms": str(DAY_MS),
             "max.message.bytes": str(MESSAGE_BYTES_MAX + DEAD_LETTER_ROOM_BYTES),
         },
     ),

@@ -1,4 +1,30 @@
-"""A delivery that is given up, kept with its whole failure history (promise 7)."""
+"""A delivery that is given up, kept with its whole failure history (promise 7).
+
+A letter is a record: key and value are the original's, byte for byte; its headers are the
+original's, in their order and with all repetitions, and after them ours:
+
+| Header | Content |
+| --- | --- |
+| `ef-dl-flow` | id of the flow |
+| `ef-dl-algorithm`, `ef-dl-version` | `owner/name` and the version that was wanted |
+| `ef-dl-topic`, `ef-dl-partition`, `ef-dl-offset` | the original's coordinates in its source |
+| `ef-dl-timestamp-ms` | the original's timestamp |
+| `ef-dl-generation` | 0: live delivery; one more for each redrive |
+| `ef-dl-class` | class of the last failure, a word of the table of retries |
+| `ef-dl-reason` | the class, or a narrower word (`record_too_large`, `loop`) |
+| `ef-dl-error-type`, `ef-dl-error` | the last failure in the target's words |
+| `ef-dl-attempts` | how many there were |
+| `ef-dl-first-at`, `ef-dl-last-at` | when the first and the last ended, ISO 8601 with a zone |
+| `ef-dl-position` | place in the registry's log at which the flow's settings were read |
+| `ef-dl-request-id` | id of the run, the same in all attempts |
+| `ef-dl-task` | the redrive that it died in; absent for live delivery |
+| `ef-dl-null-value` | `1`: the original had neither key nor value, which aiokafka cannot send |
+| `ef-dl-history` | JSON list of attempts, newest last, at most 16 KiB |
+
+Nothing that a record brings can be taken for ours: a header of its own that begins with `ef-dl-`
+(or with `ef-original-`) stands behind one `ef-original-` more, and loses it at a redrive. So a
+letter's `ef-dl-` headers are all of its last death, and the original comes back as it was.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +39,9 @@ from router.domain.flow_spec import FlowSpec
 from router.domain.outcome import Outcome, OutcomeKind
 
 HEADER_PREFIX: Final = "ef-dl-"
+ORIGINAL_PREFIX: Final = "ef-original-"
+"""In front of an original's own header whose name could be taken for ours."""
+NULL_VALUE: Final = HEADER_PREFIX + "null-value"
 HISTORY_BYTES_MAX: Final = 16 * 1024
 HISTORY_ATTEMPTS_MAX: Final = 64
 HISTORY_ERROR_MAX: Final = 512
@@ -45,17 +74,19 @@ class History:
         self.newest.append(attempt)
 
     def to_json(self) -> bytes:
-        """JSON list, newest last, at most `HISTORY_BYTES_MAX`; the oldest become one line."""
+        """JSON list, newest last, at most `HISTORY_BYTES_MAX`; the oldest become one line that
+        counts them by class."""
         lines: deque[str] = deque()
-        size_bytes = len(json.dumps(_summary(self.first_at, 1_000_000_000))) + 2
+        left_out = Counter(self.by_kind)
+        size_bytes = len(json.dumps(_summary(self.first_at, _MOST))) + 2
         for attempt in reversed(self.newest):
             line = json.dumps(_entry(attempt))
             size_bytes += len(line) + 2
             if size_bytes > HISTORY_BYTES_MAX:
                 break
             lines.appendleft(line)
-        left_out = self.count - len(lines)
-        if left_out:
+            left_out[attempt.outcome.kind] -= 1
+        if left_out.total():
             lines.appendleft(json.dumps(_summary(self.first_at, left_out)))
         return f"[{', '.join(lines)}]".encode("ascii")
 
@@ -69,9 +100,12 @@ class DeadLetter:
 
 
 def dead_letter(
-    spec: FlowSpec, delivery: Delivery, history: History, *, request_id: str
+    spec: FlowSpec, delivery: Delivery, history: History, *, request_id: str, task_id: str = ""
 ) -> DeadLetter:
-    """The letter for a delivery whose last attempt is the newest of its history."""
+    """The letter for a delivery whose last attempt is the newest of its history.
+
+    `task_id` names the redrive that the attempts belonged to.
+    """
     last = history.newest[-1]
     first_at = history.first_at or last.at
     facts = {
@@ -82,6 +116,8 @@ def dead_letter(
         "partition": delivery.partition,
         "offset": delivery.offset,
         "timestamp-ms": delivery.timestamp_ms,
+        "generation": spec.generation,
+        "class": last.outcome.kind.value,
         "reason": last.outcome.word,
         "error-type": last.outcome.error_type,
         "error": last.outcome.error,
@@ -91,10 +127,30 @@ def dead_letter(
         "position": spec.registry_position,
         "request-id": request_id,
     }
-    own = tuple(pair for pair in delivery.headers if not pair[0].startswith(HEADER_PREFIX))
-    added = tuple((HEADER_PREFIX + name, _text(str(fact))) for name, fact in facts.items())
-    history_header = (HEADER_PREFIX + "history", history.to_json())
-    return DeadLetter(delivery=delivery, headers=(*own, *added, history_header))
+    if task_id:
+        facts["task"] = task_id
+    added = [(HEADER_PREFIX + name, _text(str(fact))) for name, fact in facts.items()]
+    if delivery.key is None and delivery.value is None:
+        added.append((NULL_VALUE, b"1"))
+    added.append((HEADER_PREFIX + "history", history.to_json()))
+    return DeadLetter(delivery=delivery, headers=(*_set_apart(delivery.headers), *added))
+
+
+def original_headers(headers: Headers) -> Headers:
+    """The original's own headers out of those of its letter, as they were."""
+    return tuple(
+        (name.removeprefix(ORIGINAL_PREFIX), value)
+        for name, value in headers
+        if not name.startswith(HEADER_PREFIX)
+    )
+
+
+def _set_apart(headers: Headers) -> Headers:
+    ours = (HEADER_PREFIX, ORIGINAL_PREFIX)
+    return tuple(
+        (ORIGINAL_PREFIX + name if name.startswith(ours) else name, value)
+        for name, value in headers
+    )
 
 
 def _entry(attempt: Attempt) -> dict[str, str | int]:
@@ -106,14 +162,20 @@ def _entry(attempt: Attempt) -> dict[str, str | int]:
     }
 
 
-def _summary(first_at: datetime | None, left_out: int) -> dict[str, str | int]:
+def _summary(first_at: datetime | None, left_out: Counter[OutcomeKind]) -> dict[str, object]:
     at = first_at.isoformat() if first_at else ""
     return {
         "attempt": 1,
         "at": at,
         "outcome": "summary",
-        "error": f"{left_out} older attempts are left out; the first ended at the time given here",
+        "error": f"{left_out.total()} older attempts are left out; the first ended at the time "
+        "given here",
+        "left_out": {kind.value: count for kind, count in left_out.items() if count},
     }
+
+
+_MOST = Counter(dict.fromkeys(OutcomeKind, 1_000_000_000))
+"""More attempts than there can be: what the summary needs at most."""
 
 
 def _text(text: str) -> bytes:

@@ -1,0 +1,95 @@
+"""The internal topic `dead-letters`, read by the index's reader without a group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+from kernel.errors import Unavailable
+
+from router.adapters.kafka_clients import client_settings, kafka_errors
+from router.adapters.kafka_membership import stop_consumer
+from router.adapters.kafka_positions import require_topic
+from router.domain.delivery import Delivery
+from router.domain.kafka_connection import KafkaConnection
+
+START_TIMEOUT_S: Final = 20.0
+OFFSETS_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 2.0
+FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of one answer; a single record that is larger still comes."""
+
+
+class KafkaLetterFeed:
+    """`LetterFeed` of one topic of our own Kafka."""
+
+    def __init__(self, connection: KafkaConnection, *, topic: str, client_id: str) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._client_id = client_id
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def open(self) -> Mapping[int, tuple[int, int]]:
+        await self.close()
+        self._consumer = consumer = AIOKafkaConsumer(
+            **client_settings(self._connection, client_id=self._client_id),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_bytes=FETCH_BYTES_MAX,
+        )
+        with kafka_errors(f"cannot read {self._topic}"):
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await consumer.start()
+                numbers = consumer.partitions_for_topic(self._topic)
+                require_topic(self._topic, numbers)
+                partitions = [TopicPartition(self._topic, number) for number in numbers]
+                first = await consumer.beginning_offsets(partitions)
+                end = await consumer.end_offsets(partitions)
+        return {one.partition: (first[one], end[one]) for one in partitions}
+
+    async def begin(self, offsets: Mapping[int, int]) -> None:
+        consumer = self._require()
+        consumer.assign([TopicPartition(self._topic, number) for number in offsets])
+        for number, offset in offsets.items():  # in the same step: nothing is fetched before it
+            consumer.seek(TopicPartition(self._topic, number), offset)
+
+    async def receive(self, *, wait_s: float, records_max: int) -> Mapping[int, Sequence[Delivery]]:
+        with kafka_errors(f"cannot read {self._topic}"):
+            batches = await self._require().getmany(
+                timeout_ms=int(wait_s * 1_000), max_records=records_max
+            )
+        return {one.partition: [delivery_of(r) for r in batch] for one, batch in batches.items()}
+
+    async def ends(self) -> Mapping[int, int]:
+        consumer = self._require()
+        with kafka_errors(f"cannot read {self._topic}"):
+            async with asyncio.timeout(OFFSETS_TIMEOUT_S):
+                found = await consumer.end_offsets(list(consumer.assignment()))
+        return {one.partition: end for one, end in found.items()}
+
+    async def close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S)
+
+    def _require(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise Unavailable(f"{self._topic} is not open")
+        return self._consumer
+
+
+def delivery_of(record: ConsumerRecord) -> Delivery:
+    """A record as a delivery of no assignment."""
+    return Delivery(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        epoch=0,
+    )

@@ -1,0 +1,135 @@
+"""What the dead letters' index needs from the world.
+
+Only errors of `kernel.errors` leave these methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from router.domain.dead_letter_query import LetterQuery, PageKey, SourceKey
+from router.domain.dead_letter_record import Folded, Letter, LetterId, LetterState
+from router.domain.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPosition:
+    """How far the index has read a partition.
+
+    `last_ms` is the timestamp of the record before `next_offset`: by it a topic that was made anew
+    is told from the one that was read.
+    """
+
+    next_offset: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFigures:
+    """Open letters of some partitions: in all, the oldest, and of the flows that have most."""
+
+    open_letters: int
+    oldest_open: datetime | None
+    by_flow: Mapping[str, int]
+
+
+class LetterFold(Protocol):
+    """The writing half of the index: a fold of the internal topic, partition by partition."""
+
+    async def prepare(self) -> None:
+        """Make the tables if they are missing. Any number of workers may, at any time.
+
+        Raises Unavailable.
+        """
+        ...
+
+    async def positions(self) -> Mapping[int, ReadPosition]:
+        """Of each partition that was ever read. Raises Unavailable."""
+        ...
+
+    async def fold(
+        self, partition: int, folded: Folded, *, expected: ReadPosition | None, now: ReadPosition
+    ) -> None:
+        """Take letters, then marks, and the position with them: all or nothing.
+
+        A letter that is there stays as it is; a mark on a letter that is not open, or is not there
+        (any more), changes nothing. Raises VersionConflict when the stored position is not
+        `expected` (None: there is none), so that of two readers one is refused; Unavailable when it
+        may or may not have happened.
+        """
+        ...
+
+    async def forget(self, partition: int, *, expected: ReadPosition) -> None:
+        """Drop the partition's letters with its position. Raises as `fold`."""
+        ...
+
+    async def expire(self, partitions: Iterable[int], *, written_before: datetime) -> int:
+        """Drop letters of these partitions that are older; how many there were. Bounded: when it
+        dropped any, call again. Raises Unavailable."""
+        ...
+
+
+class LetterQueries(Protocol):
+    """The reading half. Any number of calls at the same time; all raise Unavailable.
+
+    What `fold` has taken is seen by the next call.
+    """
+
+    async def page(
+        self, query: LetterQuery, *, below: PageKey | None, letters_max: int
+    ) -> Sequence[Letter]:
+        """Newest first by `page_key`, those below a key."""
+        ...
+
+    async def in_order(
+        self, query: LetterQuery, *, above: SourceKey | None, letters_max: int
+    ) -> Sequence[Letter]:
+        """By `source_key`, rising, those above a key. Topics are ordered by their UTF-8 bytes."""
+        ...
+
+    async def find(self, letter_id: LetterId) -> Letter | None:
+        """One letter; None: there is none."""
+        ...
+
+    async def count(self, query: LetterQuery) -> int:
+        """How many there are."""
+        ...
+
+    async def tally(self, task_id: str) -> Mapping[LetterState, int]:
+        """How many letters a task has brought to each state."""
+        ...
+
+    async def figures(self, partitions: Iterable[int], *, flows_max: int) -> LetterFigures:
+        """What metrics tell of these partitions."""
+        ...
+
+
+class LetterFeed(Protocol):
+    """The internal topic, read without a group by the index's reader. One reader.
+
+    Order: offsets rise within a partition. Cancelling `receive` may lose what it had taken: open
+    anew. `close` may come early and twice; a closed feed may be opened again.
+    """
+
+    async def open(self) -> Mapping[int, tuple[int, int]]:
+        """Connect; first offset and end of every partition. Raises Unavailable, NotFound."""
+        ...
+
+    async def begin(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions and no others, each from its offset on."""
+        ...
+
+    async def receive(self, *, wait_s: float, records_max: int) -> Mapping[int, Sequence[Delivery]]:
+        """Records by partition, none after about `wait_s`. Raises Unavailable, PositionLost."""
+        ...
+
+    async def ends(self) -> Mapping[int, int]:
+        """The end of every partition that is read now. Raises Unavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect. Never raises for a broker that is away."""
+        ...
