@@ -225,7 +225,7 @@ class Stumbling(MemoryLetterIndex):
         super().__init__()
         self._failures = failures
 
-    async def fold(self, *given: object, **named: object) -> None:  # type: ignore[override]
+    async def fold(self, *given: object, **named: object) -> None:
         after = self._failures.pop() if self._failures else None
         if after is False:
             raise Unavailable("killed before the step")

@@ -91,6 +91,10 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = MappingProxyType(
         f"{_ROUTER}TestConnection": _LIVE_QUESTIONS,
         f"{_ROUTER}ListTopics": _LIVE_QUESTIONS,
         f"{_ROUTER}GetFlowStatus": _LIVE_QUESTIONS,
+        f"{_ROUTER}ListDeadLetters": _roles("gateway", "operator"),
+        f"{_ROUTER}GetDeadLetter": _roles("gateway", "operator"),
+        f"{_ROUTER}CountDeadLetters": _roles("gateway", "operator"),
+        f"{_ROUTER}GetDeadLetterTask": _LIVE_QUESTIONS,
         f"{_RUNNER}Build": _roles("gateway"),
     }
 )

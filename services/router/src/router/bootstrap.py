@@ -250,12 +250,14 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             open_dead_letters(
                 settings,
                 internal=_internal(settings),
+                connections=connections,
+                follower=follower,
                 worker_id=worker_id,
                 owned=lambda: ownership.owned,
                 clock=clock,
             )
         )
-        rpc = await enter(_rpc_server(settings, identities, connections, flow_status))
+        rpc = await enter(_rpc_server(settings, identities, connections, flow_status, dead_letters))
         directory.address = settings.rpc_address(rpc.address)
         stack.push_async_callback(directory.leave)
         yield Router(
@@ -292,11 +294,12 @@ def _rpc_server(
     identities: Identities,
     connections: Connections,
     flow_status: FlowStatusQuery,
+    dead_letters: DeadLetterHalf,
 ) -> RpcServer:
     service = RpcService(
         router_pb2.DESCRIPTOR.services_by_name["Router"],
         add_RouterServicer_to_server,
-        RouterRpc(connections=connections, flow_status=flow_status),
+        RouterRpc(connections=connections, flow_status=flow_status, dead_letters=dead_letters.desk),
     )
     return rpc_server(
         listen=settings.rpc_listen, identities=identities, services=[service], serving=False

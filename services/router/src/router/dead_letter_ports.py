@@ -5,7 +5,7 @@ Only errors of `kernel.errors` leave these methods.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -132,4 +132,35 @@ class LetterFeed(Protocol):
 
     async def close(self) -> None:
         """Disconnect. Never raises for a broker that is away."""
+        ...
+
+
+class LetterTopic(Protocol):
+    """A topic of dead letters, ours or a flow's own. Any number of calls at the same time; each
+    bounds its own time. All raise Unavailable, NotFound, NotAllowed, Unauthenticated."""
+
+    async def read(self, letter_id: LetterId) -> Delivery | None:
+        """The record at these coordinates; None: it is gone, or was never there."""
+        ...
+
+    def backwards(self) -> AsyncGenerator[Sequence[Delivery], None]:
+        """All records in batches, from the newest down as far as one connection allows: within a
+        batch offsets rise, and each batch of a partition is older than the one before it. Ends at
+        the beginning; whoever has enough leaves it."""
+        ...
+
+    async def ends(self) -> Mapping[int, int]:
+        """The end of every partition."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect. May come early or twice; the next call connects again."""
+        ...
+
+
+class LetterMarks(Protocol):
+    """Writes marks into our internal topic. Any number of calls at the same time."""
+
+    async def write(self, letter_id: LetterId, state: LetterState, *, task_id: str) -> None:
+        """Return once the mark is durable. May be repeated. Raises Unavailable."""
         ...

@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 from kernel.errors import Unavailable
 
-from router.adapters.kafka_clients import client_settings, kafka_errors
+from router.adapters.kafka_clients import client_settings
+from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_membership import stop_consumer
 from router.adapters.kafka_positions import require_topic
 from router.domain.delivery import Delivery
@@ -43,9 +44,7 @@ class KafkaLetterFeed:
         with kafka_errors(f"cannot read {self._topic}"):
             async with asyncio.timeout(START_TIMEOUT_S):
                 await consumer.start()
-                numbers = consumer.partitions_for_topic(self._topic)
-                require_topic(self._topic, numbers)
-                partitions = [TopicPartition(self._topic, number) for number in numbers]
+                partitions = await partitions_of(consumer, self._topic)
                 first = await consumer.beginning_offsets(partitions)
                 end = await consumer.end_offsets(partitions)
         return {one.partition: (first[one], end[one]) for one in partitions}
@@ -79,6 +78,18 @@ class KafkaLetterFeed:
         if self._consumer is None:
             raise Unavailable(f"{self._topic} is not open")
         return self._consumer
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """All partitions of a topic, by a consumer without a group. Raises NotFound.
+
+    Reaches into a private part of aiokafka 0.14: nothing public asks for the metadata of a topic
+    that is neither subscribed to nor assigned.
+    """
+    await consumer._client.add_topic(topic)
+    numbers = consumer.partitions_for_topic(topic)
+    require_topic(topic, numbers)
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
 def delivery_of(record: ConsumerRecord) -> Delivery:

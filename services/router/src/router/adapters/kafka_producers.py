@@ -81,8 +81,9 @@ class KafkaProducers:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
+        partition: int | None = None,
     ) -> None:
-        """Return once all in-sync replicas have the record.
+        """Return once all in-sync replicas have the record. `partition` None: by its key.
 
         A record with neither key nor value gets an empty value: aiokafka cannot send it otherwise.
         Raises TooLarge, NotFound, NotAllowed, Unauthenticated, Unavailable; after the last one the
@@ -96,7 +97,7 @@ class KafkaProducers:
             with kafka_errors(f"cannot write to {topic}"):
                 async with asyncio.timeout(SEND_TIMEOUT_S):
                     await shared.producer.send_and_wait(
-                        topic, value=value, key=key, headers=list(headers)
+                        topic, value=value, key=key, headers=list(headers), partition=partition
                     )
         except TooLarge:
             self._replace(connection, shared)

@@ -7,14 +7,15 @@ from typing import Any
 
 from catalog.errors import SECRET_GONE
 from eventflows.router.v1 import router_pb2
-from eventflows.router.v1.router_pb2_grpc import RouterServicer
 from google.protobuf.timestamp_pb2 import Timestamp
 from kernel.errors import InvalidInput, StateForbids
 
 from router.application.connections import PROBE_MAX_S, Connections
+from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.flow_status import FLOW_IDS_MAX, FlowStatusQuery
 from router.domain.errors import CredentialsMissing
 from router.domain.flow_report import FlowReport, ReportState
+from router.entrypoints.dead_letter_rpc import DeadLetterRpc
 
 ID_CHARACTERS_MAX = 128
 NO_ANSWER = f"the cluster did not answer within {PROBE_MAX_S:g} s; check addresses and firewalls"
@@ -33,10 +34,17 @@ _STATES = {
 }
 
 
-class RouterRpc(RouterServicer):
+class RouterRpc(DeadLetterRpc):
     """The servicer. Errors of `kernel.errors` become statuses in servicekit's interceptor."""
 
-    def __init__(self, *, connections: Connections, flow_status: FlowStatusQuery) -> None:
+    def __init__(
+        self,
+        *,
+        connections: Connections,
+        flow_status: FlowStatusQuery,
+        dead_letters: DeadLetterDesk | None = None,
+    ) -> None:
+        super().__init__(dead_letters)
         self._connections = connections
         self._flow_status = flow_status
 

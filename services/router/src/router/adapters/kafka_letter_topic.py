@@ -1,0 +1,121 @@
+"""A topic of dead letters, read by coordinates or from its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from kernel.errors import Unavailable
+
+from router.adapters.kafka_clients import client_settings
+from router.adapters.kafka_errors import kafka_errors
+from router.adapters.kafka_letter_feed import delivery_of, partitions_of
+from router.adapters.kafka_membership import stop_consumer
+from router.domain.dead_letter_record import LetterId
+from router.domain.delivery import Delivery
+from router.domain.kafka_connection import KafkaConnection
+
+START_TIMEOUT_S: Final = 10.0
+CALL_TIMEOUT_S: Final = 15.0
+CLOSE_TIMEOUT_S: Final = 2.0
+FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
+WINDOW_RECORDS: Final = 200
+"""Of each partition, read at once on the way back from the end."""
+RECEIVE_WAIT_S: Final = 1.0
+RECEIVE_RECORDS_MAX: Final = 200
+
+
+class KafkaLetterTopic:
+    """`LetterTopic` of one connection; one consumer, connected at the first call."""
+
+    def __init__(self, connection: KafkaConnection, *, topic: str, client_id: str) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._client_id = client_id
+        self._one_at_a_time = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def read(self, letter_id: LetterId) -> Delivery | None:
+        partition = TopicPartition(self._topic, letter_id.partition)
+        async with self._connected() as consumer, asyncio.timeout(CALL_TIMEOUT_S):
+            if partition not in await partitions_of(consumer, self._topic):
+                return None
+            first = (await consumer.beginning_offsets([partition]))[partition]
+            end = (await consumer.end_offsets([partition]))[partition]
+            if not first <= letter_id.offset < end:
+                return None
+            consumer.assign([partition])
+            consumer.seek(partition, letter_id.offset)
+            record = delivery_of(await consumer.getone(partition))
+        return record if record.offset == letter_id.offset else None
+
+    async def backwards(self) -> AsyncGenerator[Sequence[Delivery], None]:
+        async with self._connected() as consumer:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                partitions = await partitions_of(consumer, self._topic)
+                first = await consumer.beginning_offsets(partitions)
+                upper = await consumer.end_offsets(partitions)
+            while upper:
+                lower = {one: max(first[one], end - WINDOW_RECORDS) for one, end in upper.items()}
+                async for batch in _between(consumer, lower, upper):
+                    yield batch
+                upper = {one: offset for one, offset in lower.items() if offset > first[one]}
+
+    async def ends(self) -> Mapping[int, int]:
+        async with self._connected() as consumer, asyncio.timeout(CALL_TIMEOUT_S):
+            found = await consumer.end_offsets(await partitions_of(consumer, self._topic))
+        return {one.partition: end for one, end in found.items()}
+
+    async def close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """The consumer, for one caller; after any error the next one gets a new one."""
+        async with self._one_at_a_time:
+            try:
+                with kafka_errors(f"cannot read {self._topic}"):
+                    yield await self._started()
+            except BaseException:
+                await self.close()
+                raise
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            self._consumer = AIOKafkaConsumer(
+                **client_settings(self._connection, client_id=self._client_id),
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                fetch_max_bytes=FETCH_BYTES_MAX,
+            )
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._consumer.start()
+        return self._consumer
+
+
+async def _between(
+    consumer: AIOKafkaConsumer,
+    lower: Mapping[TopicPartition, int],
+    upper: Mapping[TopicPartition, int],
+) -> AsyncIterator[Sequence[Delivery]]:
+    """The records from `lower` up to `upper`, partition by partition as they come."""
+    consumer.assign(list(lower))
+    for partition, offset in lower.items():
+        consumer.seek(partition, offset)
+    left = set(lower)
+    while left:
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            batches = await consumer.getmany(
+                *left, timeout_ms=int(RECEIVE_WAIT_S * 1_000), max_records=RECEIVE_RECORDS_MAX
+            )
+            reached = {one: await consumer.position(one) for one in left}
+        for partition, records in batches.items():
+            yield [delivery_of(one) for one in records if one.offset < upper[partition]]
+        left = {one for one in left if reached[one] < upper[one]}
+        if not batches and left:
+            raise Unavailable("the broker hands out no more of the topic, try again")

@@ -1,0 +1,196 @@
+"""router.v1: the questions about dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from catalog import codec
+from catalog.events import DeadLetterSelection
+from eventflows.router.v1 import router_pb2
+from eventflows.router.v1.router_pb2_grpc import RouterServicer
+from google.protobuf.timestamp_pb2 import Timestamp
+from kernel.errors import InvalidInput, StateForbids
+
+from router.application.dead_letter_desk import DeadLetterDesk, WholeLetter
+from router.domain.dead_letter import HEADER_PREFIX
+from router.domain.dead_letter_query import LetterQuery, key_of_token, parsed_id, token_of
+from router.domain.dead_letter_record import Letter, LetterState, original_of
+from router.domain.delivery import Delivery
+
+PAGE_DEFAULT: Final = 50
+PAGE_MAX: Final = 500
+FLOW_ID_CHARACTERS_MAX: Final = 128
+ERROR_CHARACTERS_MAX: Final = 4_096
+NO_INDEX: Final = (
+    "This cluster keeps no index of dead letters: give the routers a database with the setting "
+    "EVENTFLOWS_ROUTER_DEAD_LETTER_DSN_FILE."
+)
+_UNSPECIFIED: Final = router_pb2.DEAD_LETTER_STATE_UNSPECIFIED
+_OPEN: Final = router_pb2.DEAD_LETTER_STATE_OPEN
+_STATES: Final = {
+    LetterState.OPEN: router_pb2.DEAD_LETTER_STATE_OPEN,
+    LetterState.REDRIVEN: router_pb2.DEAD_LETTER_STATE_REDRIVEN,
+    LetterState.DIED_AGAIN: router_pb2.DEAD_LETTER_STATE_REDRIVEN,
+    LetterState.PURGED: router_pb2.DEAD_LETTER_STATE_PURGED,
+}
+
+
+class DeadLetterRpc(RouterServicer):
+    """A part of the servicer. Without an index each raises StateForbids that says what to set."""
+
+    def __init__(self, desk: DeadLetterDesk | None) -> None:
+        self._letters = desk
+
+    async def ListDeadLetters(  # noqa: N802
+        self, request: router_pb2.ListDeadLettersRequest, context: Any
+    ) -> router_pb2.ListDeadLettersResponse:
+        """Raises InvalidInput, Unavailable; of an own topic NotFound, StateForbids, NotAllowed."""
+        query = _query(request.flow_id, request, states=_states(request.state))
+        if not 0 <= request.page_size <= PAGE_MAX:
+            raise InvalidInput(f"A page has 1 to {PAGE_MAX} letters; 0 means {PAGE_DEFAULT}.")
+        ask = self._desk.own_page if request.own_topic else self._desk.page
+        page = await ask(
+            query,
+            below=key_of_token(request.page_token),
+            letters_max=request.page_size or PAGE_DEFAULT,
+        )
+        return router_pb2.ListDeadLettersResponse(
+            letters=[_message(letter, page.topic) for letter in page.letters],
+            next_page_token="" if page.below is None else token_of(page.below),
+            truncated=page.truncated,
+        )
+
+    async def GetDeadLetter(  # noqa: N802
+        self, request: router_pb2.GetDeadLetterRequest, context: Any
+    ) -> router_pb2.GetDeadLetterResponse:
+        """Raises as ListDeadLetters, and NotFound."""
+        letter_id = parsed_id(request.letter_id)
+        if request.own_topic:
+            whole, topic = await self._desk.own_whole(_flow_id(request.flow_id), letter_id)
+            return _whole(whole, topic)
+        whole = await self._desk.whole(letter_id)
+        return _whole(whole, whole.record.topic)
+
+    async def CountDeadLetters(  # noqa: N802
+        self, request: router_pb2.CountDeadLettersRequest, context: Any
+    ) -> router_pb2.CountDeadLettersResponse:
+        """Open letters of the internal topic. Raises InvalidInput, Unavailable."""
+        query = _query(request.flow_id, request, states=frozenset({LetterState.OPEN}))
+        return router_pb2.CountDeadLettersResponse(letters=await self._desk.count(query))
+
+    async def GetDeadLetterTask(  # noqa: N802
+        self, request: router_pb2.GetDeadLetterTaskRequest, context: Any
+    ) -> router_pb2.DeadLetterTaskProgress:
+        """Raises StateForbids: no tasks are carried out yet."""
+        raise StateForbids("No task on dead letters is carried out by this release.")
+
+    @property
+    def _desk(self) -> DeadLetterDesk:
+        if self._letters is None:
+            raise StateForbids(NO_INDEX)
+        return self._letters
+
+
+def _query(
+    flow_id: str,
+    request: router_pb2.ListDeadLettersRequest | router_pb2.CountDeadLettersRequest,
+    *,
+    states: frozenset[LetterState],
+) -> LetterQuery:
+    try:
+        selection = codec.read(DeadLetterSelection, request.selection)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput("The selection cannot be read.") from error
+    return LetterQuery(flow_id=_flow_id(flow_id), selection=selection, states=states).checked()
+
+
+def _flow_id(text: str) -> str:
+    if len(text) > FLOW_ID_CHARACTERS_MAX:
+        raise InvalidInput(f"A flow id has at most {FLOW_ID_CHARACTERS_MAX} characters.")
+    return text
+
+
+def _states(asked: int) -> frozenset[LetterState]:
+    wanted = asked if asked != _UNSPECIFIED else _OPEN
+    states = frozenset(state for state, message in _STATES.items() if message == wanted)
+    if not states:
+        raise InvalidInput("This state of dead letters is not known.")
+    return states
+
+
+def _message(letter: Letter, topic: str) -> router_pb2.DeadLetter:
+    return router_pb2.DeadLetter(
+        letter_id=str(letter.letter_id),
+        letter_topic=topic,
+        flow_id=letter.flow_id,
+        algorithm=letter.algorithm,
+        algorithm_version=letter.version,
+        topic=letter.topic,
+        partition=letter.source_partition,
+        offset=letter.source_offset,
+        record_time=_timestamp_ms(letter.record_time_ms),
+        record_key=letter.key or b"",
+        has_key=letter.key is not None,
+        value_bytes=letter.value_bytes,
+        reason=letter.reason or letter.failure.value,
+        error_type=letter.error_type,
+        error=letter.error,
+        attempts=letter.attempts,
+        first_time=_timestamp(letter.first_time),
+        given_up_time=_timestamp(letter.given_up_time),
+        request_id=letter.request_id,
+        generation=letter.generation,
+        state=_STATES[letter.state],
+        state_time=None if letter.state_time is None else _timestamp(letter.state_time),
+        dead_letter_task_id=letter.task_id,
+    )
+
+
+def _whole(whole: WholeLetter, topic: str) -> router_pb2.GetDeadLetterResponse:
+    original = original_of(whole.record)
+    message = _message(whole.letter, topic)
+    message.record_key = original.key or b""
+    error = whole.record.header(HEADER_PREFIX + "error") or b""
+    message.error = error.decode("utf-8", "replace")[:ERROR_CHARACTERS_MAX]
+    return router_pb2.GetDeadLetterResponse(
+        letter=message,
+        value=original.value or b"",
+        has_value=original.value is not None,
+        headers=[
+            router_pb2.RecordHeader(name=name, value=value) for name, value in original.headers
+        ],
+        history=_history(whole.record),
+    )
+
+
+def _history(record: Delivery) -> Iterable[router_pb2.FailedAttempt]:
+    """What can be read of it: in a customer's topic it may be anything."""
+    try:
+        for line in json.loads(record.header(HEADER_PREFIX + "history") or b"[]"):
+            yield router_pb2.FailedAttempt(
+                attempt=int(line["attempt"]),
+                at=_timestamp(datetime.fromisoformat(line["at"])),
+                outcome=str(line["outcome"]),
+                error=str(line["error"]),
+            )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    message = Timestamp()
+    message.FromDatetime(time.astimezone(UTC).replace(tzinfo=None))
+    return message
+
+
+def _timestamp_ms(milliseconds: int) -> Timestamp | None:
+    """None for a record without a time, and for one that no calendar has."""
+    message = Timestamp()
+    try:
+        message.FromMilliseconds(milliseconds)
+    except ValueError:
+        return None
+    return message if milliseconds >= 0 else None

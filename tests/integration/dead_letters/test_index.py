@@ -1,0 +1,71 @@
+"""Letters on a real Kafka come into a real PostgreSQL, and are found and read there."""
+
+from __future__ import annotations
+
+import pytest
+from kernel.errors import Unavailable
+from router.domain.dead_letter_query import LetterQuery
+from router.domain.dead_letter_record import LetterId, LetterState, original_of
+
+from tests.integration.dead_letters.conftest import World
+from tests.support.letters import ids
+from tests.support.router_flows import delivery
+
+HEADERS = (("twice", b"1"), ("ef-dl-flow", b"forged"), ("twice", b"2"), ("empty", b""))
+ALL = LetterQuery(states=frozenset(LetterState))
+
+
+async def test_the_index_follows_the_topic_and_goes_on_after_a_restart(world: World) -> None:
+    async with world.reading() as reader:
+        first = await world.letter(delivery(1))
+        await world.write((("foreign", b"1"),))
+        await world.caught_up(reader)
+        assert reader.status().unreadable_total == 1
+    second = await world.letter(delivery(2), partition=1)
+    await world.mark(first, LetterState.PURGED)
+    async with world.reading() as reader:
+        await world.caught_up(reader)
+        assert reader.status().rebuilds_total == 0
+    found = await world.queries.page(LetterQuery(), below=None, letters_max=10)
+    assert ids(found) == [str(second)]
+    purged = await world.queries.find(first)
+    assert purged is not None
+    assert purged.state is LetterState.PURGED
+
+
+async def test_an_index_that_was_dropped_is_made_again(world: World) -> None:
+    async with world.reading() as reader:
+        letters = [await world.letter(delivery(n), partition=n % 2) for n in range(20)]
+        await world.mark(letters[3], LetterState.REDRIVEN)
+        await world.caught_up(reader)
+    before = await world.queries.page(ALL, below=None, letters_max=100)
+    async with world.database.connection("a test") as connection:
+        await connection.execute("DROP SCHEMA dead_letters_v1 CASCADE")
+    with pytest.raises(Unavailable, match="not made yet"):
+        await world.queries.count(ALL)
+    async with world.reading() as reader:
+        await world.caught_up(reader)
+    assert await world.queries.page(ALL, below=None, letters_max=100) == before
+    assert len(before) == 20
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(b"k", b"\x00\xff"), (None, b""), (b"", None), (None, None), (b"", b"")]
+)
+async def test_the_original_is_read_back_byte_for_byte(
+    world: World, key: bytes | None, value: bytes | None
+) -> None:
+    original = delivery(5, partition=3, key=key, value=value, headers=HEADERS, epoch=0)
+    await world.letter(delivery(4))
+    letter_id = await world.letter(original)
+    await world.letter(delivery(6))
+    record = await world.topic.read(letter_id)
+    assert record is not None
+    assert original_of(record) == original
+
+
+async def test_what_is_not_in_the_topic_is_not_read(world: World) -> None:
+    await world.letter(delivery(1))
+    for letter_id in ((0, 1), (0, 999), (1, 0), (7, 0)):
+        partition, offset = letter_id
+        assert await world.topic.read(LetterId(partition=partition, offset=offset)) is None
