@@ -209,7 +209,7 @@ def served(worker: Worker) -> RpcServer:
 
 
 async def test_the_next_worker_is_asked_when_one_is_away_and_then_stays_the_first() -> None:
-    away, here = Worker(Unavailable("stopping")), Worker()
+    away, here = Worker(Unavailable("stopping")), Worker()  # type: ignore[abstract]
     async with AsyncExitStack() as exits:
         servers = [await exits.enter_async_context(served(one)) for one in (away, here)]
         addresses = [NOBODY, *(server.address for server in servers)]
@@ -225,7 +225,7 @@ async def test_the_next_worker_is_asked_when_one_is_away_and_then_stays_the_firs
 
 @pytest.mark.parametrize("error", [StateForbids("no broker answers"), NotFound("no connection")])
 async def test_a_refusal_is_an_answer_and_asks_nobody_else(error: EventflowsError) -> None:
-    first, second = Worker(error), Worker()
+    first, second = Worker(error), Worker()  # type: ignore[abstract]
     async with AsyncExitStack() as exits:
         servers = [await exits.enter_async_context(served(one)) for one in (first, second)]
         channels = [
