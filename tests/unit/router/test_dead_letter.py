@@ -95,15 +95,15 @@ def test_the_original_comes_back_as_it_was(
     letter = dead_letter(SUBSCRIBER, record, history("bad"), request_id="req-9")
     written = as_record(letter)
     if key is None and value is None:  # what aiokafka can send of it
-        written = replace(written, value=b"")
+        written = written._replace(value=b"")
     assert original_of(written) == record
     assert letter_of(written).key_hash == hash_of_key(key)
 
 
 def as_record(letter: DeadLetter) -> Delivery:
     """The letter as the record that it becomes."""
-    return replace(
-        letter.delivery, topic="dead-letters", partition=1, offset=77, headers=letter.headers
+    return letter.delivery._replace(
+        topic="dead-letters", partition=1, offset=77, headers=letter.headers
     )
 
 
