@@ -13,6 +13,7 @@ from router.application.budget import WorkerBudget
 from router.application.limits import PumpLimits
 from router.application.pump import Pump
 from router.domain.flow_spec import FlowSpec
+from router.domain.outcome import OutcomeKind, failed
 from router.domain.run_mode import RunMode
 from router.domain.status import PumpState
 from router.ports import FlowHistory
@@ -21,6 +22,8 @@ from tests.support.manual_clock import ManualClock, until
 from tests.support.router_flows import SUBSCRIBER, KnownHistory
 
 TEST_LIMITS = PumpLimits(receive_wait_s=0.02)
+UNREACHABLE = failed(OutcomeKind.UNREACHABLE, "the runner is away")
+BROKEN = failed(OutcomeKind.ALGORITHM_ERROR, "bad input", error_type="InputError")
 
 
 class HighestJitter:
@@ -99,3 +102,18 @@ async def running_pump(
         await asyncio.wait({bench.running})
     if not bench.running.cancelled():
         bench.running.result()
+
+
+class Joiner:
+    """A second reader that only joins."""
+
+    def on_assigned(self, marks: object, *, epoch: int, unreadable: int = 0) -> None:
+        pass
+
+    async def on_revoked(self) -> None:
+        pass
+
+
+def is_waited_for(bench: Bench, wait_s: float) -> bool:
+    """Does anything sleep for exactly that long from now?"""
+    return wait_s in [round(each, 3) for each in bench.clock.waits()]

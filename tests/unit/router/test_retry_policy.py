@@ -76,6 +76,13 @@ def test_retry_after_is_honoured_up_to_a_limit() -> None:
     assert absurd.at_least_s == RETRY_AFTER_MAX_S
 
 
+def test_without_an_answer_the_repeat_waits_until_it_finds_the_run_in_progress() -> None:
+    silent = failed(OutcomeKind.NO_ANSWER, "no answer")
+    assert after(silent) == Again(at_least_s=1.0, jitter_s=1.0)
+    hasty = RetryRule(delay_first_s=0.01, delay_longest_s=0.02)
+    assert after(silent, hasty) == Again(at_least_s=1.0, jitter_s=0.01)
+
+
 @given(st.integers(1, 10_000))
 def test_the_backoff_doubles_up_to_a_limit(failures: int) -> None:
     assert backoff_s(failures) == min(BACKOFF_LONGEST_S, 0.2 * 2.0 ** min(failures - 1, 60))

@@ -39,6 +39,8 @@ class MemoryBroker:
         self.committed: dict[int, int] = {}
         self.finished: dict[int, Ranges] = {}
         self.commits: list[dict[int, Mark]] = []
+        self.unreadable: set[int] = set()
+        """Partitions whose finished offsets nobody can read."""
         self.away: str | None = None
         """A reason: the broker cannot be reached."""
         self._members: list[MemorySource] = []
@@ -102,8 +104,13 @@ class MemoryBroker:
         self._epoch += 1
         for index, member in enumerate(self._members):
             mine = range(index, len(self.log), len(self._members))
-            member.assign({p: self._mark(p) for p in mine}, epoch=self._epoch)
+            member.assign(
+                {p: self._mark(p) for p in mine},
+                epoch=self._epoch,
+                unreadable=len(self.unreadable & set(mine)),
+            )
 
     def _mark(self, partition: int) -> Mark:
         position = self.committed.get(partition, 0)
-        return Mark(position=position, finished=self.finished.get(partition, ()))
+        finished = () if partition in self.unreadable else self.finished.get(partition, ())
+        return Mark(position=position, finished=finished)

@@ -107,13 +107,13 @@ class MemorySource:
             await self._listener.on_revoked()
         self._settling = None
 
-    def assign(self, marks: dict[int, Mark], *, epoch: int) -> None:
+    def assign(self, marks: dict[int, Mark], *, epoch: int, unreadable: int) -> None:
         """Begin anew."""
         assert self._listener is not None
         self._next = {partition: mark.position for partition, mark in marks.items()}
         self._paused.clear()
         self._receiving = self._settling = epoch
-        self._listener.on_assigned(marks, epoch=epoch)
+        self._listener.on_assigned(marks, epoch=epoch, unreadable=unreadable)
         self._wake.set()
 
     def _check_reachable(self) -> None:

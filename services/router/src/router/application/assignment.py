@@ -312,7 +312,9 @@ class Assignment:
         """Backing off takes no slot (promise 6): what is due becomes ready, before all others of
         its partition, since it holds the mark back."""
         while (due_s := self._due.next_s) is not None:
-            await self._clock.sleep(max(0.0, due_s - self._clock.monotonic_s()))
+            wait_s = due_s - self._clock.monotonic_s()
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
             for work in reversed(self._due.take_due(self._clock.monotonic_s())):
                 self._turns.add_first(work.partition.ready, work)
             self.dispatch()

@@ -1,0 +1,129 @@
+"""A flow says what it is doing."""
+
+import asyncio
+
+import pytest
+from router.adapters.memory_broker import MemoryBroker
+from router.application.pump import NOT_ASSIGNED, STALE
+from router.domain.status import PumpState
+
+from tests.support.router_pumps import (
+    TEST_LIMITS,
+    UNREACHABLE,
+    Bench,
+    running_pump,
+)
+
+
+async def test_promise_10_a_flow_says_what_it_is_doing() -> None:
+    def away(bench: Bench) -> None:
+        bench.broker.away = "127.0.0.1:1: nothing listens there"
+
+    async with running_pump(prepare=away) as bench:
+        assert bench.pump.status().state is PumpState.STARTING
+        await bench.until_state(PumpState.BACKING_OFF)
+        assert bench.pump.status().reason == "127.0.0.1:1: nothing listens there"
+        bench.broker.away = None
+        await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.RUNNING)
+        bench.broker.append(b"one")
+        await bench.until_settled(1)
+        assert bench.pump.status().last_progress is not None
+        bench.target.hold(b"two")
+        bench.broker.append(b"two")
+        await bench.target.until_runs(2)
+        await bench.clock.run_until(lambda: bench.pump.status().lag_records == 1)
+        assert bench.pump.status().partitions == 1
+        await bench.target.let_go(b"two")
+        await bench.pump.stop(grace_s=1)
+        assert bench.pump.status().state is PumpState.STOPPED
+
+
+async def test_promise_10_a_broker_that_goes_away_is_told_and_heals_by_itself() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        bench.broker.away = "gone"
+        await bench.until_state(PumpState.BACKING_OFF)
+        bench.broker.away = None
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
+        assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_10_a_source_that_stays_unconfirmed_is_opened_anew() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        bench.source.confirmed = False
+        await bench.clock.run_until(lambda: bench.source.opened == 2, step_s=0.2)
+        assert bench.clock.monotonic_s() >= TEST_LIMITS.unconfirmed_max_s
+        bench.broker.append(b"one")
+        bench.source.confirmed = True
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
+
+
+async def test_promise_10_a_source_that_gives_no_partitions_is_opened_anew_and_says_why() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        await bench.source.revoke()
+        await bench.clock.run_until(
+            lambda: bench.pump.status().state is PumpState.BACKING_OFF, step_s=0.2
+        )
+        assert bench.pump.status().reason == NOT_ASSIGNED
+        assert bench.clock.monotonic_s() >= TEST_LIMITS.unassigned_max_s
+        await bench.clock.run_until(lambda: bench.source.opened == 2)
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
+        assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_10_a_stale_assignment_that_none_follows_is_told_and_opened_anew() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        bench.source.evict()
+        bench.broker.append(b"one")
+        await bench.clock.run_until(
+            lambda: bench.pump.status().state is PumpState.BACKING_OFF, step_s=0.2
+        )
+        assert bench.pump.status().reason == STALE
+        assert bench.clock.monotonic_s() < TEST_LIMITS.unconfirmed_max_s, "told at once"
+        assert bench.source.opened == 1
+        await bench.clock.run_until(lambda: bench.source.opened == 2, step_s=0.2)
+        assert bench.clock.monotonic_s() >= TEST_LIMITS.unconfirmed_max_s
+        await bench.until_committed(1)
+        assert bench.target.values == [b"one", b"one"]
+        assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_10_a_position_that_is_gone_makes_the_flow_failed() -> None:
+    broker = MemoryBroker()
+    broker.committed[0] = 99
+    async with running_pump(broker=broker) as bench:
+        await bench.until_state(PumpState.FAILED)
+        assert bench.pump.status().reason == "partition 0 ends at 0"
+        await bench.running
+        await bench.pump.stop(grace_s=1)
+        assert bench.pump.status().state is PumpState.FAILED
+
+
+async def test_promise_10_a_target_that_keeps_failing_is_told() -> None:
+    async with running_pump() as bench:
+        bench.target.answers[b"one"].extend([UNREACHABLE] * 4)
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.BACKING_OFF)
+        assert bench.pump.status().reason == "unreachable: the runner is away"
+        await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.RUNNING)
+
+
+async def test_promise_10_a_programming_error_is_raised_and_shown() -> None:
+    async with running_pump() as bench:
+
+        async def explode(run: object) -> None:
+            raise KeyError("secret")
+
+        bench.target.invoke = explode  # type: ignore[method-assign, assignment]
+        bench.broker.append(b"one")
+        with pytest.raises(ExceptionGroup):
+            await bench.running
+        status = bench.pump.status()
+        assert status.state is PumpState.FAILED
+        assert "secret" not in status.reason
+        bench.running = asyncio.create_task(asyncio.sleep(0))

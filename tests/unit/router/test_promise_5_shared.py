@@ -1,0 +1,175 @@
+"""What the flows of a worker share: open calls, bytes held, the event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from router.application.budget import Share, WorkerBudget
+from router.application.limits import PumpLimits
+from router.domain.delivery import Run
+from router.domain.outcome import SUCCEEDED, Outcome
+
+from tests.support.manual_clock import let_others_run, until
+from tests.support.router_flows import SUBSCRIBER
+from tests.support.router_pumps import Bench, running_pump
+
+
+@asynccontextmanager
+async def two_pumps(
+    budget: WorkerBudget, limits: PumpLimits | None = None
+) -> AsyncIterator[tuple[Bench, Bench]]:
+    """Two flows of one worker."""
+    limits = limits or PumpLimits(receive_wait_s=0.001)
+    async with AsyncExitStack() as stack:
+        yield (
+            await stack.enter_async_context(running_pump(budget=budget, limits=limits)),
+            await stack.enter_async_context(
+                running_pump(replace(SUBSCRIBER, flow_id="flow-2"), budget=budget, limits=limits)
+            ),
+        )
+
+
+async def test_promise_5_a_flow_that_has_all_calls_gives_way_to_the_others() -> None:
+    budget = WorkerBudget(calls_open_max=4)
+    async with two_pumps(budget) as (first, second):
+        values = [b"%d" % number for number in range(20)]
+        first.target.hold(*values)
+        second.target.hold(*values)
+        for value in values:
+            first.broker.append(value)
+        await first.target.until_runs(4)
+        for value in values:
+            second.broker.append(value)
+        await until(lambda: budget.waiting)
+        await let_others_run()
+        assert (first.pump.status().in_flight, second.pump.status().in_flight) == (4, 0)
+        await first.target.let_go(*values[:4])
+        await second.target.until_runs(2)
+        await let_others_run()
+        assert (first.pump.status().in_flight, second.pump.status().in_flight) == (2, 2)
+        await first.target.let_go(*values)
+        await second.target.let_go(*values)
+        await first.until_settled(20)
+        await second.until_settled(20)
+        await until(lambda: budget.calls_open == 0)
+
+
+async def test_promise_5_a_flow_that_holds_too_much_leaves_the_others_their_bytes() -> None:
+    budget = WorkerBudget(bytes_held_max=100)
+    limits = PumpLimits(receive_wait_s=0.001, receive_records_max=1)
+    async with two_pumps(budget, limits) as (first, second):
+        first.target.hold(b"0123456789")
+        for _ in range(20):
+            first.broker.append(b"0123456789", key=b"")
+        await until(lambda: budget.bytes_held >= 100)
+        polls = first.source.polls
+        await until(lambda: first.source.polls > polls + 5)
+        assert first.pump.status().bytes_held == 100, "paused, and polled all the same"
+        for _ in range(20):
+            second.broker.append(b"0123456789", key=b"")
+        await second.until_settled(20)
+        await first.target.let_go(b"0123456789")
+        await first.until_settled(20)
+
+
+async def test_promise_5_a_pump_that_ends_gives_everything_back() -> None:
+    budget = WorkerBudget()
+    async with running_pump(budget=budget) as bench:
+        bench.target.hold(b"one", b"two")
+        bench.broker.append(b"one")
+        bench.broker.append(b"two")
+        await bench.target.until_runs(2)
+        await until(lambda: budget.bytes_held == 6)
+        assert budget.calls_open == 2
+    assert (budget.calls_open, budget.bytes_held) == (0, 0)
+
+
+async def test_promise_5_a_flow_whose_target_answers_at_once_leaves_others_the_event_loop() -> None:
+    async with running_pump(replace(SUBSCRIBER, concurrency_max=1)) as bench:
+        calls = 0
+
+        async def at_once(run: Run) -> Outcome:
+            nonlocal calls
+            calls += 1
+            return SUCCEEDED
+
+        bench.target.invoke = at_once  # type: ignore[method-assign]
+        for number in range(400):
+            bench.broker.append(b"%d" % number)
+        turns = 0
+        while calls < 400:
+            before = calls
+            await asyncio.sleep(0)
+            assert calls - before <= 100, "so many at most between two turns of everybody else"
+            turns += 1
+        assert turns >= 400 // 100
+
+
+class Flow:
+    """A share with things to do, which takes calls as a pump does."""
+
+    def __init__(self, budget: WorkerBudget) -> None:
+        self.share: Share = budget.share(self.take)
+        self.wanted = 0
+
+    def take(self) -> None:
+        while self.wanted and self.share.take_call():
+            self.wanted -= 1
+
+    def end_one(self) -> None:
+        """A call ends; its slot goes on, unless it has to give way."""
+        if self.wanted and not self.share.gives_way:
+            self.wanted -= 1
+            return
+        self.share.free_call()
+        self.take()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.integers(1, 6),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), max_size=60),
+)
+def test_promise_5_calls_are_never_too_many_and_nobody_waits_while_one_is_free(
+    calls_open_max: int, steps: list[tuple[int, int]]
+) -> None:
+    budget = WorkerBudget(calls_open_max=calls_open_max)
+    flows = [Flow(budget) for _ in range(4)]
+    for number, more in steps:
+        flow = flows[number]
+        if more:
+            flow.wanted += more
+            flow.take()
+        elif flow.share.calls:
+            flow.end_one()
+        assert budget.calls_open == sum(each.share.calls for each in flows) <= calls_open_max
+        if budget.calls_open < calls_open_max:
+            assert not any(each.wanted for each in flows)
+    for _ in range(1_000):
+        for flow in flows:
+            if flow.share.calls:
+                flow.end_one()
+    assert budget.calls_open == 0
+    assert not any(flow.wanted for flow in flows), "everybody gets a turn in the end"
+
+
+@given(st.integers(1, 4), st.integers(1, 32))
+def test_promise_5_flows_that_want_everything_get_equal_parts(
+    flows_count: int, calls_open_max: int
+) -> None:
+    budget = WorkerBudget(calls_open_max=calls_open_max)
+    flows = [Flow(budget) for _ in range(flows_count)]
+    for flow in flows:
+        flow.wanted = 10_000
+        flow.take()
+    for _ in range(100):
+        for flow in flows:
+            for _ in range(flow.share.calls):
+                flow.end_one()
+    parts = [flow.share.calls for flow in flows]
+    if calls_open_max >= flows_count:
+        assert max(parts) - min(parts) <= calls_open_max % flows_count
+    assert sum(parts) == calls_open_max

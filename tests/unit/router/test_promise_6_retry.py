@@ -1,0 +1,129 @@
+"""Retry by class of outcome; backing off takes no slot."""
+
+from dataclasses import replace
+from functools import partial
+
+from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
+from router.domain.retry_policy import RetryPolicy, RetryRule
+
+from tests.support.manual_clock import let_others_run, until
+from tests.support.router_flows import (
+    SUBSCRIBER,
+)
+from tests.support.router_pumps import BROKEN, UNREACHABLE, is_waited_for, running_pump
+
+
+async def test_promise_6_a_retry_holds_only_its_own_lane() -> None:
+    async with running_pump() as bench:
+        bench.target.answers[b"ill"].extend([UNREACHABLE] * 3)
+        bench.broker.append(b"ill", key=b"ill")
+        bench.broker.append(b"behind", key=b"ill")
+        bench.broker.append(b"well", key=b"well")
+        await bench.until_settled(1)
+        assert bench.target.values == [b"ill", b"well"]
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 3)
+        assert bench.target.values[-2:] == [b"ill", b"behind"]
+        assert bench.pump.status().retries_total == 3
+
+
+async def test_promise_6_backing_off_takes_no_concurrency_slot() -> None:
+    async with running_pump(replace(SUBSCRIBER, concurrency_max=1)) as bench:
+        bench.target.answers[b"ill"].append(UNREACHABLE)
+        bench.broker.append(b"ill", key=b"ill")
+        bench.broker.append(b"well", key=b"well")
+        await bench.until_settled(1)
+        assert bench.target.values == [b"ill", b"well"]
+        await until(lambda: bench.pump.status().in_flight == 0)
+
+
+async def test_promise_6_the_wait_is_exponential_and_honours_retry_after() -> None:
+    async with running_pump() as bench:
+        asked = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=10.0)
+        bench.target.answers[b"one"].extend([UNREACHABLE, UNREACHABLE, asked])
+        bench.broker.append(b"one")
+        for attempt, wait_s in enumerate([0.2, 0.4, 10.8], 1):
+            await bench.target.until_ended(attempt)
+            await until(partial(is_waited_for, bench, wait_s))
+            bench.clock.advance(wait_s - 0.01)
+            await let_others_run()
+            assert len(bench.target.runs) == attempt
+            bench.clock.advance(0.02)
+        await bench.until_settled(1)
+
+
+async def test_promise_6_an_algorithm_error_is_not_repeated() -> None:
+    async with running_pump() as bench:
+        bench.target.answers[b"bad"].append(BROKEN)
+        bench.broker.append(b"bad")
+        await bench.until_settled(1)
+        assert len(bench.target.runs) == 1
+        assert bench.pump.status().dead_lettered_total == 1
+
+
+async def test_promise_6_what_backs_off_waits_in_one_heap() -> None:
+    async with running_pump() as bench:
+        bench.target.default = UNREACHABLE
+        for number in range(60):
+            bench.broker.append(b"%d" % number)
+        await bench.target.until_ended(60)
+        await until(lambda: bench.pump.status().resting == 60)
+        assert len(bench.clock.waits()) <= 4, "one for all of them, and the pump's own"
+        await until(lambda: bench.pump.status().in_flight == 0)
+        bench.target.default = SUCCEEDED
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 60)
+        assert bench.pump.status().resting == 0
+
+
+async def test_promise_6_one_that_is_due_earlier_is_not_held_up_by_the_others() -> None:
+    async with running_pump() as bench:
+        late = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=100.0)
+        bench.target.answers[b"late"].append(late)
+        bench.target.answers[b"soon"].append(UNREACHABLE)
+        bench.broker.append(b"late")
+        await until(lambda: bench.pump.status().resting == 1)
+        bench.broker.append(b"soon")
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
+        assert bench.clock.monotonic_s() < 1
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 2, step_s=1)
+        assert bench.clock.monotonic_s() >= 100
+
+
+async def test_promise_6_what_is_due_runs_before_what_came_later() -> None:
+    async with running_pump(replace(SUBSCRIBER, concurrency_max=1)) as bench:
+        bench.target.answers[b"ill"].append(UNREACHABLE)
+        bench.target.hold(b"slow")
+        bench.broker.append(b"ill")
+        bench.broker.append(b"slow")
+        for number in range(10):
+            bench.broker.append(b"%d" % number)
+        await bench.target.until_runs(2)
+        await until(lambda: bench.pump.status().resting == 1)
+        bench.clock.advance(1)
+        await let_others_run()
+        await bench.target.let_go(b"slow")
+        await bench.target.until_runs(3)
+        assert bench.target.values[:3] == [b"ill", b"slow", b"ill"]
+
+
+async def test_promise_6_a_flows_own_rules_decide() -> None:
+    patient = RetryPolicy(
+        rules=(
+            RetryRule(
+                failure=OutcomeKind.ALGORITHM_ERROR,
+                error_type="InputError",
+                attempts_max=3,
+                delay_first_s=7.0,
+                factor=3.0,
+            ),
+        )
+    )
+    async with running_pump(replace(SUBSCRIBER, retries=patient)) as bench:
+        bench.target.answers[b"bad"].extend([BROKEN] * 3)
+        bench.broker.append(b"bad")
+        for attempt, wait_s in enumerate([7.0, 21.0], 1):
+            await bench.target.until_ended(attempt)
+            await until(partial(is_waited_for, bench, wait_s))
+            bench.clock.advance(wait_s)
+        await bench.until_settled(1)
+        assert len(bench.target.runs) == 3
+        assert bench.pump.status().dead_lettered_total == 1

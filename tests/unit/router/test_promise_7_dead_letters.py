@@ -1,0 +1,95 @@
+"""Nothing is dropped: what is given up is kept."""
+
+from dataclasses import replace
+
+from router.domain.outcome import OutcomeKind, failed
+from router.domain.retry_policy import (
+    CRASHED_ATTEMPTS_MAX,
+    TIMED_OUT_ATTEMPTS_MAX,
+    RetryPolicy,
+    RetryRule,
+)
+from router.domain.status import PumpState
+
+from tests.support.router_flows import (
+    SUBSCRIBER,
+)
+from tests.support.router_pumps import BROKEN, UNREACHABLE, running_pump
+
+
+async def test_promise_7_a_given_up_delivery_is_kept_with_its_history() -> None:
+    async with running_pump() as bench:
+        bench.target.answers[b"bad"].extend([UNREACHABLE, BROKEN])
+        bench.broker.append(b"bad", key=b"k", headers=(("own", b"1"),))
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1)
+        (letter,) = bench.letters.letters
+        headers = dict(letter.headers)
+        assert (letter.delivery.key, letter.delivery.value) == (b"k", b"bad")
+        assert headers["own"] == b"1"
+        assert headers["ef-dl-reason"] == b"algorithm_error"
+        assert headers["ef-dl-attempts"] == b"2"
+        assert headers["ef-dl-request-id"].decode() == bench.target.runs[0].request_id
+
+
+async def test_promise_7_it_is_settled_only_after_the_write_is_acknowledged() -> None:
+    async with running_pump() as bench:
+        bench.letters.away = "no broker"
+        bench.target.answers[b"bad"].append(BROKEN)
+        bench.broker.append(b"bad")
+        await bench.clock.run_until(lambda: bench.letters.tries == 3)
+        assert bench.broker.commits == []
+        assert bench.pump.status().state is PumpState.BACKING_OFF
+        assert bench.pump.status().reason == "dead letter not written: no broker"
+        bench.letters.away = None
+        await bench.until_committed(1)
+        assert len(bench.letters.letters) == 1
+        assert len(bench.target.runs) == 1, "the algorithm is not run again for it"
+        assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_7_a_delivery_that_is_too_old_is_given_up() -> None:
+    impatient = RetryPolicy(rules=(RetryRule(age_max_s=3600),))
+    async with running_pump(replace(SUBSCRIBER, retries=impatient)) as bench:
+        bench.target.default = UNREACHABLE
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.letters.letters, step_s=1)
+        headers = dict(bench.letters.letters[0].headers)
+        assert headers["ef-dl-reason"] == b"unreachable"
+        assert 3600 <= bench.clock.monotonic_s() < 3600 + 120
+
+
+async def test_promise_7_a_run_that_always_times_out_is_given_up() -> None:
+    async with running_pump() as bench:
+        bench.target.default = failed(OutcomeKind.TIMED_OUT, "too slow", error_type="TimeoutError")
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.letters.letters, step_s=1)
+        assert len(bench.target.runs) == TIMED_OUT_ATTEMPTS_MAX
+
+
+async def test_promise_7_a_run_that_always_crashes_is_given_up_after_a_few_attempts() -> None:
+    async with running_pump() as bench:
+        bench.target.default = failed(OutcomeKind.CRASHED, "killed", error_type="SystemExit")
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.letters.letters, step_s=1)
+        assert len(bench.target.runs) == CRASHED_ATTEMPTS_MAX
+        assert dict(bench.letters.letters[0].headers)["ef-dl-reason"] == b"crashed"
+
+
+async def test_promise_7_a_crash_that_passes_costs_no_record() -> None:
+    crashed = failed(OutcomeKind.CRASHED, "no memory", error_type="LoadingError")
+    slow = failed(OutcomeKind.TIMED_OUT, "too slow", error_type="TimeoutError")
+    async with running_pump() as bench:
+        bench.target.answers[b"one"].extend([crashed, slow, UNREACHABLE, slow, crashed])
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 1, step_s=1)
+        assert len(bench.target.runs) == 6, "each class counts its own attempts"
+        assert bench.letters.letters == []
+
+
+async def test_promise_7_a_loop_ends_in_a_dead_letter() -> None:
+    async with running_pump() as bench:
+        bench.broker.append(b"last", headers=(("ef-hops", b"23"),))
+        bench.broker.append(b"one too many", headers=(("ef-hops", b"24"),))
+        await bench.until_settled(2)
+        assert bench.target.values == [b"last"]
+        assert dict(bench.letters.letters[0].headers)["ef-dl-reason"] == b"loop"

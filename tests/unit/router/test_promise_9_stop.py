@@ -1,0 +1,48 @@
+"""Stop drains, settles, leaves."""
+
+import asyncio
+
+from router.domain.status import PumpState
+
+from tests.support.manual_clock import let_others_run
+from tests.support.router_pumps import (
+    running_pump,
+)
+
+
+async def test_promise_9_stop_drains_and_settles_what_runs() -> None:
+    async with running_pump() as bench:
+        bench.target.hold(b"running")
+        bench.broker.append(b"running", key=b"k")
+        bench.broker.append(b"behind", key=b"k")
+        await bench.target.until_runs(1)
+        stopping = asyncio.create_task(bench.pump.stop(grace_s=30))
+        await bench.until_state(PumpState.DRAINING)
+        bench.broker.append(b"later", key=b"other")
+        await let_others_run()
+        await bench.target.let_go(b"running")
+        await stopping
+        assert bench.target.values == [b"running"]
+        assert bench.broker.committed == {0: 1}
+        assert bench.pump.status().state is PumpState.STOPPED
+        await bench.running
+
+
+async def test_promise_9_stop_waits_no_longer_than_the_grace_time() -> None:
+    async with running_pump() as bench:
+        bench.target.hold(b"stuck")
+        bench.broker.append(b"stuck")
+        await bench.target.until_runs(1)
+        stopping = asyncio.create_task(bench.pump.stop(grace_s=7))
+        await bench.clock.run_until(stopping.done)
+        assert 7 <= bench.clock.monotonic_s() < 8
+        assert bench.broker.commits == []
+        await bench.pump.stop(grace_s=7)
+
+
+async def test_promise_9_a_pump_that_never_ran_can_be_stopped() -> None:
+    async with running_pump() as bench:
+        await bench.pump.stop(grace_s=1)
+        assert bench.pump.status().state is PumpState.STOPPED
+        await bench.running
+        assert bench.target.runs == []
