@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 _INSTRUCTION = re.compile(
-    r"[:;,] [^:;]*\b(GET|add|ask|begin|build|change|check|choose|decide|give|leave it out|make|"
-    r"mend|name|publish|read|remove|repeat|send|try|use)\b"
+    r"[:;,] [^:;]*\b(GET|add|ask|begin|build|change|check|choose|decide|enable|give|leave it out|"
+    r"make|mend|name|publish|read|remove|repeat|send|set|try|use)\b"
 )
 """What to do follows what is wrong, behind a mark."""
-_RULE = re.compile(r"\b(must (be|have|start|not be)|may have at most|is needed for)\b")
+_RULE = re.compile(r"\b(must (be|have|hold|start|not be)|may have at most|is needed for)\b")
 """What a field has to be says enough."""
 _ALGORITHMIAS_OWN = re.compile(
     r"No such algorithm|authorization required|algorithm algo://\S* not found"

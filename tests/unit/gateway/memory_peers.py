@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha1
 
+from eventflows.events.v1.events_pb2 import DeadLetterSelection
 from eventflows.router.v1 import router_pb2
 from eventflows.runner.v1 import runner_pb2
 from gateway.ports import RunAnswer, RunRequest
@@ -24,6 +25,10 @@ class MemoryRouter:
     broker_problem: str = ""
     topics: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, router_pb2.FlowStatus] = field(default_factory=dict)
+    letters: list[router_pb2.GetDeadLetterResponse] = field(default_factory=list)
+    page_size_max: int = 500
+    selections: list[DeadLetterSelection] = field(default_factory=list)
+    tasks: dict[str, router_pb2.DeadLetterTaskProgress] = field(default_factory=dict)
 
     async def test_connection(self, connection_id: str) -> router_pb2.TestConnectionResponse:
         self._check()
@@ -46,6 +51,56 @@ class MemoryRouter:
         self._check()
         known = [self.statuses[one] for one in flow_ids if one in self.statuses]
         return router_pb2.GetFlowStatusResponse(flows=known)
+
+    async def list_dead_letters(
+        self, request: router_pb2.ListDeadLettersRequest
+    ) -> router_pb2.ListDeadLettersResponse:
+        """The page token is the index of the first one of the page."""
+        self._check()
+        self.selections.append(request.selection)
+        fitting = [one.letter for one in self._fitting(request.flow_id, request.selection)]
+        state = request.state or router_pb2.DEAD_LETTER_STATE_OPEN
+        fitting = [one for one in fitting if one.state == state]
+        begin = int(request.page_token or 0)
+        end = begin + min(request.page_size, self.page_size_max)
+        return router_pb2.ListDeadLettersResponse(
+            letters=fitting[begin:end],
+            next_page_token=str(end) if end < len(fitting) else "",
+            truncated=request.own_topic,
+        )
+
+    async def get_dead_letter(
+        self, request: router_pb2.GetDeadLetterRequest
+    ) -> router_pb2.GetDeadLetterResponse:
+        self._check()
+        for one in self.letters:
+            if one.letter.letter_id == request.letter_id:
+                return one
+        raise NotFound("no such letter: look at another")
+
+    async def count_dead_letters(
+        self, request: router_pb2.CountDeadLettersRequest
+    ) -> router_pb2.CountDeadLettersResponse:
+        self._check()
+        self.selections.append(request.selection)
+        fitting = self._fitting(request.flow_id, request.selection)
+        return router_pb2.CountDeadLettersResponse(letters=len(fitting))
+
+    async def dead_letter_task(self, dead_letter_task_id: str) -> router_pb2.DeadLetterTaskProgress:
+        self._check()
+        if dead_letter_task_id not in self.tasks:
+            raise NotFound("nobody has begun with it: try again in a moment")
+        return self.tasks[dead_letter_task_id]
+
+    def _fitting(
+        self, flow_id: str, selection: DeadLetterSelection
+    ) -> list[router_pb2.GetDeadLetterResponse]:
+        return [
+            one
+            for one in self.letters
+            if flow_id in ("", one.letter.flow_id)
+            and selection.error_type in ("", one.letter.error_type)
+        ]
 
     def _check(self) -> None:
         if not self.reachable:

@@ -17,16 +17,17 @@ from tests.unit.gateway.asgi_client import Answer
 
 @dataclass(frozen=True, kw_only=True)
 class Rpc:
-    """The three services on one channel."""
+    """The services on one channel."""
 
     users: Any
     listeners: Any
     flows: Any
+    letters: Any
     channel: grpc.aio.Channel
 
     def method(self, name: str) -> Any:
         """The method of this name, whichever service has it."""
-        stubs = (self.users, self.listeners, self.flows)
+        stubs = (self.users, self.listeners, self.flows, self.letters)
         return next(getattr(stub, name) for stub in stubs if hasattr(stub, name))
 
     @classmethod
@@ -36,6 +37,7 @@ class Rpc:
             users=gateway_pb2_grpc.UsersStub(channel),
             listeners=gateway_pb2_grpc.EventListenersStub(channel),
             flows=gateway_pb2_grpc.EventFlowsStub(channel),
+            letters=gateway_pb2_grpc.DeadLettersStub(channel),
             channel=channel,
         )
 

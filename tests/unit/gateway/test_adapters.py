@@ -193,6 +193,26 @@ class Worker(router_pb2_grpc.RouterServicer):
     ) -> router_pb2.GetFlowStatusResponse:
         return router_pb2.GetFlowStatusResponse()
 
+    async def ListDeadLetters(  # noqa: N802
+        self, request: router_pb2.ListDeadLettersRequest, context: Any
+    ) -> router_pb2.ListDeadLettersResponse:
+        return router_pb2.ListDeadLettersResponse(next_page_token=request.flow_id)
+
+    async def GetDeadLetter(  # noqa: N802
+        self, request: router_pb2.GetDeadLetterRequest, context: Any
+    ) -> router_pb2.GetDeadLetterResponse:
+        raise NotFound(f"there is no {request.letter_id}")
+
+    async def CountDeadLetters(  # noqa: N802
+        self, request: router_pb2.CountDeadLettersRequest, context: Any
+    ) -> router_pb2.CountDeadLettersResponse:
+        return router_pb2.CountDeadLettersResponse(letters=len(request.selection.letter_ids))
+
+    async def GetDeadLetterTask(  # noqa: N802
+        self, request: router_pb2.GetDeadLetterTaskRequest, context: Any
+    ) -> router_pb2.DeadLetterTaskProgress:
+        return router_pb2.DeadLetterTaskProgress(dead_letter_task_id=request.dead_letter_task_id)
+
 
 def served(worker: Worker) -> RpcServer:
     return rpc_server(
@@ -209,7 +229,7 @@ def served(worker: Worker) -> RpcServer:
 
 
 async def test_the_next_worker_is_asked_when_one_is_away_and_then_stays_the_first() -> None:
-    away, here = Worker(Unavailable("stopping")), Worker()  # type: ignore[abstract]
+    away, here = Worker(Unavailable("stopping")), Worker()
     async with AsyncExitStack() as exits:
         servers = [await exits.enter_async_context(served(one)) for one in (away, here)]
         addresses = [NOBODY, *(server.address for server in servers)]
@@ -225,7 +245,7 @@ async def test_the_next_worker_is_asked_when_one_is_away_and_then_stays_the_firs
 
 @pytest.mark.parametrize("error", [StateForbids("no broker answers"), NotFound("no connection")])
 async def test_a_refusal_is_an_answer_and_asks_nobody_else(error: EventflowsError) -> None:
-    first, second = Worker(error), Worker()  # type: ignore[abstract]
+    first, second = Worker(error), Worker()
     async with AsyncExitStack() as exits:
         servers = [await exits.enter_async_context(served(one)) for one in (first, second)]
         channels = [
@@ -249,3 +269,17 @@ async def test_no_worker_at_all_is_unavailable() -> None:
     async with rpc_channel(NOBODY, TOKEN) as channel:
         with pytest.raises(Unavailable, match="router"):
             await GrpcRouter([channel, channel]).flow_status([])
+
+
+async def test_questions_about_dead_letters_reach_a_worker() -> None:
+    async with AsyncExitStack() as exits:
+        server = await exits.enter_async_context(served(Worker()))
+        router = GrpcRouter([await exits.enter_async_context(rpc_channel(server.address, TOKEN))])
+        page = await router.list_dead_letters(router_pb2.ListDeadLettersRequest(flow_id="f-1"))
+        assert page.next_page_token == "f-1"
+        with pytest.raises(NotFound, match="there is no 0-1"):
+            await router.get_dead_letter(router_pb2.GetDeadLetterRequest(letter_id="0-1"))
+        counting = router_pb2.CountDeadLettersRequest()
+        counting.selection.letter_ids.extend(["0-1", "0-2"])
+        assert (await router.count_dead_letters(counting)).letters == 2
+        assert (await router.dead_letter_task("t-1")).dead_letter_task_id == "t-1"

@@ -1,9 +1,14 @@
 """Broker connections, their topics and who may use them; credentials never come back."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from servicekit.logs import redact
 
 from tests.unit.gateway.stage import Owner, Stage
@@ -69,6 +74,111 @@ async def test_a_bad_field_is_named_and_no_secret_is_repeated(
     assert answer.status == 400, answer.content
     assert field in answer.error["message"]
     assert PASSWORD not in answer.content.decode()
+
+
+def client_certificate(name: str = "flows") -> tuple[str, str]:
+    """A certificate of its own making and its key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2036, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(pem).decode(), private.decode()
+
+
+def by_certificate(name: str) -> dict[str, Any]:
+    certificate, key = client_certificate()
+    return {
+        "name": name, "broker_url": "kafka.example.com:9093", "connection_type": "kafka_ssl",
+        "client_certificate": certificate, "client_key": key, "group_prefix": "acme.",
+    }  # fmt: skip
+
+
+async def test_a_client_key_goes_in_and_never_comes_out(stage: Stage) -> None:
+    body = by_certificate(stage.name("broker"))
+    made = await stage.admin("POST", PATH, body, status=201)
+    assert (made["connection_type"], made["has_credentials"]) == ("kafka_ssl", True)
+    assert made["client_certificate"].strip() == body["client_certificate"].strip()
+    assert made["client_certificate_subject"] == "CN=flows"
+    assert made["client_certificate_expires_at"] == "2036-01-01T00:00:00.000Z"
+    assert made["group_prefix"] == "acme."
+    shown = await stage.admin("GET", f"{PATH}/{made['id']}")
+    assert shown == made
+    events = await stage.admin("GET", f"/v1/admin/log?id={made['id']}")
+    told = json.dumps([made, shown, events])
+    key_lines = body["client_key"].splitlines()[1:3]  # what follows is the public half
+    assert not any(line in told for line in key_lines)
+    assert body["client_key"] not in redact(f"a log line with {body['client_key']}")
+    assert key_lines[0] not in redact(f"a log line with {key_lines[0]}")
+
+
+async def test_a_client_key_is_kept_until_its_certificate_is_another(stage: Stage) -> None:
+    body = by_certificate(stage.name("broker"))
+    made = await stage.admin("POST", PATH, body, status=201)
+    path, without_key = f"{PATH}/{made['id']}", {**body, "client_key": None}
+    kept = await stage.admin("PUT", path, {**without_key, "group_prefix": "other."})
+    assert (kept["fingerprint"], kept["group_prefix"]) == (made["fingerprint"], "other.")
+    certificate, key = client_certificate("others")
+    changed = {**without_key, "client_certificate": certificate}
+    answer = await stage.client.call("PUT", path, changed, key=stage.admin_key)
+    assert answer.status == 400
+    assert answer.error["message"].startswith("client_key is needed for a new client_certificate")
+    replaced = await stage.admin("PUT", path, {**changed, "client_key": key})
+    assert replaced["client_certificate_subject"] == "CN=others"
+    assert replaced["fingerprint"] != made["fingerprint"]
+
+
+async def test_passwords_and_certificates_go_with_their_types(stage: Stage) -> None:
+    certificate, key = client_certificate()
+    pair = {"client_certificate": certificate, "client_key": key}
+    sasl = secured(stage.name("broker"))
+    for change, mechanism in (
+        (pair, "SCRAM-SHA-512"),
+        ({"connection_type": "kafka_sasl_plaintext", "sasl_mechanism": "PLAIN"}, "PLAIN"),
+        ({"connection_type": "kafka_sasl_plaintext", "sasl_mechanism": None}, "SCRAM-SHA-256"),
+    ):
+        body = {**sasl, "name": stage.name("broker"), **change}
+        made = await stage.admin("POST", PATH, body, status=201)
+        assert (made["sasl_mechanism"], made["has_credentials"]) == (mechanism, True)
+    tls = {
+        "name": stage.name("broker"), "broker_url": "kafka:1", "connection_type": "kafka_ssl"
+    }  # fmt: skip
+    assert (await stage.admin("POST", PATH, tls, status=201))["has_credentials"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"client_key": None}, "client_key is needed: client_certificate and client_key belong"),
+        ({"client_certificate": None}, "client_certificate is needed: client_certificate and"),
+        ({"client_key": client_certificate()[1]}, "client_key is not the key of client_cert"),
+        ({"client_key": "x" * 20_000}, "client_key must have at most"),
+        ({"broker_username": "u"}, "broker_username would not be used by connection_type kafka_ss"),
+        ({"sasl_mechanism": "PLAIN"}, "sasl_mechanism would not be used by connection_type kafka"),
+        ({"connection_type": "kafka_unauthenticated_plaintext"}, "client_certificate would not be"),
+        ({"group_prefix": "a b"}, "group_prefix "),
+    ],
+)
+async def test_what_does_not_go_with_a_client_certificate_is_named(
+    stage: Stage, change: dict[str, Any], sentence: str
+) -> None:
+    body = {**by_certificate(stage.name("broker")), **change}
+    answer = await stage.client.call("POST", PATH, body, key=stage.admin_key)
+    assert answer.status == 400, answer.content
+    assert answer.error["message"].startswith(sentence)
+    for line in (body["client_key"] or "").splitlines()[1:3]:
+        assert line not in answer.content.decode()
 
 
 async def test_a_taken_name_is_refused_until_its_connection_is_deleted(stage: Stage) -> None:

@@ -43,6 +43,15 @@ async def test_the_state_is_the_routers_word_when_it_says_one(stage: Stage, owne
         in_flight=2,
         settled_total=40,
         partitions=3,
+        lag_s=-1,
+        oldest_unsettled_s=2.5,
+        settled_per_s=12.5,
+        error_ratio=0.25,
+        repeats_total=4,
+        halted_keys=1,
+        bytes_held=5000,
+        healthy=True,
+        instances=2,
     )
     status.since.FromJsonString("2026-11-23T10:00:00.123Z")
     stage.router.statuses[flow["id"]] = status
@@ -58,6 +67,15 @@ async def test_the_state_is_the_routers_word_when_it_says_one(stage: Stage, owne
         "dead_lettered_total": 0,
         "retries_total": 0,
         "partitions": 3,
+        "lag_s": None,
+        "oldest_unsettled_s": 2.5,
+        "settled_per_s": 12.5,
+        "error_ratio": 0.25,
+        "repeats_total": 4,
+        "halted_keys": 1,
+        "bytes_held": 5000,
+        "healthy": True,
+        "instances": 2,
     }
     status.lag_records = 0
     assert (await stage.by(owner, "GET", path))[0]["live"]["lag_records"] == 0

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from eventflows.runner.v1 import runner_pb2
+from gateway.entrypoints.rest import wire, wire_letters
 from gateway.entrypoints.rest.app import OPERATIONS, rest_app
 from gateway.entrypoints.rest.operation import Operation
 from gateway.entrypoints.rest.preconditions import TAGS_MAX, expected_versions
@@ -28,6 +29,7 @@ NEW = '"0"'
 USER, FLOW = "/v1/users/{user}", "/v1/algorithms/{owner}/{name}/event-flows/{flow}"
 LISTENER, ALGORITHM = "/v1/users/{user}/event-listeners/{listener}", "/v1/algorithms/{owner}/{name}"
 CONNECTION = "/v1/admin/broker-connections/{connection}"
+TASK = "/v1/admin/dead-letters/tasks/{task}"
 QUEUE = {
     "sourceType": "AmazonSQS", "sourceURI": "https://sqs/1/new", "algoName": "{name}",
     "algoOwner": "{owner}", "credentials": "arn:aws:iam::783449028191:role/reader",
@@ -52,6 +54,11 @@ TABLE: dict[str, tuple[Body | None, Body, str | None]] = {
     "compile_algorithm": ({}, {"commitSha": "a" * 40}, ALGORITHM),
     "publish_version": ({}, {"version_info": {"version_type": "major"}}, ALGORITHM),
     "put_event_flow": ({"enabled": True}, {"timeout_s": 9}, FLOW),
+    "pause_event_flow": ({"reason": "upkeep"}, {"drain": True}, FLOW),
+    "resume_event_flow": ({}, {}, FLOW),
+    "redrive_dead_letters": ({}, {"algorithm_version": "0.1.0"}, None),
+    "purge_dead_letters": ({}, {"selection": {"topic": "images"}}, None),
+    "cancel_dead_letter_task": ({}, {}, TASK),
     "create_broker_connection": (BROKER, {"broker_url": "other:1"}, None),
     "put_broker_connection": (BROKER, {"broker_url": "other:1"}, CONNECTION),
     "delete_broker_connection": (None, {}, CONNECTION),
@@ -92,9 +99,15 @@ async def change_of(stage: Stage, operation: Operation) -> Change:
         for timeout_s in (7, 8):
             settings = {"enabled": True, "timeout_s": timeout_s}
             await stage.by(there.owner, "PUT", FLOW.format(**places), settings)
+    if operation.name in ("pause_event_flow", "resume_event_flow"):
+        await stage.by(there.owner, "PUT", FLOW.format(**places), {"enabled": True})
+    if operation.name == "resume_event_flow":
+        await stage.by(there.owner, "POST", f"{FLOW}/pause".format(**places), {})
     if operation.name == "shred_broker_credentials":
         places["connection"] = await secured_connection(stage)
     body, other, tagged = TABLE[operation.name]
+    if operation.body in (wire_letters.RedriveOfFlow, wire_letters.PurgeOfFlow):
+        body = {"flow": "{flow}", **(body or {})}
     return Change(
         stage=stage,
         method=operation.method,
@@ -137,7 +150,8 @@ def test_every_change_and_every_single_read_is_in_the_tables() -> None:
     assert {one.name for one in CHANGES} == set(TABLE)
     assert all(one.conditional for one in CHANGES)
     for one in OPERATIONS:
-        if one.method == "GET" and one.path.endswith("}"):
+        # The log knows nothing of a single dead letter, which nobody changes either.
+        if one.method == "GET" and one.path.endswith("}") and "{letter}" not in one.path:
             assert one.entity_tag, one.path
 
 
@@ -211,9 +225,9 @@ async def test_the_same_idempotency_key_with_another_body_is_refused(
     stage: Stage, operation: Operation
 ) -> None:
     change = await change_of(stage, operation)
-    if operation.body is None:
-        assert operation.method == "DELETE"  # has no body to be another
-        return
+    if operation.body is None or not operation.body.__struct_fields__:
+        assert operation.method == "DELETE" or operation.body is wire.Empty
+        return  # it has no body to be another
     wish = str(uuid4())
     assert (await change.send(Idempotency_Key=wish)).status == operation.status
     done = (await stage.gateway.log.head()).position

@@ -37,6 +37,7 @@ async def change_everything(stage: Stage, there: World) -> None:
         owner, "PUT", f"{algorithm}/event-flows/{places['flow']}", {"enabled": True, "timeout_s": 9}
     )
     await stage.by(owner, "POST", f"{algorithm}/compile", {})
+    await stage.admin("POST", f"/v1/admin/dead-letters/tasks/{places['task']}/cancel", {})
     await stage.grant(places["connection"], "images")
     await stage.admin("DELETE", f"/v1/admin/broker-connections/{places['connection']}", status=204)
     await stage.owner()
@@ -207,7 +208,7 @@ async def test_a_flow_of_then_has_no_live_words(stage: Stage) -> None:
         "GET", f"{admin}?as_of={there.position}&state=running", key=stage.admin_key
     )
     assert answer.status == 400
-    assert "disabled, blocked, enabled" in answer.error["message"]
+    assert "disabled, blocked, paused, enabled" in answer.error["message"]
 
 
 # ---- what is kept, and how much at a time ------------------------------------------------------

@@ -78,7 +78,29 @@ READS = {
         admin=True,
     ),
 }
-WITHOUT_PAST = {"CreateUser", "CreateEventListener", "DeleteEventListener", "PutEventFlow"}
+READS |= {
+    "ListDeadLetterTasks": Read(
+        request=lambda places: pb.ListDeadLetterTasksRequest(
+            algorithm=name(places), flow=places["flow"]
+        ),
+        path=f"{FLOWS}/{{flow}}/dead-letters/tasks",
+        rpc_ids=lambda answer: [f"{one.id} {one.state}" for one in answer.tasks],
+        rest_ids=lambda answer: [f"{one['id']} {one['state']}" for one in answer["results"]],
+    ),
+    "GetDeadLetterTask": Read(
+        request=lambda places: pb.GetDeadLetterTaskRequest(
+            algorithm=name(places), flow=places["flow"], id=places["task"]
+        ),
+        path=f"{FLOWS}/{{flow}}/dead-letters/tasks/{{task}}",
+        rpc_ids=lambda answer: [f"{answer.id} {answer.state}"],
+        rest_ids=lambda answer: [f"{answer['id']} {answer['state']}"],
+    ),
+}
+WITHOUT_PAST = {
+    "CreateUser", "CreateEventListener", "DeleteEventListener", "PutEventFlow", "PauseEventFlow",
+    "ResumeEventFlow", "ListDeadLetters", "GetDeadLetter", "RedriveDeadLetters", "PurgeDeadLetters",
+    "CancelDeadLetterTask",
+}  # fmt: skip
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -16,12 +16,14 @@ from starlette.types import Message
 from tests.unit.gateway.asgi_client import Answer
 from tests.unit.gateway.instructions import says_what_to_do
 from tests.unit.gateway.stage import Owner, Stage
+from tests.unit.gateway.world import world
 
 UNKNOWN = str(uuid4())
 PLACES = {
     "user": UNKNOWN, "key": UNKNOWN, "listener": UNKNOWN, "owner": "nobody", "name": "Nothing",
     "algorithm_id": UNKNOWN, "git_hash": "0" * 40, "build": UNKNOWN, "flow": UNKNOWN,
     "connection": UNKNOWN, "topic": "images", "target": "nobody/Nothing", "position": "999999999",
+    "letter": "7-999999999", "task": UNKNOWN,
 }  # fmt: skip
 BODIES: dict[str, dict[str, object]] = {
     "UserCreate": {"username": "someone", "email": "a@b"},
@@ -40,6 +42,11 @@ BODIES: dict[str, dict[str, object]] = {
     "Revert": {"kind": "flow", "id": UNKNOWN, "to_version": 1},
     "TopicAccessPut": {"algorithms": []},
     "EventFlowPut": {"enabled": True},
+    "EventFlowPause": {"drain": True, "reason": "upkeep"},
+    "Redrive": {"selection": {}, "algorithm_version": "0.1.0"},
+    "RedriveOfFlow": {"selection": {}, "algorithm_version": "0.1.0", "flow": UNKNOWN},
+    "Purge": {"selection": {}, "dry_run": True},
+    "PurgeOfFlow": {"selection": {}, "dry_run": True, "flow": UNKNOWN},
     "Compile": {}, "Publish": {}, "Empty": {},
 }  # fmt: skip
 EVERY = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: f"{o.method} {o.path}")
@@ -200,7 +207,8 @@ async def test_fields_of_the_wrong_type_are_named(
 # Paths that make something, or list everything, name nothing that could be unknown.
 NAMES_NOTHING = (
     "/v1/users", "/v1/admin/broker-connections", "/v1/admin/event-flows", "/v1/admin/log",
-    "/v1/admin/log/head", "/v1/admin/log/diff",
+    "/v1/admin/log/head", "/v1/admin/log/diff", "/v1/admin/dead-letters",
+    "/v1/admin/dead-letters/tasks",
 )  # fmt: skip
 
 
@@ -263,13 +271,9 @@ PAGED = [one for one in OPERATIONS if "limit" in one.query]
 
 
 @pytest.mark.parametrize("operation", PAGED, ids=lambda o: o.path)
-async def test_bad_paging_has_codes_of_its_own(
-    stage: Stage, owner: Owner, operation: Operation
-) -> None:
-    algorithm = await stage.algorithm(owner)
-    shown = await stage.by(owner, "GET", f"/v1/algorithms/{owner.name}/{algorithm}")
-    places = {"owner": owner.name, "name": algorithm, "algorithm_id": shown["id"]}
-    where, key = path(operation, **places), right_key(stage, owner, operation)
+async def test_bad_paging_has_codes_of_its_own(stage: Stage, operation: Operation) -> None:
+    there = await world(stage)
+    where, key = there.path(operation), there.key(stage, operation)
     for limit in ("0", "-1", "501", "many", "", "1.5", "٣", "9" * 30):
         answer = await stage.client.call("GET", f"{where}?limit={limit}", key=key)
         check_envelope(answer, 400, 5003)

@@ -28,6 +28,11 @@ Command: TypeAlias = (
     | registry_pb2.SetTopicAccessRequest
     | registry_pb2.EnableFlowRequest
     | registry_pb2.DisableFlowRequest
+    | registry_pb2.PauseFlowRequest
+    | registry_pb2.ResumeFlowRequest
+    | registry_pb2.RequestRedriveRequest
+    | registry_pb2.RequestPurgeRequest
+    | registry_pb2.CancelDeadLetterTaskRequest
     | registry_pb2.CreateListenerRequest
     | registry_pb2.DeleteListenerRequest
     | registry_pb2.RevertRequest
@@ -141,6 +146,32 @@ class RouterLive(Protocol):
 
     async def flow_status(self, flow_ids: list[str]) -> router_pb2.GetFlowStatusResponse:
         """What the owners say of these flows, empty: all. Raises Unavailable."""
+        ...
+
+    async def list_dead_letters(
+        self, request: router_pb2.ListDeadLettersRequest
+    ) -> router_pb2.ListDeadLettersResponse:
+        """A page of dead letters, newest first.
+
+        Raises InvalidInput (the page token), NotFound (the flow), StateForbids when the router has
+        no index or the broker of the flow's own topic cannot be reached, Unavailable.
+        """
+        ...
+
+    async def get_dead_letter(
+        self, request: router_pb2.GetDeadLetterRequest
+    ) -> router_pb2.GetDeadLetterResponse:
+        """One of them whole. Raises as `list_dead_letters`, and NotFound for the letter."""
+        ...
+
+    async def count_dead_letters(
+        self, request: router_pb2.CountDeadLettersRequest
+    ) -> router_pb2.CountDeadLettersResponse:
+        """How many a redrive or purge would take now. Raises as `list_dead_letters`."""
+        ...
+
+    async def dead_letter_task(self, dead_letter_task_id: str) -> router_pb2.DeadLetterTaskProgress:
+        """How far a task is. Raises NotFound (nobody began with it), StateForbids, Unavailable."""
         ...
 
 

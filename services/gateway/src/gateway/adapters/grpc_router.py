@@ -12,6 +12,7 @@ from kernel.errors import TimedOut, Unavailable
 from gateway.adapters.calls import kernel_errors
 
 STATUS_TIMEOUT_S = 3.0
+LETTERS_TIMEOUT_S = 10.0
 BROKER_TIMEOUT_S = 30.0
 """A worker that connects to a broker that does not answer needs its own time limit first."""
 
@@ -36,6 +37,30 @@ class GrpcRouter:
     async def flow_status(self, flow_ids: list[str]) -> router_pb2.GetFlowStatusResponse:
         request = router_pb2.GetFlowStatusRequest(flow_ids=flow_ids)
         return await self._ask(lambda stub: stub.GetFlowStatus(request, timeout=STATUS_TIMEOUT_S))
+
+    async def list_dead_letters(
+        self, request: router_pb2.ListDeadLettersRequest
+    ) -> router_pb2.ListDeadLettersResponse:
+        limit_s = BROKER_TIMEOUT_S if request.own_topic else LETTERS_TIMEOUT_S
+        return await self._ask(lambda stub: stub.ListDeadLetters(request, timeout=limit_s))
+
+    async def get_dead_letter(
+        self, request: router_pb2.GetDeadLetterRequest
+    ) -> router_pb2.GetDeadLetterResponse:
+        return await self._ask(lambda stub: stub.GetDeadLetter(request, timeout=BROKER_TIMEOUT_S))
+
+    async def count_dead_letters(
+        self, request: router_pb2.CountDeadLettersRequest
+    ) -> router_pb2.CountDeadLettersResponse:
+        return await self._ask(
+            lambda stub: stub.CountDeadLetters(request, timeout=LETTERS_TIMEOUT_S)
+        )
+
+    async def dead_letter_task(self, dead_letter_task_id: str) -> router_pb2.DeadLetterTaskProgress:
+        request = router_pb2.GetDeadLetterTaskRequest(dead_letter_task_id=dead_letter_task_id)
+        return await self._ask(
+            lambda stub: stub.GetDeadLetterTask(request, timeout=STATUS_TIMEOUT_S)
+        )
 
     async def _ask(
         self, call: Callable[[router_pb2_grpc.RouterAsyncStub], Awaitable[Answer]]

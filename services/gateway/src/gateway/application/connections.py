@@ -19,8 +19,10 @@ from servicekit.logs import hide
 
 from gateway.application.gateway import Gateway
 from gateway.domain.brokers import (
+    CLIENT_KEY_CHARACTERS_MAX,
     CONNECTION_TYPE_NAMES,
     SASL_MECHANISM_DEFAULT,
+    WITH_SASL,
     BrokerConnection,
     bootstrap_servers,
     security_protocol,
@@ -29,6 +31,9 @@ from gateway.domain.caller import Admin
 from gateway.domain.fields import is_uuid
 from gateway.domain.intent import Intent
 from gateway.domain.paging import Page, PageRequest, paginate
+
+KEY_LINE_CHARACTERS_MIN = 16
+"""A shorter line of a key tells nothing, and might be a word of other texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class ConnectionRecord:
     connection_type: str
     sasl_mechanism: str | None
     ca_certificate: str | None
+    client_certificate: str | None
+    group_prefix: str
     has_credentials: bool
     fingerprint: str | None
     created_at: datetime | None
@@ -65,7 +72,7 @@ async def create_connection(
 
     Raises InvalidInput, AlreadyExists, VersionConflict.
     """
-    hide(asked.broker_password)
+    _hide(asked)
     command = registry_pb2.CreateConnectionRequest(connection_id=intent.new_id("connection"))
     _describe(command, asked, security_protocol(asked))
     return _answered(gateway, command, await gateway.send(command, caller, intent))
@@ -78,10 +85,13 @@ async def update_connection(
 
     Raises NotFound, InvalidInput, AlreadyExists (its name), StateForbids, VersionConflict.
     """
-    hide(asked.broker_password)
+    _hide(asked)
     known = connection_of(gateway.catalog, connection_id)
     command = registry_pb2.UpdateConnectionRequest(connection_id=known.connection_id)
-    _describe(command, asked, security_protocol(asked, credentials_stay=True))
+    protocol = security_protocol(
+        asked, credentials_stay=True, known_certificate=known.client_certificate
+    )
+    _describe(command, asked, protocol)
     return _answered(gateway, command, await gateway.send(command, caller, intent))
 
 
@@ -159,11 +169,24 @@ def _describe(command: Description, asked: BrokerConnection, protocol: SecurityP
         f"SECURITY_PROTOCOL_{protocol.name}"
     )
     command.ca_certificate = asked.ca_certificate
-    if protocol is SecurityProtocol.SASL_SSL:
+    command.client_certificate = asked.client_certificate
+    command.group_prefix = asked.group_prefix
+    if protocol in WITH_SASL:
         command.sasl_mechanism = asked.sasl_mechanism or SASL_MECHANISM_DEFAULT
-    if asked.broker_username:
+    if asked.brings_credentials:
         command.credentials.username = asked.broker_username
         command.credentials.password = asked.broker_password
+        command.credentials.client_key = asked.client_key
+
+
+def _hide(asked: BrokerConnection) -> None:
+    """The key also line by line: what speaks of it may hold a part."""
+    lines = asked.client_key[:CLIENT_KEY_CHARACTERS_MAX].splitlines()
+    whole_lines = (line for line in lines if len(line) >= KEY_LINE_CHARACTERS_MIN)
+    for secret in (asked.broker_password, *whole_lines):
+        if not secret.startswith("-----"):
+            hide(secret)
+    hide(asked.client_key)
 
 
 def _answered(
@@ -180,7 +203,9 @@ def _answered(
         connection_type=CONNECTION_TYPE_NAMES[SecurityProtocol(command.security_protocol)],
         sasl_mechanism=command.sasl_mechanism or None,
         ca_certificate=command.ca_certificate or None,
-        has_credentials=bool(command.sasl_mechanism),
+        client_certificate=command.client_certificate or None,
+        group_prefix=command.group_prefix,
+        has_credentials=bool(command.sasl_mechanism or command.client_certificate),
         fingerprint=None,
         created_at=known.created_time if known is not None else None,
         stream_version=result.version,
@@ -195,6 +220,8 @@ def _record(connection: Connection) -> ConnectionRecord:
         connection_type=CONNECTION_TYPE_NAMES[connection.security_protocol],
         sasl_mechanism=connection.sasl_mechanism or None,
         ca_certificate=connection.ca_certificate or None,
+        client_certificate=connection.client_certificate or None,
+        group_prefix=connection.group_prefix,
         has_credentials=connection.credentials is not None,
         fingerprint=_fingerprint(connection.credentials),
         created_at=connection.created_time,

@@ -7,34 +7,32 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from catalog.catalog import Catalog
-from catalog.events import ApiType, BrokerKind, FlowEnabled
 from catalog.records import Algorithm, Flow
 from eventflows.registry.v1 import registry_pb2
-from kernel.errors import InvalidInput, NotAllowed, NotFound, Unavailable
+from kernel.errors import InvalidInput, NotFound, Unavailable
 
-from gateway.application.algorithms import AlgorithmRef, own_algorithm
+from gateway.application.algorithms import AlgorithmRef, algorithm_of, own_algorithm
 from gateway.application.flow_records import PAST_STATES, STATES, FlowRecord, Statuses, flow_record
+from gateway.application.flow_settings import (
+    FlowSettings,
+    check,
+    enabling,
+    refuse_lost_settings,
+    with_settings,
+)
 from gateway.application.gateway import Gateway
-from gateway.application.versions import CODE_VERSION_NOT_FOUND
 from gateway.domain import fields
-from gateway.domain.caller import Admin, Standard
+from gateway.domain.caller import Admin, Caller, Standard
+from gateway.domain.field_names import named_as_sent
 from gateway.domain.intent import Intent
 from gateway.domain.paging import Page, PageRequest, SortKey, paginate
 
 NEWEST_VERSION_WORDS = ("", "latest")
 FLOWS_NAMED_MAX = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowSettings:
-    """What an owner asks of a flow. Empty version: the newest published one. 0: the default."""
-
-    enabled: bool
-    algorithm_version: str = ""
-    dead_letter_topic: str = ""
-    concurrency_max: int = 0
-    allow_cycle: bool = False
-    timeout_s: int = 0
+_NAMES = {
+    f"delivery.{name}": name
+    for name in ("order", "parallelism", "start", "read_committed", "retries")
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +52,34 @@ async def list_flows(
 
 
 async def get_flow(
-    gateway: Gateway, caller: Standard, ref: AlgorithmRef, flow_id: str
+    gateway: Gateway, caller: Caller, ref: AlgorithmRef | None, flow_id: str
 ) -> FlowRecord:
-    """One flow of one's algorithm. Raises NotFound, NotAllowed."""
-    algorithm = own_algorithm(gateway.catalog, caller, ref)
-    (record,) = await _records(gateway, [_flow(gateway.catalog, algorithm, flow_id)])
+    """One flow that is within the caller's reach. Raises NotFound, NotAllowed."""
+    return await shown(gateway, flow_in_reach(gateway.catalog, caller, ref, flow_id))
+
+
+def flow_in_reach(catalog: Catalog, caller: Caller, ref: AlgorithmRef | None, flow_id: str) -> Flow:
+    """A flow of one's own algorithm; for an admin any flow, and `ref` may be left out.
+
+    Raises NotFound, NotAllowed.
+    """
+    if isinstance(caller, Standard):
+        if ref is None:
+            raise InvalidInput("algorithm must be owner/name, for example demo/Resize")
+        return _flow(catalog, own_algorithm(catalog, caller, ref), flow_id)
+    if ref is not None:
+        return _flow(catalog, algorithm_of(catalog, ref), flow_id)
+    flow = catalog.flow(flow_id.lower())
+    if flow is None:
+        raise NotFound(
+            "there is no event flow of this id: GET /v1/admin/event-flows lists all of them"
+        )
+    return flow
+
+
+async def shown(gateway: Gateway, flow: Flow) -> FlowRecord:
+    """The flow, with the router's word on it when there is one."""
+    (record,) = await _records(gateway, [flow])
     return record
 
 
@@ -80,17 +101,17 @@ async def put_flow(
     if asked.algorithm_version in NEWEST_VERSION_WORDS:
         asked = replace(asked, algorithm_version="")
     if asked.enabled:
-        _check(gateway.catalog, algorithm, flow, asked)
-        result = await gateway.send(_enable(flow, asked), caller, intent)
+        check(gateway.catalog, algorithm, flow, asked)
+        with named_as_sent(_NAMES):
+            result = await gateway.send(enabling(flow, asked), caller, intent)
     else:
-        _refuse_lost_settings(flow, asked)
+        refuse_lost_settings(flow, asked)
         command = registry_pb2.DisableFlowRequest(flow_id=flow.flow_id)
         result = await gateway.send(command, caller, intent)
     changed = gateway.catalog.flow(flow.flow_id)
     if changed is None or changed.stream_version < result.version:
-        changed = _with_settings(flow, asked, version=result.version)
-    (record,) = await _records(gateway, [changed])
-    return record
+        changed = with_settings(flow, asked, version=result.version)
+    return await shown(gateway, changed)
 
 
 async def list_all_flows(
@@ -149,86 +170,3 @@ def _flow(catalog: Catalog, algorithm: Algorithm, flow_id: str) -> Flow:
         f"{algorithm.full_name} has no event flow of this id: an admin grants access to a topic, "
         "then GET …/event-flows lists the flow"
     )
-
-
-def _check(catalog: Catalog, algorithm: Algorithm, flow: Flow, asked: FlowSettings) -> None:
-    known = {version.version for version in algorithm.versions}
-    if asked.algorithm_version and asked.algorithm_version not in known:
-        raise NotFound(
-            f"algorithm_version: {algorithm.full_name} has no such published version, "
-            "GET …/versions lists them",
-            code=CODE_VERSION_NOT_FOUND,
-        )
-    if asked.dead_letter_topic:
-        _check_dead_letter_topic(catalog, flow, asked.dead_letter_topic)
-
-
-def _check_dead_letter_topic(catalog: Catalog, flow: Flow, topic: str) -> None:
-    fields.topic(topic, field="dead_letter_topic")
-    channel = flow.channel
-    if channel is None or channel.broker is not BrokerKind.KAFKA:
-        raise InvalidInput("dead_letter_topic is for flows on Kafka: leave it out")
-    if flow.api_type is not ApiType.SUBSCRIBER:
-        raise InvalidInput("dead_letter_topic is for subscriber flows: leave it out")
-    for api_type in (ApiType.PUBLISHER, ApiType.DEAD_LETTER):
-        if catalog.is_granted(
-            connection_id=channel.connection_id,
-            topic=topic,
-            algorithm_id=flow.algorithm_id,
-            api_type=api_type,
-        ):
-            return
-    raise NotAllowed(
-        f"dead_letter_topic: the algorithm may not write to {topic}: ask an admin to grant it "
-        "dead_letter or publisher access to that topic"
-    )
-
-
-def _refuse_lost_settings(flow: Flow, asked: FlowSettings) -> None:
-    """Disabling keeps the settings; new ones in the same request would be lost without a word."""
-    kept = _settings(flow.settings or flow.last_settings)
-    plain = FlowSettings(enabled=False)
-    if asked not in (plain, replace(kept, enabled=False)):
-        raise InvalidInput(
-            "settings change only together with enabled: true; "
-            'to disable the flow send {"enabled": false} alone'
-        )
-
-
-def _settings(enabled: FlowEnabled | None) -> FlowSettings:
-    if enabled is None:
-        return FlowSettings(enabled=False)
-    return FlowSettings(
-        enabled=True,
-        algorithm_version=enabled.algorithm_version,
-        dead_letter_topic=enabled.dead_letter_topic,
-        concurrency_max=enabled.concurrency_max,
-        allow_cycle=enabled.allow_cycle,
-        timeout_s=enabled.timeout_s,
-    )
-
-
-def _enable(flow: Flow, asked: FlowSettings) -> registry_pb2.EnableFlowRequest:
-    return registry_pb2.EnableFlowRequest(
-        flow_id=flow.flow_id,
-        algorithm_version=asked.algorithm_version,
-        dead_letter_topic=asked.dead_letter_topic,
-        concurrency_max=asked.concurrency_max,
-        allow_cycle=asked.allow_cycle,
-        timeout_s=asked.timeout_s,
-    )
-
-
-def _with_settings(flow: Flow, asked: FlowSettings, *, version: int) -> Flow:
-    """What the catalog will say of the flow once it has caught up."""
-    if not asked.enabled:
-        return replace(flow, settings=None, stream_version=version)
-    settings = FlowEnabled(
-        flow_id=flow.flow_id,
-        algorithm_version=asked.algorithm_version,
-        dead_letter_topic=asked.dead_letter_topic,
-        concurrency_max=asked.concurrency_max,
-        allow_cycle=asked.allow_cycle,
-        timeout_s=asked.timeout_s,
-    )
-    return replace(flow, settings=settings, last_settings=settings, stream_version=version)

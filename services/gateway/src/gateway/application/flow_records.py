@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from catalog.catalog import Catalog
 from catalog.effective import Blocked, effective
-from catalog.events import BrokerKind, FlowEnabled
-from catalog.records import Flow
+from catalog.events import BrokerKind, DeliverySettings, FlowEnabled
+from catalog.records import Flow, Pause
 from eventflows.router.v1 import router_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,6 +17,7 @@ from gateway.application.topic_access import API_TYPE_NAMES
 
 STATE_DISABLED = "disabled"
 STATE_BLOCKED = "blocked"
+STATE_PAUSED = "paused"
 STATE_ENABLED = "enabled"
 """May run, and no router says what it does."""
 LIVE_STATES = {
@@ -27,8 +28,10 @@ LIVE_STATES = {
     router_pb2.FLOW_STATE_STOPPED: "stopped",
     router_pb2.FLOW_STATE_FAILED: "failed",
     router_pb2.FLOW_STATE_BLOCKED: STATE_BLOCKED,
+    router_pb2.FLOW_STATE_PAUSED: STATE_PAUSED,
+    router_pb2.FLOW_STATE_HALTED: "halted",
 }
-PAST_STATES = (STATE_DISABLED, STATE_BLOCKED, STATE_ENABLED)
+PAST_STATES = (STATE_DISABLED, STATE_BLOCKED, STATE_PAUSED, STATE_ENABLED)
 """What the catalog says without the router."""
 STATES = tuple(dict.fromkeys([STATE_DISABLED, STATE_ENABLED, *LIVE_STATES.values()]))
 BROKER_NAMES = {
@@ -51,6 +54,24 @@ class LiveRecord:
     dead_lettered_total: int
     retries_total: int
     partitions: int
+    lag_s: float | None
+    oldest_unsettled_s: float
+    settled_per_s: float
+    error_ratio: float
+    repeats_total: int
+    halted_keys: int
+    bytes_held: int
+    healthy: bool
+    instances: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRecord:
+    """That a flow is paused, how and why. `since` is None when it is not known yet."""
+
+    drain: bool
+    reason: str
+    since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +92,8 @@ class FlowRecord:
     concurrency_max: int
     allow_cycle: bool
     timeout_s: int
+    delivery: DeliverySettings
+    paused: PauseRecord | None
     state: str
     reason: str
     live: LiveRecord | None
@@ -84,10 +107,11 @@ def flow_record(catalog: Catalog, flow: Flow, statuses: Statuses) -> FlowRecord:
     """The flow, with the router's word on it where there is one.
 
     Whether it is disabled or blocked is the catalog's to say: the router may be a moment behind.
+    Whether it stands still already is the router's: `paused` tells what was asked of it.
     """
     from_catalog = _from_catalog(catalog, flow)
     status = statuses.get(flow.flow_id)
-    if status is None or from_catalog.state != STATE_ENABLED:
+    if status is None or from_catalog.state not in (STATE_ENABLED, STATE_PAUSED):
         return from_catalog
     return replace(
         from_catalog,
@@ -95,6 +119,13 @@ def flow_record(catalog: Catalog, flow: Flow, statuses: Statuses) -> FlowRecord:
         reason=status.reason,
         live=_live(status),
     )
+
+
+def as_paused(record: FlowRecord, paused: PauseRecord) -> FlowRecord:
+    """The record as the catalog will have it once it knows of this pause."""
+    if record.state != STATE_ENABLED:
+        return replace(record, paused=paused)
+    return replace(record, paused=paused, state=STATE_PAUSED, reason=paused.reason)
 
 
 def _from_catalog(catalog: Catalog, flow: Flow) -> FlowRecord:
@@ -119,6 +150,8 @@ def _from_catalog(catalog: Catalog, flow: Flow) -> FlowRecord:
         concurrency_max=settings.concurrency_max,
         allow_cycle=settings.allow_cycle,
         timeout_s=settings.timeout_s,
+        delivery=settings.delivery or DeliverySettings(),
+        paused=_paused(flow.paused),
         state=state,
         reason=reason,
         live=None,
@@ -131,7 +164,17 @@ def _state(catalog: Catalog, flow: Flow) -> tuple[str, str]:
     reason = verdict.sentence if isinstance(verdict, Blocked) else ""
     if flow.settings is None:
         return STATE_DISABLED, reason
-    return (STATE_BLOCKED if reason else STATE_ENABLED), reason
+    if reason:
+        return STATE_BLOCKED, reason
+    if flow.paused is not None:
+        return STATE_PAUSED, flow.paused.reason
+    return STATE_ENABLED, ""
+
+
+def _paused(pause: Pause | None) -> PauseRecord | None:
+    if pause is None:
+        return None
+    return PauseRecord(drain=pause.drain, reason=pause.reason, since=pause.time)
 
 
 def _connection_name(catalog: Catalog, connection_id: str) -> str:
@@ -153,6 +196,15 @@ def _live(status: router_pb2.FlowStatus) -> LiveRecord:
         dead_lettered_total=status.dead_lettered_total,
         retries_total=status.retries_total,
         partitions=status.partitions,
+        lag_s=status.lag_s if status.lag_s >= 0 else None,
+        oldest_unsettled_s=status.oldest_unsettled_s,
+        settled_per_s=status.settled_per_s,
+        error_ratio=status.error_ratio,
+        repeats_total=status.repeats_total,
+        halted_keys=status.halted_keys,
+        bytes_held=status.bytes_held,
+        healthy=status.healthy,
+        instances=status.instances,
     )
 
 

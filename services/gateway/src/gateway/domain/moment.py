@@ -39,17 +39,21 @@ def as_of(value: str, *, field: str = "as_of") -> AsOf:
     """The moment that is asked for: digits are a position, else RFC 3339. Raises InvalidInput."""
     if _POSITION.fullmatch(value) and int(value) <= POSITION_MAX:
         return int(value)
-    match = _RFC_3339.fullmatch(value)
-    if match is None:
-        raise _bad(field)
-    date, time, fraction, offset = match.groups()
-    # The log counts microseconds: what is finer lies within the same one.
-    text = f"{date}T{time}{(fraction or '.0')[:_MICROSECOND_DIGITS].ljust(7, '0')}"
-    try:
-        moment = datetime.fromisoformat(text + (offset if offset not in "Zz" else "+00:00"))
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise _bad(field) from error
+    time = _time(value)
+    if time is None:
+        raise InvalidInput(
+            f"{field} must be a position of the log, for example 42, or a time as RFC 3339 has it, "
+            f"{_EXAMPLE}"
+        )
+    return time
+
+
+def point_in_time(value: str, *, field: str) -> datetime:
+    """An aware time in UTC from RFC 3339. Raises InvalidInput."""
+    time = _time(value)
+    if time is None:
+        raise InvalidInput(f"{field} must be a time as RFC 3339 has it, {_EXAMPLE}")
+    return time
 
 
 def exact_time(time: datetime) -> str:
@@ -57,8 +61,18 @@ def exact_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _bad(field: str) -> InvalidInput:
-    return InvalidInput(
-        f"{field} must be a position of the log, for example 42, or a time as RFC 3339 has it, for "
-        "example 2026-11-24T09:00:00Z (in a URL write %2B for +)"
-    )
+_EXAMPLE = "for example 2026-11-24T09:00:00Z (in a URL write %2B for +)"
+
+
+def _time(value: str) -> datetime | None:
+    match = _RFC_3339.fullmatch(value)
+    if match is None:
+        return None
+    date, time, fraction, offset = match.groups()
+    # The log counts microseconds: what is finer lies within the same one.
+    text = f"{date}T{time}{(fraction or '.0')[:_MICROSECOND_DIGITS].ljust(7, '0')}"
+    try:
+        moment = datetime.fromisoformat(text + (offset if offset not in "Zz" else "+00:00"))
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -368,6 +368,16 @@ class EventFlowsStub:
                 request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PutEventFlowRequest.SerializeToString,
                 response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.FromString,
                 _registered_method=True)
+        self.PauseEventFlow = channel.unary_unary(
+                '/eventflows.gateway.v1.EventFlows/PauseEventFlow',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PauseEventFlowRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.FromString,
+                _registered_method=True)
+        self.ResumeEventFlow = channel.unary_unary(
+                '/eventflows.gateway.v1.EventFlows/ResumeEventFlow',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ResumeEventFlowRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.FromString,
+                _registered_method=True)
         self.ListAllEventFlows = channel.unary_unary(
                 '/eventflows.gateway.v1.EventFlows/ListAllEventFlows',
                 request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListAllEventFlowsRequest.SerializeToString,
@@ -397,6 +407,20 @@ class EventFlowsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseEventFlow(self, request, context):
+        """A paused flow starts no run and keeps its settings and its place. With either kind of key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeEventFlow(self, request, context):
+        """Ends a pause, and has the flow try again what a retry rule of its own halted. With either kind of key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAllEventFlows(self, request, context):
         """admin key
         """
@@ -420,6 +444,16 @@ def add_EventFlowsServicer_to_server(servicer, server):
             'PutEventFlow': grpc.unary_unary_rpc_method_handler(
                     servicer.PutEventFlow,
                     request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PutEventFlowRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.SerializeToString,
+            ),
+            'PauseEventFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseEventFlow,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PauseEventFlowRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.SerializeToString,
+            ),
+            'ResumeEventFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeEventFlow,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ResumeEventFlowRequest.FromString,
                     response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.SerializeToString,
             ),
             'ListAllEventFlows': grpc.unary_unary_rpc_method_handler(
@@ -520,6 +554,60 @@ class EventFlows:
             _registered_method=True)
 
     @staticmethod
+    def PauseEventFlow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.EventFlows/PauseEventFlow',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PauseEventFlowRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeEventFlow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.EventFlows/ResumeEventFlow',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ResumeEventFlowRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.EventFlow.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAllEventFlows(request,
             target,
             options=(),
@@ -536,6 +624,341 @@ class EventFlows:
             '/eventflows.gateway.v1.EventFlows/ListAllEventFlows',
             eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListAllEventFlowsRequest.SerializeToString,
             eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListEventFlowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class DeadLettersStub:
+    """What flows gave up on. With a standard key those of a flow of one's own algorithm, with an admin key all.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListDeadLetters = channel.unary_unary(
+                '/eventflows.gateway.v1.DeadLetters/ListDeadLetters',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/eventflows.gateway.v1.DeadLetters/GetDeadLetter',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.WholeDeadLetter.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/eventflows.gateway.v1.DeadLetters/RedriveDeadLetters',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLettersTaken.FromString,
+                _registered_method=True)
+        self.PurgeDeadLetters = channel.unary_unary(
+                '/eventflows.gateway.v1.DeadLetters/PurgeDeadLetters',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PurgeDeadLettersRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLettersTaken.FromString,
+                _registered_method=True)
+        self.ListDeadLetterTasks = channel.unary_unary(
+                '/eventflows.gateway.v1.DeadLetters/ListDeadLetterTasks',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLetterTasksRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLetterTasksResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetterTask = channel.unary_unary(
+                '/eventflows.gateway.v1.DeadLetters/GetDeadLetterTask',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.GetDeadLetterTaskRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLetterTask.FromString,
+                _registered_method=True)
+        self.CancelDeadLetterTask = channel.unary_unary(
+                '/eventflows.gateway.v1.DeadLetters/CancelDeadLetterTask',
+                request_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.CancelDeadLetterTaskRequest.SerializeToString,
+                response_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLetterTask.FromString,
+                _registered_method=True)
+
+
+class DeadLettersServicer:
+    """What flows gave up on. With a standard key those of a flow of one's own algorithm, with an admin key all.
+    """
+
+    def ListDeadLetters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Send dead letters through their flow again; with `dry_run` only count them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeDeadLetters(self, request, context):
+        """Forget dead letters; with `dry_run` only count them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetterTasks(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetterTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDeadLetterTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DeadLettersServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.WholeDeadLetter.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLettersTaken.SerializeToString,
+            ),
+            'PurgeDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeDeadLetters,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PurgeDeadLettersRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLettersTaken.SerializeToString,
+            ),
+            'ListDeadLetterTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetterTasks,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLetterTasksRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLetterTasksResponse.SerializeToString,
+            ),
+            'GetDeadLetterTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetterTask,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.GetDeadLetterTaskRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLetterTask.SerializeToString,
+            ),
+            'CancelDeadLetterTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDeadLetterTask,
+                    request_deserializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.CancelDeadLetterTaskRequest.FromString,
+                    response_serializer=eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLetterTask.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'eventflows.gateway.v1.DeadLetters', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('eventflows.gateway.v1.DeadLetters', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DeadLetters:
+    """What flows gave up on. With a standard key those of a flow of one's own algorithm, with an admin key all.
+    """
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.DeadLetters/ListDeadLetters',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLettersRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.DeadLetters/GetDeadLetter',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.GetDeadLetterRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.WholeDeadLetter.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.DeadLetters/RedriveDeadLetters',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.RedriveDeadLettersRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLettersTaken.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.DeadLetters/PurgeDeadLetters',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.PurgeDeadLettersRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLettersTaken.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetterTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.DeadLetters/ListDeadLetterTasks',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLetterTasksRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.ListDeadLetterTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetterTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.DeadLetters/GetDeadLetterTask',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.GetDeadLetterTaskRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLetterTask.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDeadLetterTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eventflows.gateway.v1.DeadLetters/CancelDeadLetterTask',
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.CancelDeadLetterTaskRequest.SerializeToString,
+            eventflows_dot_gateway_dot_v1_dot_gateway__pb2.DeadLetterTask.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.application import event_listeners, keys, users
+from gateway.domain.field_names import named_as_sent
 from gateway.entrypoints.rest import present, wire
 from gateway.entrypoints.rest.call import Answer, Call, etag
-from gateway.entrypoints.rest.field_names import named_as_sent
 from gateway.entrypoints.rest.operation import (
     PAGE_QUERY,
     KeyKind,

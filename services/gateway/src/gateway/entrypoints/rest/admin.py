@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gateway.application import connections, event_flows, topic_access
 from gateway.domain.brokers import BrokerConnection
+from gateway.domain.field_names import named_as_sent
 from gateway.entrypoints.rest import present, wire, wire_flows
 from gateway.entrypoints.rest.call import Answer, Call, etag
-from gateway.entrypoints.rest.field_names import named_as_sent
 from gateway.entrypoints.rest.operation import (
     PAGE_QUERY,
     KeyKind,
@@ -117,6 +117,9 @@ def _described(
         broker_password=body.broker_password or "",
         ca_certificate=body.ca_certificate or "",
         sasl_mechanism=body.sasl_mechanism or "",
+        client_certificate=body.client_certificate or "",
+        client_key=body.client_key or "",
+        group_prefix=body.group_prefix or "",
     )
 
 

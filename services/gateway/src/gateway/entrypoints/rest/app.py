@@ -24,7 +24,7 @@ from gateway.domain.caller import Caller, admin, standard
 from gateway.domain.moment import AsOf, Moment, exact_time
 from gateway.domain.paging import moment_and_marker
 from gateway.entrypoints.metrics import observe
-from gateway.entrypoints.rest import accounts, algorithms, flows, log, runs
+from gateway.entrypoints.rest import accounts, algorithms, flows, letters, log, runs
 from gateway.entrypoints.rest import admin as admin_operations
 from gateway.entrypoints.rest.bodies import BodyTooSlow, WrongContentType, decoded
 from gateway.entrypoints.rest.call import AS_OF_PARAMETER, Answer, Call
@@ -52,6 +52,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *accounts.OPERATIONS,
     *algorithms.OPERATIONS,
     *flows.OPERATIONS,
+    *letters.OPERATIONS,
     *admin_operations.OPERATIONS,
     *log.OPERATIONS,
 )

@@ -77,6 +77,12 @@ class Call:
         return AlgorithmRef(str(params["owner"]), str(params.get("name", "")))
 
     @property
+    def algorithm_if_named(self) -> AlgorithmRef | None:
+        """The same; None where the path names none, as those for admins."""
+        params = self.request.path_params
+        return self.algorithm if "algorithm_id" in params or "owner" in params else None
+
+    @property
     def page(self) -> PageRequest:
         """The page that the query asks for. Raises InvalidInput (5002, 5003)."""
         return page_request(limit=self.request.query_params.get("limit"), marker=self.marker)
@@ -99,12 +105,13 @@ class Call:
         return Answer(
             body=wire.Page(
                 marker=marker,
-                next_link=self._next_link(marker),
+                next_link=self.next_link(marker),
                 results=[show(item) for item in page.items],
             )
         )
 
-    def _next_link(self, marker: str | None) -> str | None:
+    def next_link(self, marker: str | None) -> str | None:
+        """Where the page behind this marker is; None: there is none."""
         if marker is None:
             return None
         # The marker keeps the moment, as the registry resolved it.

@@ -18,13 +18,26 @@ _QUERY = {
     "limit": "how many items at most",
     "marker": "`marker` of the page before",
     "as_of": "position of the log or RFC 3339 time: the answer is as of then, now if left out",
-    "kind": "only of this kind: account, algorithm, connection, topic_access or flow",
+    "kind": "only of this kind: account, algorithm, connection, topic_access, flow or "
+    "dead_letter_task",
     "id": "only the thing with this id",
     "actor": "only what this user (name or id) or `service:ROLE` did",
     "from": "position of the log or RFC 3339 time",
     "to": "position of the log or RFC 3339 time; now if left out",
-    "state": "only flows in this state",
-    "algorithm": "only flows of this `owner/name`",
+    "state": "only those in this state; of dead letters: open if left out, redriven or purged",
+    "algorithm": "only those of this `owner/name`",
+    "flow": "only those of the flow with this id",
+    "since": "RFC 3339 time: only what was given up then or later",
+    "until": "RFC 3339 time: only what was given up before",
+    "failure": "only with this class of the last failure, such as algorithm_error or timed_out",
+    "error_type": "only with this type of an algorithm's error",
+    "key": "only of records with this key, as text",
+    "key_base64": "only of records with this key, as base64",
+    "topic": "only of records of this topic",
+    "partition": "only of records of these partitions, several with commas",
+    "offset_first": "only of records from this offset on",
+    "offset_last": "only of records up to this offset",
+    "own_topic": "`true`: scan the flow's own dead letter topic",
     "timeout": "seconds a run may take, at most 3000",
     "output": "`raw` or `void`",
     "stdout": "`true`: with what the algorithm printed",
@@ -34,6 +47,7 @@ _QUERY = {
 def openapi(operations: Sequence[Operation], *, public_url: str) -> dict[str, Any]:
     """The document. Every operation has exactly one place in it."""
     types = {operation.answer for operation in operations if operation.answer is not None}
+    types |= {operation.dry_answer for operation in operations if operation.dry_answer is not None}
     types |= {operation.body for operation in operations if operation.body is not None}
     ordered = [*sorted(types, key=str), wire.Error, wire.Health]
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
@@ -76,6 +90,7 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
                 **_response(operation, schema_of),
                 "headers": _headers(operation),
             },
+            **_dry_response(operation, schema_of),
             "default": {
                 "description": "an error; the message says what to do",
                 "content": _json(schema_of[wire.Error]),
@@ -97,6 +112,13 @@ def _response(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]
     if operation.answer is None:
         return {"description": "done"}
     return {"description": "the answer", "content": _json(schema_of[operation.answer])}
+
+
+def _dry_response(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
+    if operation.dry_answer is None:
+        return {}
+    content = _json(schema_of[operation.dry_answer])
+    return {"200": {"description": "with dry_run: nothing was changed", "content": content}}
 
 
 def _headers(operation: Operation) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class Operation:
     """One method of one path. `body` None: the body is not read (by this machinery).
 
     `idempotent` takes Idempotency-Key, `conditional` takes If-Match, `as_of` reads the past too,
-    `entity_tag`: its answer has the ETag to send in If-Match.
+    `entity_tag`: its answer has the ETag to send in If-Match. `dry_answer`: what a body with
+    `dry_run` gets, with 200; nothing is changed then.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Operation:
     conditional: bool = False
     as_of: bool = False
     entity_tag: bool = False
+    dry_answer: Any = None
 
 
 PAGE_QUERY = ("limit", "marker")
@@ -88,6 +90,7 @@ def takes(
     answer: Any = None,
     status: int = 200,
     changes: bool = True,
+    dry_answer: Any = None,
 ) -> Operation:
     """A POST or PUT with a JSON body of this type, which changes one stream of the log.
 
@@ -96,7 +99,7 @@ def takes(
     return Operation(
         method=method, path=path, name=handler.__name__, summary=_summary(handler), key=key,
         handler=handler, body=body, answer=answer, status=status, idempotent=changes,
-        conditional=changes, entity_tag=changes,
+        conditional=changes, entity_tag=changes, dry_answer=dry_answer,
     )  # fmt: skip
 
 

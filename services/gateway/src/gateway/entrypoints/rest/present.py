@@ -5,23 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from catalog.events import SourceKind
+from catalog.events import RetryRule, SourceKind
 from msgspec import UNSET
 
 from gateway.application.algorithms import AlgorithmRecord, BuildRecord
 from gateway.application.connections import ConnectionRecord, ConnectionTest
 from gateway.application.event_listeners import ListenerRecord
-from gateway.application.flow_records import FlowRecord, LiveRecord
+from gateway.application.flow_records import FlowRecord, LiveRecord, PauseRecord
 from gateway.application.keys import KeyRecord
 from gateway.application.topic_access import GrantRecord, TopicAccessRecord, TopicRecord
 from gateway.application.users import UserRecord
 from gateway.application.versions import CALLABILITY_NAMES
+from gateway.domain.certificates import facts_of
+from gateway.domain.delivery import (
+    FAILURE_NAMES,
+    GIVE_UP_NAMES,
+    ORDER_NAMES,
+    PARALLELISM_DEFAULT,
+    START_NAMES,
+)
 from gateway.entrypoints.rest import wire, wire_algorithms, wire_flows
 
 
 def time(moment: datetime) -> str:
     """ISO 8601 with milliseconds and Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def optional_time(moment: datetime | None) -> str | None:
+    """The same; null when it is not known."""
+    return None if moment is None else time(moment)
 
 
 def user(record: UserRecord) -> wire.User:
@@ -42,7 +55,7 @@ def key(record: KeyRecord) -> wire.Key:
         key_label=record.label,
         key_type=record.key_type,
         api_key_mask=record.mask,
-        created_at=_optional_time(record.created_at),
+        created_at=optional_time(record.created_at),
         api_key=UNSET if record.clear is None else record.clear,
     )
 
@@ -116,6 +129,7 @@ def listener_detail(record: ListenerRecord) -> wire.EventListenerDetail:
 
 
 def connection(record: ConnectionRecord) -> wire_flows.BrokerConnection:
+    certificate = facts_of(record.client_certificate or "")
     return wire_flows.BrokerConnection(
         id=record.id,
         name=record.name,
@@ -123,9 +137,13 @@ def connection(record: ConnectionRecord) -> wire_flows.BrokerConnection:
         connection_type=record.connection_type,
         sasl_mechanism=record.sasl_mechanism,
         ca_certificate=record.ca_certificate,
+        client_certificate=record.client_certificate,
+        client_certificate_subject=certificate.subject if certificate else None,
+        client_certificate_expires_at=time(certificate.expires_at) if certificate else None,
+        group_prefix=record.group_prefix or None,
         has_credentials=record.has_credentials,
         fingerprint=record.fingerprint,
-        created_at=_optional_time(record.created_at),
+        created_at=optional_time(record.created_at),
     )
 
 
@@ -165,9 +183,36 @@ def flow(record: FlowRecord) -> wire_flows.EventFlow:
         concurrency_max=record.concurrency_max or None,
         allow_cycle=record.allow_cycle,
         timeout_s=record.timeout_s or None,
+        order=ORDER_NAMES[record.delivery.order],
+        parallelism=record.delivery.parallelism or PARALLELISM_DEFAULT,
+        start=START_NAMES[record.delivery.start],
+        read_committed=record.delivery.read_committed,
+        retries=[_retry_rule(rule) for rule in record.delivery.retries],
+        paused=_pause(record.paused),
         state=record.state,
         reason=record.reason,
         live=_live(record.live),
+    )
+
+
+def _retry_rule(rule: RetryRule) -> wire_flows.RetryRule:
+    return wire_flows.RetryRule(
+        failure=FAILURE_NAMES.get(rule.failure),
+        error_type=rule.error_type or None,
+        attempts_max=rule.attempts_max or None,
+        age_max_s=rule.age_max_s or None,
+        delay_first_ms=rule.delay_first_ms or None,
+        delay_longest_ms=rule.delay_longest_ms or None,
+        factor=rule.factor or None,
+        give_up=GIVE_UP_NAMES[rule.give_up],
+    )
+
+
+def _pause(record: PauseRecord | None) -> wire_flows.Pause | None:
+    if record is None:
+        return None
+    return wire_flows.Pause(
+        drain=record.drain, reason=record.reason, since=optional_time(record.since)
     )
 
 
@@ -176,14 +221,23 @@ def _live(record: LiveRecord | None) -> wire_flows.Live | None:
         return None
     return wire_flows.Live(
         worker=record.worker,
-        since=_optional_time(record.since),
-        last_progress=_optional_time(record.last_progress),
+        since=optional_time(record.since),
+        last_progress=optional_time(record.last_progress),
         lag_records=record.lag_records,
         in_flight=record.in_flight,
         settled_total=record.settled_total,
         dead_lettered_total=record.dead_lettered_total,
         retries_total=record.retries_total,
         partitions=record.partitions,
+        lag_s=record.lag_s,
+        oldest_unsettled_s=record.oldest_unsettled_s,
+        settled_per_s=record.settled_per_s,
+        error_ratio=record.error_ratio,
+        repeats_total=record.repeats_total,
+        halted_keys=record.halted_keys,
+        bytes_held=record.bytes_held,
+        healthy=record.healthy,
+        instances=record.instances,
     )
 
 
@@ -212,7 +266,3 @@ def _compilation(record: BuildRecord | None) -> wire_algorithms.Compilation | No
 
 def _grants(records: Iterable[GrantRecord]) -> list[wire_flows.Grant]:
     return [wire_flows.Grant(algorithm=one.algorithm, api_type=one.api_type) for one in records]
-
-
-def _optional_time(moment: datetime | None) -> str | None:
-    return None if moment is None else time(moment)

@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.entrypoints.rest.wire import Body, Number, Seconds, Text, Time
 
+ConnectionType = Literal[
+    "kafka_sasl_ssl", "kafka_sasl_plaintext", "kafka_ssl", "kafka_unauthenticated_plaintext"
+]
+Order = Annotated[str | None, Meta(description="key (default), partition or none")]
+Start = Annotated[str | None, Meta(description="earliest (default) or latest")]
+Failure = Annotated[
+    str | None,
+    Meta(
+        description="algorithm_error, refused, overloaded, timed_out, crashed, unreachable or "
+        "no_answer; every class if left out"
+    ),
+]
+GiveUp = Annotated[str | None, Meta(description="dead_letter (default), halt_key or halt_flow")]
+Factor = Annotated[float, Meta(ge=0, le=1_000)]
+
 
 class BrokerConnectionCreate(Body, frozen=True):
-    """An external Kafka cluster. Username and password are never shown again."""
+    """An external Kafka cluster. Username, password and client key are never shown again."""
 
     name: str
     broker_url: str
-    connection_type: Literal["kafka_sasl_ssl", "kafka_unauthenticated_plaintext"]
+    connection_type: ConnectionType
     broker_username: Text = None
     broker_password: Text = None
     ca_certificate: Text = None
     sasl_mechanism: Text = None
+    client_certificate: Text = None
+    client_key: Text = None
+    group_prefix: Text = None
 
 
 class BrokerConnectionPut(Body, frozen=True):
-    """All of a connection but its id. Both credentials left out: those that it has are kept."""
+    """All of a connection but its id. All credentials left out: those that it has are kept."""
 
     name: str
     broker_url: str
-    connection_type: Literal["kafka_sasl_ssl", "kafka_unauthenticated_plaintext"]
+    connection_type: ConnectionType
     broker_username: Text = None
     broker_password: Text = None
     ca_certificate: Text = None
     sasl_mechanism: Text = None
+    client_certificate: Text = None
+    client_key: Text = None
+    group_prefix: Text = None
 
 
 class BrokerConnection(Struct, frozen=True):
@@ -42,6 +63,10 @@ class BrokerConnection(Struct, frozen=True):
     connection_type: str
     sasl_mechanism: str | None
     ca_certificate: str | None
+    client_certificate: str | None
+    client_certificate_subject: str | None
+    client_certificate_expires_at: Time | None
+    group_prefix: str | None
     has_credentials: bool
     fingerprint: str | None
     created_at: Time | None
@@ -99,8 +124,24 @@ class Topics(Struct, frozen=True):
     topics: list[Topic]
 
 
+class RetryRulePut(Body, frozen=True):
+    """Retries of the failures that it fits; what is left out is the default of their class."""
+
+    failure: Failure = None
+    error_type: Text = None
+    attempts_max: Number | None = None
+    age_max_s: Seconds | None = None
+    delay_first_ms: Number | None = None
+    delay_longest_ms: Number | None = None
+    factor: Factor | None = None
+    give_up: GiveUp = None
+
+
 class EventFlowPut(Body, frozen=True):
-    """What an owner asks of a flow. Without a version: the newest published one."""
+    """What an owner asks of a flow: all settings, what is left out has its default.
+
+    Without a version: the newest published one.
+    """
 
     enabled: bool
     algorithm_version: Text = None
@@ -108,6 +149,39 @@ class EventFlowPut(Body, frozen=True):
     concurrency_max: Number | None = None
     allow_cycle: bool | None = None
     timeout_s: Seconds | None = None
+    order: Order = None
+    parallelism: Number | None = None
+    start: Start = None
+    read_committed: bool | None = None
+    retries: list[RetryRulePut] | None = None
+
+
+class EventFlowPause(Body, frozen=True):
+    """How to pause. `drain`: what was received is finished first; `reason` is for people."""
+
+    drain: bool | None = None
+    reason: Text = None
+
+
+class RetryRule(Struct, frozen=True):
+    """A rule as it was given; null: the default of the failure's class."""
+
+    failure: str | None
+    error_type: str | None
+    attempts_max: int | None
+    age_max_s: int | None
+    delay_first_ms: int | None
+    delay_longest_ms: int | None
+    factor: float | None
+    give_up: str
+
+
+class Pause(Struct, frozen=True):
+    """That a flow is to start nothing; whether it stands still already, its `state` tells."""
+
+    drain: bool
+    reason: str
+    since: Time | None
 
 
 class Live(Struct, frozen=True):
@@ -122,6 +196,15 @@ class Live(Struct, frozen=True):
     dead_lettered_total: int
     retries_total: int
     partitions: int
+    lag_s: float | None
+    oldest_unsettled_s: float
+    settled_per_s: float
+    error_ratio: float
+    repeats_total: int
+    halted_keys: int
+    bytes_held: int
+    healthy: bool
+    instances: int
 
 
 class EventFlow(Struct, frozen=True):
@@ -141,6 +224,12 @@ class EventFlow(Struct, frozen=True):
     concurrency_max: int | None
     allow_cycle: bool
     timeout_s: int | None
+    order: str
+    parallelism: int
+    start: str
+    read_committed: bool
+    retries: list[RetryRule]
+    paused: Pause | None
     state: str
     reason: str
     live: Live | None

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.entrypoints.rest.wire import Body, Number, Time
 
-Kind = Literal["account", "algorithm", "connection", "topic_access", "flow"]
+Kind = Literal["account", "algorithm", "connection", "topic_access", "flow", "dead_letter_task"]
 
 
 class Head(Struct, frozen=True):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from catalog.events import RetryRule
 from eventflows.gateway.v1 import gateway_pb2
 
 from gateway.application.event_listeners import ListenerRecord
-from gateway.application.flow_records import FlowRecord, LiveRecord
+from gateway.application.flow_records import FlowRecord, LiveRecord, PauseRecord
 from gateway.application.users import UserRecord
+from gateway.domain.delivery import (
+    FAILURE_NAMES,
+    GIVE_UP_NAMES,
+    ORDER_NAMES,
+    PARALLELISM_DEFAULT,
+    START_NAMES,
+)
 
 
 def user(record: UserRecord) -> gateway_pb2.User:
@@ -56,7 +64,33 @@ def flow(record: FlowRecord) -> gateway_pb2.EventFlow:
         reason=record.reason,
         live=_live(record.live) if record.live is not None else None,
         version=record.stream_version,
+        order=ORDER_NAMES[record.delivery.order],
+        parallelism=record.delivery.parallelism or PARALLELISM_DEFAULT,
+        start=START_NAMES[record.delivery.start],
+        read_committed=record.delivery.read_committed,
+        retries=[_retry_rule(rule) for rule in record.delivery.retries],
+        paused=_pause(record.paused) if record.paused is not None else None,
     )
+
+
+def _retry_rule(rule: RetryRule) -> gateway_pb2.RetryRule:
+    return gateway_pb2.RetryRule(
+        failure=FAILURE_NAMES.get(rule.failure, ""),
+        error_type=rule.error_type,
+        attempts_max=rule.attempts_max,
+        age_max_s=rule.age_max_s,
+        delay_first_ms=rule.delay_first_ms,
+        delay_longest_ms=rule.delay_longest_ms,
+        factor=rule.factor,
+        give_up=GIVE_UP_NAMES[rule.give_up],
+    )
+
+
+def _pause(record: PauseRecord) -> gateway_pb2.Pause:
+    message = gateway_pb2.Pause(drain=record.drain, reason=record.reason)
+    if record.since is not None:
+        message.since.FromDatetime(record.since)
+    return message
 
 
 def _live(record: LiveRecord) -> gateway_pb2.EventFlowLive:
@@ -67,6 +101,15 @@ def _live(record: LiveRecord) -> gateway_pb2.EventFlowLive:
         dead_lettered_total=record.dead_lettered_total,
         retries_total=record.retries_total,
         partitions=record.partitions,
+        lag_s=record.lag_s,
+        oldest_unsettled_s=record.oldest_unsettled_s,
+        settled_per_s=record.settled_per_s,
+        error_ratio=record.error_ratio,
+        repeats_total=record.repeats_total,
+        halted_keys=record.halted_keys,
+        bytes_held=record.bytes_held,
+        healthy=record.healthy,
+        instances=record.instances,
     )
     if record.lag_records is not None:
         message.lag_records = record.lag_records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventflows.gateway.v1 import gateway_pb2
 from eventflows.gateway.v1.gateway_pb2_grpc import (
+    add_DeadLettersServicer_to_server,
     add_EventFlowsServicer_to_server,
     add_EventListenersServicer_to_server,
     add_UsersServicer_to_server,
@@ -13,11 +14,12 @@ from servicekit.settings import HostPort
 
 from gateway.application.gateway import Gateway
 from gateway.entrypoints.rpc.authentication import ApiKeyInterceptor
+from gateway.entrypoints.rpc.letter_servicer import DeadLettersServicer
+from gateway.entrypoints.rpc.requests import Wishes
 from gateway.entrypoints.rpc.servicers import (
     EventFlowsServicer,
     EventListenersServicer,
     UsersServicer,
-    Wishes,
 )
 
 
@@ -43,6 +45,11 @@ def gateway_server(gateway: Gateway, *, listen: HostPort) -> RpcServer:
                 services["EventFlows"],
                 add_EventFlowsServicer_to_server,
                 EventFlowsServicer(gateway, wishes),
+            ),
+            RpcService(
+                services["DeadLetters"],
+                add_DeadLettersServicer_to_server,
+                DeadLettersServicer(gateway, wishes),
             ),
         ],
     )

@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-from uuid import UUID, uuid4
-
 from eventflows.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from servicekit.server_interceptors import Context
 
-from gateway.application import event_flows, event_listeners, users
-from gateway.application.algorithms import AlgorithmRef
+from gateway.application import event_flows, event_listeners, pausing, users
+from gateway.application.flow_settings import FlowSettings
 from gateway.application.gateway import Gateway
 from gateway.application.moments import told_of
-from gateway.domain import intent as intents
 from gateway.domain.caller import admin, standard
-from gateway.domain.fields import algorithm_reference
-from gateway.domain.moment import exact_time
-from gateway.domain.paging import (
-    LIMIT_DEFAULT,
-    Page,
-    PageRequest,
-    checked,
-    kept_moment,
-    moment_and_marker,
-)
+from gateway.domain.delivery import AskedRule, delivery
 from gateway.entrypoints.rpc import messages
-from gateway.entrypoints.rpc.authentication import current_caller, current_request_id
-
-IDEMPOTENCY_METADATA = "idempotency-key"
-AS_OF_POSITION_METADATA = "x-eventflows-as-of-position"
-AS_OF_TIME_METADATA = "x-eventflows-as-of-time"
-
-
-class Wishes:
-    """Makes the intent behind a call."""
-
-    def __init__(self, random_uuid: Callable[[], UUID] = uuid4) -> None:
-        self._random_uuid = random_uuid
-
-    def intent(
-        self, context: Context, operation: str, *, expected_version: int | None = None
-    ) -> intents.Intent:
-        """Raises InvalidInput for a bad `idempotency-key`."""
-        given: dict[str, Any] = dict(context.invocation_metadata() or ())
-        return intents.intent(
-            account_id=current_caller().account.account_id,
-            operation=operation,
-            idempotency_key=given.get(IDEMPOTENCY_METADATA),
-            random_uuid=self._random_uuid,
-            request_id=current_request_id(),
-            expected_versions=None if expected_version is None else (expected_version,),
-        )
+from gateway.entrypoints.rpc.authentication import current_caller
+from gateway.entrypoints.rpc.requests import (
+    Wishes,
+    algorithm_if_named,
+    algorithm_of,
+    asked_as_of,
+    expected_version_of,
+    page_of,
+)
 
 
 class UsersServicer(gateway_pb2_grpc.UsersServicer):
@@ -80,7 +48,7 @@ class UsersServicer(gateway_pb2_grpc.UsersServicer):
         self, request: gateway_pb2.GetUserRequest, context: Context
     ) -> gateway_pb2.User:
         caller = admin(current_caller())
-        asked = await _asked(self._gateway, context, request.as_of)
+        asked = await asked_as_of(self._gateway, context, request.as_of)
         with told_of(asked.gateway.moment):
             return messages.user(users.get_user(asked.gateway, caller, request.name_or_id))
 
@@ -88,8 +56,8 @@ class UsersServicer(gateway_pb2_grpc.UsersServicer):
         self, request: gateway_pb2.ListUsersRequest, context: Context
     ) -> gateway_pb2.ListUsersResponse:
         caller = admin(current_caller())
-        asked = await _asked(self._gateway, context, request.as_of, request.marker)
-        page = users.list_users(asked.gateway, caller, _page(request.limit, asked.marker))
+        asked = await asked_as_of(self._gateway, context, request.as_of, request.marker)
+        page = users.list_users(asked.gateway, caller, page_of(request.limit, asked.marker))
         return gateway_pb2.ListUsersResponse(
             users=[messages.user(record) for record in page.items], marker=asked.next(page)
         )
@@ -106,7 +74,7 @@ class EventListenersServicer(gateway_pb2_grpc.EventListenersServicer):
         self, request: gateway_pb2.ListEventListenersRequest, context: Context
     ) -> gateway_pb2.ListEventListenersResponse:
         caller = standard(current_caller())
-        asked = await _asked(self._gateway, context, request.as_of)
+        asked = await asked_as_of(self._gateway, context, request.as_of)
         with told_of(asked.gateway.moment):
             records = event_listeners.list_listeners(asked.gateway, caller, request.user)
         return gateway_pb2.ListEventListenersResponse(
@@ -154,8 +122,8 @@ class EventFlowsServicer(gateway_pb2_grpc.EventFlowsServicer):
         self, request: gateway_pb2.ListEventFlowsRequest, context: Context
     ) -> gateway_pb2.ListEventFlowsResponse:
         caller = standard(current_caller())
-        algorithm = _algorithm(request.algorithm)
-        asked = await _asked(self._gateway, context, request.as_of)
+        algorithm = algorithm_of(request.algorithm)
+        asked = await asked_as_of(self._gateway, context, request.as_of)
         with told_of(asked.gateway.moment):
             records = await event_flows.list_flows(asked.gateway, caller, algorithm)
         return gateway_pb2.ListEventFlowsResponse(
@@ -166,8 +134,8 @@ class EventFlowsServicer(gateway_pb2_grpc.EventFlowsServicer):
         self, request: gateway_pb2.GetEventFlowRequest, context: Context
     ) -> gateway_pb2.EventFlow:
         caller = standard(current_caller())
-        algorithm = _algorithm(request.algorithm)
-        asked = await _asked(self._gateway, context, request.as_of)
+        algorithm = algorithm_of(request.algorithm)
+        asked = await asked_as_of(self._gateway, context, request.as_of)
         with told_of(asked.gateway.moment):
             record = await event_flows.get_flow(asked.gateway, caller, algorithm, request.id)
         return messages.flow(record)
@@ -175,22 +143,62 @@ class EventFlowsServicer(gateway_pb2_grpc.EventFlowsServicer):
     async def PutEventFlow(  # noqa: N802
         self, request: gateway_pb2.PutEventFlowRequest, context: Context
     ) -> gateway_pb2.EventFlow:
-        asked = event_flows.FlowSettings(
+        asked = FlowSettings(
             enabled=request.enabled,
             algorithm_version=request.algorithm_version,
             dead_letter_topic=request.dead_letter_topic,
             concurrency_max=request.concurrency_max,
             allow_cycle=request.allow_cycle,
             timeout_s=request.timeout_s,
+            delivery=delivery(
+                order=request.order,
+                parallelism=request.parallelism,
+                start=request.start,
+                read_committed=request.read_committed,
+                retries=tuple(_rule(rule) for rule in request.retries),
+            ),
         )
         caller = standard(current_caller())
-        expected = request.expected_version if request.HasField("expected_version") else None
         intent = self._wishes.intent(
-            context, f"EventFlows/PutEventFlow/{request.id}", expected_version=expected
+            context,
+            f"EventFlows/PutEventFlow/{request.id}",
+            expected_version=expected_version_of(request),
         )
-        algorithm = _algorithm(request.algorithm)
+        algorithm = algorithm_of(request.algorithm)
         record = await event_flows.put_flow(
             self._gateway, caller, algorithm, request.id, asked, intent
+        )
+        return messages.flow(record)
+
+    async def PauseEventFlow(  # noqa: N802
+        self, request: gateway_pb2.PauseEventFlowRequest, context: Context
+    ) -> gateway_pb2.EventFlow:
+        record = await pausing.pause_flow(
+            self._gateway,
+            current_caller(),
+            algorithm_if_named(request.algorithm),
+            request.id,
+            drain=request.drain,
+            reason=request.reason,
+            intent=self._wishes.intent(
+                context,
+                f"EventFlows/PauseEventFlow/{request.id}",
+                expected_version=expected_version_of(request),
+            ),
+        )
+        return messages.flow(record)
+
+    async def ResumeEventFlow(  # noqa: N802
+        self, request: gateway_pb2.ResumeEventFlowRequest, context: Context
+    ) -> gateway_pb2.EventFlow:
+        intent = self._wishes.intent(
+            context,
+            f"EventFlows/ResumeEventFlow/{request.id}",
+            expected_version=expected_version_of(request),
+        )
+        algorithm = algorithm_if_named(request.algorithm)
+        record = await pausing.resume_flow(
+            self._gateway, current_caller(), algorithm, request.id, intent
         )
         return messages.flow(record)
 
@@ -199,46 +207,23 @@ class EventFlowsServicer(gateway_pb2_grpc.EventFlowsServicer):
     ) -> gateway_pb2.ListEventFlowsResponse:
         caller = admin(current_caller())
         wanted = event_flows.FlowFilter(state=request.state, algorithm=request.algorithm)
-        asked = await _asked(self._gateway, context, request.as_of, request.marker)
+        asked = await asked_as_of(self._gateway, context, request.as_of, request.marker)
         page = await event_flows.list_all_flows(
-            asked.gateway, caller, wanted, _page(request.limit, asked.marker)
+            asked.gateway, caller, wanted, page_of(request.limit, asked.marker)
         )
         return gateway_pb2.ListEventFlowsResponse(
             event_flows=[messages.flow(record) for record in page.items], marker=asked.next(page)
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """The gateway that reads as of the moment that was asked for, and the marker without it."""
-
-    gateway: Gateway
-    marker: str
-
-    def next(self, page: Page[Any]) -> str:
-        """The marker of the next page, which is of the same moment; empty on the last one."""
-        return kept_moment(page.marker, self.gateway.moment) or ""
-
-
-async def _asked(gateway: Gateway, context: Context, as_of: str, marker: str = "") -> _Asked:
-    """Tells the resolved moment in the initial metadata. Raises what `Gateway.at` raises."""
-    wanted, place = moment_and_marker(as_of or None, marker)
-    if wanted is None:
-        return _Asked(gateway=gateway, marker=place)
-    then = await gateway.at(wanted)
-    if then.moment is not None:
-        await context.send_initial_metadata(
-            (
-                (AS_OF_POSITION_METADATA, str(then.moment.position)),
-                (AS_OF_TIME_METADATA, exact_time(then.moment.time)),
-            )
-        )
-    return _Asked(gateway=then, marker=place)
-
-
-def _page(limit: int, marker: str) -> PageRequest:
-    return checked(PageRequest(limit=limit or LIMIT_DEFAULT, marker=marker))
-
-
-def _algorithm(name: str) -> AlgorithmRef:
-    return AlgorithmRef(*algorithm_reference(name))
+def _rule(rule: gateway_pb2.RetryRule) -> AskedRule:
+    return AskedRule(
+        failure=rule.failure,
+        error_type=rule.error_type,
+        attempts_max=rule.attempts_max,
+        age_max_s=rule.age_max_s,
+        delay_first_ms=rule.delay_first_ms,
+        delay_longest_ms=rule.delay_longest_ms,
+        factor=rule.factor,
+        give_up=rule.give_up,
+    )

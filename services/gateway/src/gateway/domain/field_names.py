@@ -1,4 +1,4 @@
-"""The registry's names of fields as the REST body names them, in the sentences of refusals."""
+"""The registry's names of fields as the caller named them, in the sentences of refusals."""
 
 from __future__ import annotations
 
