@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +12,8 @@ from router.application.plans import Plan
 from router.application.shards import SHARDS, ShardOwnership
 from router.application.supervisor import CAPACITY_MAX, Supervisor
 from router.domain.flow_spec import FlowSpec
+from router.domain.places import Instance
+from router.domain.run_mode import RunMode, Steering
 from router.domain.status import PumpState, PumpStatus
 
 from tests.support.manual_clock import ManualClock, until
@@ -29,7 +31,7 @@ def spec(flow_id: str, **fields: object) -> FlowSpec:
 class ToldPump:
     """Runs until it is stopped, or until the test ends it with `finish` or an error."""
 
-    def __init__(self, flow: FlowSpec, clock: ManualClock) -> None:
+    def __init__(self, flow: FlowSpec, clock: ManualClock, *, lags: Mapping[str, int]) -> None:
         self.spec = flow
         self.state = PumpState.RUNNING
         self.stops = 0
@@ -39,6 +41,9 @@ class ToldPump:
         """Tests clear it: the pump does not end although it is cancelled."""
         self.may_end.set()
         self.cancelled = False
+        self.steered: list[tuple[RunMode, int]] = []
+        self.progress = 0
+        self._lags = lags
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clock = clock
 
@@ -58,6 +63,11 @@ class ToldPump:
         await self.may_stop.wait()
         self.finish()
 
+    def steer(self, mode: RunMode, resumed_position: int) -> None:
+        self.steered.append((mode, resumed_position))
+        if mode is not RunMode.RUNNING:
+            self.state = PumpState.PAUSED
+
     def finish(self, error: Exception | None = None) -> None:
         """End `run`, with an error or without."""
         if self._end.done():
@@ -74,11 +84,13 @@ class ToldPump:
     def status(self) -> PumpStatus:
         return PumpStatus(
             flow_id=self.spec.flow_id,
+            instance=self.spec.instance,
+            progress_total=self.progress,
             state=self.state,
             reason="",
             since=self._clock.now(),
             last_progress=None,
-            lag_records=0,
+            lag_records=self._lags.get(self.spec.flow_id, 0),
             in_flight=0,
             settled_total=0,
             dead_lettered_total=0,
@@ -92,12 +104,28 @@ class ScriptedPlans:
     """Plans that a test sets."""
 
     wanted: dict[str, Plan] = field(default_factory=dict)
+    steered: dict[str, Steering] = field(default_factory=dict)
     position: int = 0
+    followed: list[str] = field(default_factory=list)
+    _touched: dict[str, None] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set(self, *plans: Plan) -> None:
         """From now on exactly these are enabled."""
-        self.wanted = {plan.flow_id: plan for plan in plans}
+        before, self.wanted = self.wanted, {plan.flow_id: plan for plan in plans}
+        self._tell(
+            flow_id
+            for flow_id in before.keys() | self.wanted.keys()
+            if before.get(flow_id) != self.wanted.get(flow_id)
+        )
+
+    def steer(self, flow_id: str, steering: Steering) -> None:
+        """Its owner paused or resumed the flow."""
+        self.steered[flow_id] = steering
+        self._tell((flow_id,))
+
+    def _tell(self, flow_ids: Iterable[str]) -> None:
+        self._touched.update(dict.fromkeys(flow_ids))
         self.position += 1
         self._changed.set()
 
@@ -108,11 +136,19 @@ class ScriptedPlans:
         plan = self.wanted.get(flow_id)
         return plan.parallelism if isinstance(plan, FlowSpec) else int(plan is not None)
 
-    def is_known(self, flow_id: str) -> bool:
-        return flow_id in self.wanted
+    def steering(self, flow_id: str) -> Steering:
+        return self.steered.get(flow_id, Steering())
 
-    def plan(self, flow_id: str) -> Plan | None:
+    def touched(self) -> frozenset[str]:
+        touched, self._touched = self._touched, {}
+        return frozenset(touched)
+
+    def follow(self, flow_id: str) -> Plan | None:
+        self.followed.append(flow_id)
         return self.wanted.get(flow_id)
+
+    def forget(self, flow_id: str) -> None:
+        pass
 
     async def changes(self) -> AsyncIterator[int]:
         while True:
@@ -132,13 +168,15 @@ class Stage:
     pumps: dict[str, list[ToldPump]] = field(default_factory=dict)
     refusals: dict[str, EventflowsError] = field(default_factory=dict)
     hanging: set[str] = field(default_factory=set)
+    lags: dict[str, int] = field(default_factory=dict)
+    """Records that wait in the source of a flow, whichever pump reads it."""
 
     async def open_pump(self, flow: FlowSpec) -> ToldPump:
         if flow.flow_id in self.hanging:
             await asyncio.Event().wait()
         if flow.flow_id in self.refusals:
             raise self.refusals[flow.flow_id]
-        pump = ToldPump(flow, self.clock)
+        pump = ToldPump(flow, self.clock, lags=self.lags)
         self.pumps.setdefault(flow.flow_id, []).append(pump)
         return pump
 
@@ -157,6 +195,13 @@ class Stage:
     def newest(self, flow_id: str) -> ToldPump:
         """The pump that was made last."""
         return self.pumps[flow_id][-1]
+
+    def instances(self) -> dict[Instance, PumpState]:
+        """State of each instance that the supervisor speaks of."""
+        return {
+            Instance(status.flow_id, status.instance): status.state
+            for status in self.supervisor.statuses()
+        }
 
 
 @asynccontextmanager

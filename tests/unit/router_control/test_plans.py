@@ -11,6 +11,7 @@ from catalog.events import (
     ApiType,
     ConnectionCredentialsShredded,
     ConnectionUpdated,
+    DeliverySettings,
     FlowEnabled,
     SecretRef,
 )
@@ -21,12 +22,14 @@ from router.domain.flow_spec import (
     CONCURRENCY_DEFAULT,
     CONCURRENCY_MAX,
     INTERNAL_CONNECTION,
+    PARALLELISM_MAX,
     AlgorithmName,
     AlgorithmTargetSpec,
     FlowSpec,
     KafkaSourceSpec,
     KafkaTargetSpec,
 )
+from router.domain.run_mode import RunMode, Steering
 
 from tests.support.event_log import EventLog, id_of
 
@@ -157,18 +160,84 @@ def test_no_flow_is_enabled_before_the_log_was_read_to_its_head(log: EventLog) -
     assert plans_of(log).enabled() == (flow_id,)
 
 
-def test_plans_follow_the_catalog(log: EventLog) -> None:
+def catch_up(feed: Feed, log: EventLog) -> None:
+    for recorded in log.recorded[feed.catalog.position :]:
+        feed.catalog.apply(recorded)
+
+
+def test_a_followed_plan_is_kept_until_something_touches_it(log: EventLog) -> None:
+    flow_id, other_id = (log.subscribe("cluster", t, "acme/echo") for t in ("images", "other"))
+    log.algorithm("acme/apart", "1.0.0")
+    apart_id = log.subscribe("cluster", "apart", "acme/apart")
+    feed = Feed(log)
+    plans = FlowPlans(feed, group_prefix="prefix", is_complete=lambda: True)
+    assert plans.touched() == {flow_id, other_id, apart_id}
+    before = plans.follow(flow_id), plans.follow(apart_id)
+    assert plans.touched() == set()
+    log.publish("acme/echo", "3.0.0")
+    catch_up(feed, log)
+    assert plans.touched() == {flow_id}, "one that is not followed has no plan to be wrong"
+    after = plans.follow(flow_id)
+    assert isinstance(after, FlowSpec)
+    assert after.version == "3.0.0"
+    assert plans.follow(apart_id) is before[1]
+    plans.forget(flow_id)
+    log.publish("acme/echo", "4.0.0")
+    catch_up(feed, log)
+    assert plans.touched() == set()
+
+
+def test_a_circle_that_opens_touches_the_flow_that_closed_it(log: EventLog) -> None:
+    """Its own record, algorithm, topic and connection are what they were before."""
+    first_id = log.subscribe("cluster", "images", "acme/echo")
+    last_id = log.publish_to("cluster", "images", "acme/echo")
+    feed = Feed(log)
+    plans = FlowPlans(feed, group_prefix="prefix", is_complete=lambda: True)
+    plans.touched()
+    assert isinstance(plans.follow(last_id), BlockedFlow)
+    log.disable(first_id)
+    catch_up(feed, log)
+    assert plans.touched() == {first_id, last_id}
+    assert isinstance(plans.follow(last_id), FlowSpec)
+
+
+def test_what_happens_to_a_flow_itself_touches_it_followed_or_not(log: EventLog) -> None:
     flow_id = log.subscribe("cluster", "images", "acme/echo")
     feed = Feed(log)
     plans = FlowPlans(feed, group_prefix="prefix", is_complete=lambda: True)
-    before = plans.plan(flow_id)
-    assert plans.plan(flow_id) is before
-    log.publish("acme/echo", "3.0.0")
-    for recorded in log.recorded[feed.catalog.position :]:
-        feed.catalog.apply(recorded)
-    after = plans.plan(flow_id)
-    assert isinstance(after, FlowSpec)
-    assert after.version == "3.0.0"
+    plans.touched()
+    for change in (log.pause, log.resume, log.disable, log.enable, log.delete):
+        change(flow_id)
+        catch_up(feed, log)
+        assert plans.touched() == {flow_id}, change
+        assert plans.touched() == set()
+
+
+def test_a_pause_steers_the_flow_and_leaves_its_plan(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    assert plans_of(log).steering(flow_id) == Steering()
+    before = spec_of_flow(log, flow_id)
+    log.pause(flow_id, drain=True, reason="the model is being replaced")
+    steering = plans_of(log).steering(flow_id)
+    assert steering == Steering(mode=RunMode.DRAINED, reason="the model is being replaced")
+    assert same_flow(spec_of_flow(log, flow_id), before)
+    log.resume(flow_id)
+    assert plans_of(log).steering(flow_id) == Steering(resumed_position=len(log.recorded))
+    log.pause(flow_id)
+    assert plans_of(log).steering(flow_id).mode is RunMode.PAUSED
+    assert plans_of(log).steering("nobody") == Steering()
+
+
+def test_a_flow_has_as_many_instances_as_its_settings_say(log: EventLog) -> None:
+    flow_id = log.subscribe("cluster", "images", "acme/echo")
+    assert plans_of(log).instances(flow_id) == 1
+    for asked, given in ((3, 3), (PARALLELISM_MAX + 1, PARALLELISM_MAX)):
+        settings = FlowEnabled(flow_id=flow_id, delivery=DeliverySettings(parallelism=asked))
+        log.add(flow_id, settings)
+        assert plans_of(log).instances(flow_id) == given
+    assert plans_of(log, complete=False).instances(flow_id) == 0
+    log.disable(flow_id)
+    assert plans_of(log).instances(flow_id) == 0
 
 
 def test_what_a_client_is_made_of_makes_a_new_spec_and_a_new_name_does_not(log: EventLog) -> None:

@@ -18,6 +18,8 @@ from router.application.shards import CONFIRMATION_AGE_MAX_S, SHARDS, shard_of
 from router.application.supervisor import by_state
 from router.domain.errors import CredentialsMissing
 from router.domain.flow_spec import ConnectionTerms
+from router.domain.places import Instance
+from router.domain.run_mode import RunMode, Steering
 from router.domain.status import PumpState, PumpStatus
 
 from tests.support.manual_clock import BEGINNING, let_others_run, until
@@ -43,6 +45,21 @@ async def test_a_flow_that_a_change_does_not_touch_keeps_its_pump() -> None:
         stage.plans.set(spec("a", registry_position=A.registry_position + 1), B)
         await stage.until_running("a", "b")
         assert len(stage.pumps["a"]) == 1
+
+
+async def test_another_parallelism_starts_and_ends_only_what_it_adds_or_takes() -> None:
+    """Of the spec of an instance the number of them is no part: it runs the same."""
+    async with running_supervisor() as stage:
+        stage.plans.set(spec("a", parallelism=2))
+        await until(lambda: len(stage.pumps.get("a", ())) == 2)
+        stage.plans.set(spec("a", parallelism=5))
+        await until(lambda: len(stage.pumps["a"]) == 5)
+        assert len(stage.pumps["a"]) == 5
+        assert not any(pump.stops for pump in stage.pumps["a"])
+        stage.plans.set(spec("a", parallelism=1))
+        await until(lambda: set(stage.instances()) == {Instance("a", 0)})
+        stops = {pump.spec.instance: pump.stops for pump in stage.pumps["a"]}
+        assert stops == {0: 0, 1: 1, 2: 1, 3: 1, 4: 1}
 
 
 async def test_changed_settings_drain_the_old_pump_before_the_new_one_is_made() -> None:
@@ -276,8 +293,7 @@ async def test_flows_are_counted_by_state() -> None:
     async with running_supervisor() as stage:
         stage.plans.set(A, B, BlockedFlow(flow_id="c", reason="why"))
         await stage.until_running("a", "b")
-        counts = by_state(stage.supervisor.statuses(), stage.supervisor.blocked())
-        assert counts == {"running": 2, "blocked": 1}
+        assert stage.supervisor.counts() == {"running": 2, "blocked": 1}
 
 
 async def test_a_flow_without_credentials_is_blocked_and_looks_again_now_and_then() -> None:
@@ -317,7 +333,6 @@ async def test_new_credentials_wake_a_blocked_flow_at_once() -> None:
 
 
 def test_blocked_flows_are_counted_together_wherever_they_were_found() -> None:
-    blocked = BlockedFlow(flow_id="b", reason="the grant was taken away")
     status = PumpStatus(
         flow_id="a",
         state=PumpState.BLOCKED,
@@ -331,4 +346,101 @@ def test_blocked_flows_are_counted_together_wherever_they_were_found() -> None:
         retries_total=0,
         partitions=0,
     )
-    assert by_state((status,), (blocked,)) == {"blocked": 2}
+    assert by_state((status,), 1) == {"blocked": 2}
+
+
+def on(shards: frozenset[int] | set[int], flow_id: str, parallelism: int) -> set[Instance]:
+    """The instances of a flow on these shards."""
+    return {
+        Instance(flow_id, number)
+        for number in range(parallelism)
+        if shard_of(flow_id, instance=number) in shards
+    }
+
+
+async def test_a_worker_runs_the_instances_of_its_shards() -> None:
+    async with running_supervisor() as stage:
+        here = set(range(SHARDS // 2))
+        stage.ownership.assign(here)
+        stage.plans.set(spec("a", parallelism=16))
+        mine = on(here, "a", 16)
+        assert 0 < len(mine) < 16
+        await until(lambda: stage.instances() == dict.fromkeys(mine, PumpState.RUNNING))
+        assert {(pump.spec.instance, pump.spec.parallelism) for pump in stage.pumps["a"]} == {
+            (number, 16) for _, number in mine
+        }
+
+
+async def test_more_shards_start_the_instances_that_they_bring_and_touch_no_other() -> None:
+    async with running_supervisor() as stage:
+        stage.ownership.assign(range(SHARDS // 2))
+        stage.plans.set(spec("a", parallelism=16))
+        before = len(on(set(range(SHARDS // 2)), "a", 16))
+        await until(lambda: len(stage.pumps.get("a", ())) == before)
+        stage.ownership.assign(range(SHARDS))
+        await until(lambda: len(stage.pumps["a"]) == 16)
+        assert not any(pump.stops for pump in stage.pumps["a"])
+
+
+async def test_a_flow_without_an_instance_on_our_shards_is_not_even_planned() -> None:
+    async with running_supervisor() as stage:
+        stage.ownership.assign({shard_of("a")})
+        stage.plans.set(A, B, C)
+        await stage.until_running("a")
+        assert set(stage.plans.followed) == {"a"}
+
+
+async def test_a_change_looks_at_the_flow_that_it_touches_alone() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A, B, C)
+        await stage.until_running("a", "b", "c")
+        stage.plans.followed.clear()
+        stage.plans.set(A, spec("b", concurrency_max=7), C)
+        await until(lambda: len(stage.pumps["b"]) == 2)
+        assert stage.plans.followed == ["b"]
+
+
+async def test_each_instance_takes_a_place() -> None:
+    async with running_supervisor(capacity_max=3) as stage:
+        stage.plans.set(spec("a", parallelism=2), spec("b", parallelism=2))
+        await until(lambda: len(stage.instances()) == 3)
+        (over,) = stage.supervisor.blocked()
+        assert (over.flow_id, over.instance) == ("b", 1)
+        assert "no other worker may take this one while its shard is here" in over.reason
+        stage.plans.set(spec("b", parallelism=2))
+        await until(lambda: set(stage.instances()) == {Instance("b", 0), Instance("b", 1)})
+
+
+async def test_a_pause_reaches_the_pump_and_makes_no_other() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.set(A, B)
+        await stage.until_running("a", "b")
+        stage.plans.steer("a", Steering(mode=RunMode.PAUSED, reason="the model is being replaced"))
+        wanted = {"a": PumpState.PAUSED, "b": PumpState.RUNNING}
+        await until(lambda: stage.running() == wanted)
+        assert stage.supervisor.statuses()[0].reason == "the model is being replaced"
+        stage.plans.steer("a", Steering(resumed_position=7))
+        await until(lambda: stage.newest("a").steered[-1] == (RunMode.RUNNING, 7))
+        assert len(stage.pumps["a"]) == 1
+        assert stage.newest("b").steered == [(RunMode.RUNNING, 0)]
+
+
+async def test_a_pump_is_steered_before_it_runs() -> None:
+    async with running_supervisor() as stage:
+        stage.plans.steer("a", Steering(mode=RunMode.DRAINED, resumed_position=3))
+        stage.plans.set(A)
+        await until(lambda: stage.running() == {"a": PumpState.PAUSED})
+        assert stage.newest("a").steered == [(RunMode.DRAINED, 3)]
+
+
+async def test_a_pause_of_a_flow_that_is_just_being_made_is_not_lost() -> None:
+    async with running_supervisor() as stage:
+        stage.hanging.add("a")
+        stage.plans.set(A)
+        await until(lambda: stage.running() == {"a": PumpState.STARTING})
+        stage.plans.steer("a", Steering(mode=RunMode.PAUSED))
+        await until(lambda: len(stage.plans.followed) == 2)
+        stage.hanging.clear()
+        stage.plans.set(spec("a", concurrency_max=7))
+        await until(lambda: stage.running() == {"a": PumpState.PAUSED})
+        assert stage.newest("a").steered == [(RunMode.PAUSED, 0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_source import KafkaSource
 from router.adapters.kafka_target import KafkaTarget
 from router.adapters.registry_credentials import RegistryCredentials
+from router.adapters.restart_file import RestartFile
 from router.adapters.router_peers import RouterPeers
 from router.adapters.system_clock import SystemClock
 from router.adapters.worker_directory import WorkerDirectory
@@ -36,11 +37,14 @@ from router.application.budget import WorkerBudget
 from router.application.connections import Connections
 from router.application.flow_history import CatalogFlowHistory
 from router.application.flow_status import FlowStatusQuery
+from router.application.health import HealthWatch
 from router.application.limits import PumpLimits
+from router.application.openings import Openings
 from router.application.plans import FlowPlans
 from router.application.pump import Pump
+from router.application.run_durations import RunDurations
 from router.application.shards import ShardOwnership, shard_of
-from router.application.supervisor import Supervisor, by_state
+from router.application.supervisor import Supervisor
 from router.bootstrap_dead_letters import DeadLetterHalf, open_dead_letters
 from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec
 from router.domain.kafka_connection import KafkaConnection
@@ -49,6 +53,8 @@ from router.entrypoints.metrics import WorkerMetrics, WorkerSnapshot
 from router.entrypoints.rpc import RouterRpc
 from router.ports import Target
 from router.settings import RouterSettings
+
+READINESS_INTERVAL_S = 1.0
 
 
 class PumpFactory:
@@ -72,6 +78,9 @@ class PumpFactory:
         self._follower = follower
         self._clock = SystemClock()
         self._budget = WorkerBudget()
+        self._openings = Openings()
+        self.durations = RunDurations()
+        """How long the runs of all flows took, since the worker was started."""
 
     async def __call__(self, spec: FlowSpec) -> Pump:
         """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
@@ -81,7 +90,7 @@ class PumpFactory:
         dead_letter_id = spec.dead_letter_connection_id
         dead_letters = None if dead_letter_id is None else await resolve(dead_letter_id)
         target = await self._target(spec)
-        shard = shard_of(spec.flow_id)
+        shard = shard_of(spec.flow_id, instance=spec.instance)
         return Pump(
             spec,
             source=KafkaSource(spec, connection=source, clock=self._clock),
@@ -95,6 +104,8 @@ class PumpFactory:
             history=CatalogFlowHistory(self._follower, flow_id=spec.flow_id),
             fence=lambda: shard in self._ownership.owned,
             budget=self._budget,
+            openings=self._openings,
+            durations=self.durations,
         )
 
     async def _target(self, spec: FlowSpec) -> Target:
@@ -111,15 +122,21 @@ class PumpFactory:
 
 
 class _Readiness:
-    """Lets gRPC's health say SERVING once the catalog has been read."""
+    """Lets gRPC's health say what the health page says, within `READINESS_INTERVAL_S`."""
 
-    def __init__(self, follower: CatalogFollower, server: RpcServer) -> None:
-        self._follower = follower
+    def __init__(self, is_ready: Callable[[], bool], server: RpcServer, clock: SystemClock) -> None:
+        self._is_ready = is_ready
         self._server = server
+        self._clock = clock
 
     async def run(self) -> None:
-        await self._follower.caught_up.wait()
-        await self._server.set_serving(True)
+        said = False
+        while True:
+            ready = self._is_ready()
+            if ready is not said:
+                await self._server.set_serving(ready)
+                said = ready
+            await self._clock.sleep(READINESS_INTERVAL_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +150,9 @@ class Router:
     directory: WorkerDirectory
     follower: CatalogFollower
     metrics: WorkerMetrics
+    health_watch: HealthWatch
     rpc: RpcServer
+    clock: SystemClock
     dead_letters: DeadLetterHalf
 
     @property
@@ -143,7 +162,8 @@ class Router:
             "catalog follower": self.follower,
             "worker directory": self.directory,
             "supervisor": self.supervisor,
-            "readiness": _Readiness(self.follower, self.rpc),
+            "health": self.health_watch,
+            "readiness": _Readiness(lambda: self.health()[0], self.rpc, self.clock),
             **self.dead_letters.parts,
         }
 
@@ -168,17 +188,19 @@ class Router:
         await self.directory.leave()
 
     def health(self) -> tuple[bool, Mapping[str, Any]]:
-        """Ready, and the health page's JSON. Ready: a confirmed member with a fresh catalog."""
+        """Ready, and the health page's JSON. Ready: a confirmed member with a fresh catalog of
+        whose flows no more than half are unhealthy."""
         staleness_s = self.follower.staleness_s()
         fresh = staleness_s <= self.settings.catalog_stale_max_s
         caught_up = self.follower.caught_up.is_set()
-        ready = self.ownership.joined and caught_up and fresh
+        ready = self.ownership.joined and caught_up and fresh and not self.health_watch.impaired
         return ready, {
             "ready": ready,
             "worker": self.config.worker_id,
             "member": self.ownership.joined,
             "shards": sorted(self.ownership.owned),
-            "flows": by_state(self.supervisor.statuses(), self.supervisor.blocked()),
+            "flows": self.supervisor.counts(),
+            "unhealthy": self.health_watch.unhealthy,
             "catalog": {
                 "caught_up": caught_up,
                 "position": self.follower.catalog.position,
@@ -187,10 +209,9 @@ class Router:
         }
 
     def _snapshot(self) -> WorkerSnapshot:
-        flows, blocked = self.supervisor.statuses(), self.supervisor.blocked()
         return WorkerSnapshot(
-            flows=flows,
-            flows_by_state=by_state(flows, blocked),
+            flows=self.supervisor.statuses(),
+            flows_by_state=self.supervisor.counts(),
             owned_shards=len(self.ownership.owned),
             catalog_staleness_s=self.follower.staleness_s(),
             catalog_position=self.follower.catalog.position,
@@ -274,7 +295,11 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             directory=directory,
             follower=follower,
             metrics=metrics,
+            health_watch=HealthWatch(
+                supervisor, clock=clock, memory=RestartFile(settings.data_dir)
+            ),
             rpc=rpc,
+            clock=clock,
             dead_letters=dead_letters,
         )
 

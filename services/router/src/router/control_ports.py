@@ -5,8 +5,9 @@ Order, repetition and errors as in `ports.py`: only errors of `kernel.errors` le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from catalog.events import SecretRef
@@ -61,6 +62,21 @@ class Peers(Protocol):
 
         Raises Unavailable, TimedOut after a short deadline, or whatever else it answers.
         """
+        ...
+
+
+class RestartMemory(Protocol):
+    """For which flows a worker ended itself, and when. It may be lost, and then nothing is said.
+
+    Both calls are instant and never raise.
+    """
+
+    def load(self) -> Mapping[str, datetime]:
+        """By flow id; empty when there is nothing, or nothing that can be read."""
+        ...
+
+    def save(self, restarts: Mapping[str, datetime]) -> None:
+        """Remember these in place of all others."""
         ...
 
 

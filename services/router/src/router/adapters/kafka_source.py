@@ -67,6 +67,7 @@ class KafkaSource:
         times: GroupTimes | None = None,
     ) -> None:
         self._flow_id = spec.flow_id
+        self._client_id = f"eventflows-{spec.flow_id}-{spec.instance}"
         self._topic = spec.source.topic
         self._spec = spec.source
         self._connection = connection
@@ -90,7 +91,7 @@ class KafkaSource:
         await self.close()
         rebalance_s = self._times.drain_s + REBALANCE_ROOM_S
         consumer = self._consumer = AIOKafkaConsumer(
-            **client_settings(self._connection, client_id=f"eventflows-{self._flow_id}")
+            **client_settings(self._connection, client_id=self._client_id)
             | {"request_timeout_ms": _ms(rebalance_s + REBALANCE_ROOM_S)},
             group_id=self._spec.group_id,
             enable_auto_commit=False,

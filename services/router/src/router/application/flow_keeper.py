@@ -1,12 +1,16 @@
-"""Keeps one flow as it is wanted: one task that starts, restarts, drains and stops its pump.
+"""Keeps one flow instance as it is wanted: one task that starts, steers, drains, stops its pump.
 
                 want(spec)                 pump raises
     idle ────────────────▶ running ─────────────────────▶ waiting (backoff) ──▶ running
                              │                            blocked (credentials) ──▶ running
                              │  want(other spec)
                              ├──────────────────▶ draining ──▶ running with the other spec
+                             │  restart()
+                             ├──────────────────▶ draining ──▶ running with the same spec
                              │  want(None)
                              └──────────────────▶ draining ──▶ ended
+
+A pause or a resume makes no new pump: it is passed on to the one that there is, at once.
 
 Every flow has a task of its own, so a customer's cluster that answers slowly or never delays
 nothing but its own flows. At most one pump of a flow runs at a time: the next is made when the last
@@ -27,6 +31,8 @@ from kernel.errors import EventflowsError
 
 from router.domain.errors import CredentialsMissing
 from router.domain.flow_spec import FlowSpec
+from router.domain.places import Instance
+from router.domain.run_mode import RunMode, Steering
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock, Random
 
@@ -55,6 +61,10 @@ class RunningPump(Protocol):
         """Drain within `grace_s`, commit, close. Harmless twice."""
         ...
 
+    def steer(self, mode: RunMode, resumed_position: int) -> None:
+        """Run like this from now on. Instant; also before `run`. Harmless twice."""
+        ...
+
     def status(self) -> PumpStatus:
         """What the flow is doing now."""
         ...
@@ -65,13 +75,25 @@ OpenPump = Callable[[FlowSpec], Awaitable[RunningPump]]
 
 
 class FlowKeeper:
-    """Owner of one flow's pump. `run` ends once nothing is wanted and the pump has ended."""
+    """Owner of one flow instance's pump. `run` ends once nothing is wanted and the pump has ended.
+
+    `healthy` is for whoever watches it: shown in the status, and of no effect here.
+    """
 
     def __init__(
-        self, spec: FlowSpec, *, open_pump: OpenPump, clock: Clock, random: Random, grace_s: float
+        self,
+        spec: FlowSpec,
+        *,
+        steering: Steering,
+        open_pump: OpenPump,
+        clock: Clock,
+        random: Random,
+        grace_s: float,
     ) -> None:
-        self.flow_id = spec.flow_id
+        self.instance = Instance(spec.flow_id, spec.instance)
+        self.healthy = True
         self._wanted: FlowSpec | None = spec
+        self._steering = steering
         self._open_pump = open_pump
         self._clock = clock
         self._random = random
@@ -82,16 +104,28 @@ class FlowKeeper:
         self._started_s = clock.monotonic_s()
         self._failures = 0
         self._overdue = False
+        self._restarts = 0
+        self._progress_of_earlier_pumps = 0
         self.ended = False
 
-    def want(self, spec: FlowSpec | None) -> None:
-        """From now on the flow shall run with `spec`, or not at all. Nothing happens if it does.
+    def want(self, spec: FlowSpec | None, steering: Steering | None = None) -> None:
+        """From now on the flow shall run with `spec`, steered so, or not at all. Nothing happens if
+        it does.
 
         Must not be called once `ended` is set: make a new keeper.
         """
+        if steering is not None and steering != self._steering:
+            self._steering = steering
+            self._steer()
         if not same_flow(spec, self._wanted):
             self._wanted = spec
             self._changed.set()
+
+    def restart(self, reason: str) -> None:
+        """End the pump as for a change of the spec, and make another one."""
+        _log.warning("the flow's source is opened anew: %s", reason, extra=self._names())
+        self._restarts += 1
+        self._changed.set()
 
     @property
     def wanted(self) -> FlowSpec | None:
@@ -101,13 +135,14 @@ class FlowKeeper:
     def status(self) -> PumpStatus:
         """The pump's own words while there is one, else what the keeper is waiting for."""
         if self._pump is not None:
-            status = self._pump.status()
-            if self._overdue:
-                return replace(status, state=PumpState.DRAINING, reason=NOT_ENDING)
-            return status
+            return self._completed(self._pump.status())
         state, reason, since = self._state
         return PumpStatus(
-            flow_id=self.flow_id,
+            flow_id=self.instance.flow_id,
+            instance=self.instance.number,
+            healthy=self.healthy,
+            source_restarts_total=self._restarts,
+            progress_total=self._progress_of_earlier_pumps,
             state=state,
             reason=reason,
             since=since,
@@ -120,6 +155,22 @@ class FlowKeeper:
             partitions=0,
         )
 
+    def _completed(self, status: PumpStatus) -> PumpStatus:
+        """What the pump says, and what the keeper alone knows."""
+        state, reason = status.state, status.reason
+        if self._overdue:
+            state, reason = PumpState.DRAINING, NOT_ENDING
+        elif state is PumpState.PAUSED and not reason:
+            reason = self._steering.reason
+        return replace(
+            status,
+            state=state,
+            reason=reason,
+            healthy=self.healthy,
+            source_restarts_total=self._restarts,
+            progress_total=status.progress_total + self._progress_of_earlier_pumps,
+        )
+
     async def run(self) -> None:
         """Keep the flow as wanted until nothing is wanted. Raises only CancelledError."""
         while (spec := self._wanted) is not None:
@@ -127,7 +178,9 @@ class FlowKeeper:
             if not self._is_blocked:  # one that looks again stays blocked until it has found them
                 self._enter(PumpState.STARTING)
             self._started_s = self._clock.monotonic_s()
-            delivering = asyncio.create_task(self._deliver(spec), name=f"pump {self.flow_id}")
+            delivering = asyncio.create_task(
+                self._deliver(spec), name="pump {}/{}".format(*self.instance)
+            )
             try:
                 await self._until_changed(delivering)
                 await self._drain(delivering)
@@ -143,7 +196,13 @@ class FlowKeeper:
         pump = await self._open_pump(spec)
         self._enter(PumpState.STARTING)
         self._pump = pump
+        self._steer()
         await pump.run()
+
+    def _steer(self) -> None:
+        if self._pump is not None:
+            mode, resumed_position, _ = self._steering
+            self._pump.steer(mode, resumed_position)
 
     async def _until_changed(self, delivering: asyncio.Task[None]) -> None:
         """Return when something else is wanted, or the pump raised."""
@@ -189,6 +248,8 @@ class FlowKeeper:
 
     async def _after(self, delivering: asyncio.Task[None]) -> None:
         """Forget the pump; after an error wait before the next one, or until something changes."""
+        if self._pump is not None:
+            self._progress_of_earlier_pumps += self._pump.status().progress_total
         self._pump = None
         error = None
         if delivering.done() and not delivering.cancelled():
@@ -239,11 +300,15 @@ class FlowKeeper:
         self._state = (state, reason, self._clock.now())
 
     def _names(self) -> dict[str, str]:
-        return {"flow_id": self.flow_id}
+        return {"flow_id": self.instance.flow_id}
 
 
 def same_flow(one: FlowSpec | None, other: FlowSpec | None) -> bool:
-    """Do both specs ask for the same? The position at which a spec was derived does not count."""
+    """Do both specs ask for the same? The position at which a spec was derived does not count, nor
+    how many instances there are beside this one: more or fewer of them disturb none."""
     if one is None or other is None:
         return one is other
-    return replace(one, registry_position=0) == replace(other, registry_position=0)
+    return (
+        replace(one, registry_position=other.registry_position, parallelism=other.parallelism)
+        == other
+    )

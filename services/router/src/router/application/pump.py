@@ -22,6 +22,8 @@ from router.application.budget import WorkerBudget
 from router.application.courier import Courier
 from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
+from router.application.openings import Openings
+from router.application.run_durations import RunDurations
 from router.application.status_board import StatusBoard, Trouble
 from router.domain.completion_filter import position_of
 from router.domain.delivery import Delivery
@@ -30,7 +32,7 @@ from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
 from router.domain.retry_policy import backoff_s
 from router.domain.run_mode import RunMode
-from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
+from router.domain.status import PumpState, PumpStatus
 from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target
 
 NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
@@ -43,8 +45,9 @@ class Pump:
     """Runs one flow until it is stopped.
 
     `fence` says whether this worker still owns the flow; while it is False nothing new is invoked.
-    `budget` is what it shares with the other flows of its worker. `mode` and `resumed_position` are
-    what `steer` would say now. The pump closes `source`, `target` and `dead_letters` when it ends.
+    `budget`, `openings` and `durations` are what it shares with the other flows of its worker.
+    `mode` and `resumed_position` are what `steer` would say now. The pump closes `source`, `target`
+    and `dead_letters` when it ends.
     One `run`, ever.
     """
 
@@ -61,6 +64,8 @@ class Pump:
         history: FlowHistory,
         fence: Callable[[], bool],
         budget: WorkerBudget,
+        openings: Openings | None = None,
+        durations: RunDurations | None = None,
         mode: RunMode = RunMode.RUNNING,
         resumed_position: int = 0,
     ) -> None:
@@ -73,7 +78,8 @@ class Pump:
         self._limits = limits
         self._history = history
         self._fence = fence
-        self._board = StatusBoard(spec.flow_id, clock, instance=spec.instance)
+        self._board = StatusBoard(spec.flow_id, clock, instance=spec.instance, durations=durations)
+        self._openings = openings or Openings()
         self._switch = FlowSwitch(mode, resumed_position)
         self._share = budget.share(self._dispatch)
         self._begun: dict[int, int] = {}
@@ -206,7 +212,7 @@ class Pump:
                 self._tasks.create_task(self._measure_lag()),
             ]
             try:
-                error = await self._until_stop(self._source.open(self))
+                error = await self._until_stop(self._open())
                 if error is None and not self._stopping.is_set():
                     error = await self._until_stop(self._receive())
                 if self._stopping.is_set():
@@ -216,10 +222,14 @@ class Pump:
                 if self._assignment is not None:
                     self._forget(self._assignment)
                 await self._source.close()
-                self._board.lag_records = LAG_UNKNOWN
+                self._board.lag_unknown()
                 for helper in helpers:
                     helper.cancel()
         return error
+
+    async def _open(self) -> None:
+        async with self._openings.turn(self._spec.source.connection_id):
+            await self._source.open(self)
 
     async def _receive(self) -> None:
         """Receive for ever; paused partitions are no reason not to poll (promise 5).
@@ -301,8 +311,9 @@ class Pump:
                 try:
                     lag = await self._source.lag(assignment.positions())
                     self._board.lag_records = lag.records
+                    self._board.lag_s = lag.oldest_age_s
                 except EventflowsError:
-                    self._board.lag_records = LAG_UNKNOWN
+                    self._board.lag_unknown()
             await self._clock.sleep(self._limits.lag_interval_s)
 
     async def _retire(self, bound_s: float) -> None:

@@ -98,9 +98,9 @@ class ShardOwnership:
         """Our shards at this moment; empty when membership is lost."""
         return frozenset() if self.lost else self._assigned
 
-    def owns(self, flow_id: str) -> bool:
-        """May this worker deliver for the flow at this moment?"""
-        return shard_of(flow_id) in self.owned
+    def owns(self, flow_id: str, *, instance: int = 0) -> bool:
+        """May this worker deliver for the flow's instance at this moment?"""
+        return shard_of(flow_id, instance=instance) in self.owned
 
     def _tell(self) -> None:
         for listener in self._listeners:

@@ -82,8 +82,7 @@ class StatusBoard:
         self.commit_metadata_ignored_total = 0
         """Commits found whose metadata could not be used: promise 3 says to count them."""
         self.repeats_total = 0
-        self.lag_records = LAG_UNKNOWN
-        self.lag_s = LAG_S_UNKNOWN
+        self.lag_records, self.lag_s = LAG_UNKNOWN, LAG_S_UNKNOWN
 
     # State ----------------------------------------------------------------------------------------
 
@@ -122,6 +121,10 @@ class StatusBoard:
         """Stopped or failed; the first such word stands."""
         self._final = self._final or (state, reason)
         self._show()
+
+    def lag_unknown(self) -> None:
+        """Nobody can tell how many records wait."""
+        self.lag_records, self.lag_s = LAG_UNKNOWN, LAG_S_UNKNOWN
 
     # What was done --------------------------------------------------------------------------------
 

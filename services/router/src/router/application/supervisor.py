@@ -1,16 +1,20 @@
 """Turns "what should run here" into running pumps, again and again.
 
-What should run = every enabled flow that the catalog says is runnable ∩ the shards this worker
-owns, up to its capacity. The loop compares that with what is wanted of each flow's keeper and tells
-only the keepers whose flow it touches; it never waits for one. The price: the whole desired set is
-derived anew at each change.
+What should run = every instance of an enabled flow that the catalog says is runnable ∩ the shards
+this worker owns, up to its capacity. A change is looked at for the flows that it touches alone, and
+only the keepers of those are told; the loop never waits for a keeper.
+
+    catalog changed ──▶ flows touched ──┐
+    shards gained ────▶ all enabled ────┼──▶ look at each ──▶ places ──▶ keepers
+    shards lost ──────▶ those on them ──┘
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -18,11 +22,18 @@ from router.application.flow_keeper import FlowKeeper, OpenPump
 from router.application.plans import BlockedFlow, Plan
 from router.application.shards import ShardOwnership, shard_of
 from router.domain.flow_spec import FlowSpec
+from router.domain.places import Instance, Places
+from router.domain.run_mode import Steering
+from router.domain.spec_of_flow import instances
 from router.domain.status import PumpState, PumpStatus
 from router.ports import Clock, Random
 
 CHECK_INTERVAL_S = 0.5
 """How often time is looked at: a membership can be lost without anybody telling."""
+COALESCE_S = 0.02
+"""Changes that come faster than this are looked at together."""
+FLOWS_AT_ONCE_MAX = 128
+"""Flows that are looked at before other tasks get their turn: about 5 ms."""
 CAPACITY_MAX = 200
 """Flow instances of one worker: a consumer each, about 0.1 % of a core when idle (measured)."""
 DRAIN_GRACE_S = 5.0
@@ -38,8 +49,25 @@ class Plans(Protocol):
         """Ids of the enabled flows; none until the log was read up to its head once."""
         ...
 
-    def plan(self, flow_id: str) -> Plan | None:
-        """How the flow shall run, or why not; None for one that is not enabled."""
+    def instances(self, flow_id: str) -> int:
+        """How many instances the flow wants; 0 for one that is not enabled."""
+        ...
+
+    def steering(self, flow_id: str) -> Steering:
+        """Whether its owner paused the flow, and the last time that it was resumed."""
+        ...
+
+    def touched(self) -> frozenset[str]:
+        """Flows of which something may have changed since the last call, all of them at first."""
+        ...
+
+    def follow(self, flow_id: str) -> Plan | None:
+        """How the flow shall run, or why not; None for one that is not enabled. From now on
+        `touched` names it when that may be something else."""
+        ...
+
+    def forget(self, flow_id: str) -> None:
+        """The flow is not followed any more. Harmless twice."""
         ...
 
     def changes(self) -> AsyncIterator[int]:
@@ -66,12 +94,15 @@ class Supervisor:
         self._open_pump = open_pump
         self._clock = clock
         self._random = random
-        self._capacity_max = capacity_max
         self._grace_s = grace_s
-        self._keepers: dict[str, FlowKeeper] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._over_capacity: tuple[BlockedFlow, ...] = ()
-        self._blocked: tuple[BlockedFlow, ...] = ()
+        self._keepers: dict[Instance, FlowKeeper] = {}
+        self._tasks: dict[Instance, asyncio.Task[None]] = {}
+        self._ours: dict[str, frozenset[int]] = {}
+        """Instances of each flow that shall run here if there is a place."""
+        self._places: Places[FlowSpec] = Places(capacity_max=capacity_max)
+        self._blocked: dict[str, BlockedFlow] = {}
+        self._again: set[str] = set()
+        """Flows to look at although no change touched them: a keeper of theirs ended."""
         self._wake = asyncio.Event()
         self._stopping = False
         self._was_lost = False
@@ -87,22 +118,43 @@ class Supervisor:
     async def stop(self) -> None:
         """Drain and end every flow, within the grace time and a little. Harmless twice."""
         self._stopping = True
-        self._reconcile()
+        self._wake.set()
+        self._places.taken.clear()
+        self._places.waiting.clear()
+        for keeper in self._keepers.values():
+            keeper.want(None)
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=self._grace_s + STOP_SLACK_S)
-        for flow_id, task in list(self._tasks.items()):
-            _log.error("the flow did not stop in time", extra={"flow_id": flow_id})
+        for instance, task in list(self._tasks.items()):
+            _log.error("the flow did not stop in time", extra={"flow_id": instance.flow_id})
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=STOP_SLACK_S)
 
+    def keepers(self) -> tuple[FlowKeeper, ...]:
+        """Of everything that runs here, starts or drains."""
+        return tuple(self._keepers.values())
+
     def statuses(self) -> tuple[PumpStatus, ...]:
-        """The flows that this worker runs, starts, or drains, by flow id."""
-        return tuple(self._keepers[flow_id].status() for flow_id in sorted(self._keepers))
+        """The instances that this worker runs, starts, or drains, by flow id and number."""
+        return tuple(self._keepers[instance].status() for instance in sorted(self._keepers))
 
     def blocked(self) -> tuple[BlockedFlow, ...]:
         """Flows of our shards that do not run: of the catalog's reasons, and over capacity."""
-        return self._blocked + self._over_capacity
+        reason = (
+            f"capacity: this worker runs its {self._places.capacity_max} flow instances, and no "
+            "other worker may take this one while its shard is here; add a worker, and shards move"
+        )
+        over = (
+            BlockedFlow(flow_id=one.flow_id, instance=one.number, reason=reason)
+            for one in sorted(self._places.waiting)
+        )
+        return (*self._blocked.values(), *over)
+
+    def counts(self) -> dict[str, int]:
+        """How many instances are in each state, by the state's word."""
+        held_back = len(self._blocked) + len(self._places.waiting)
+        return by_state((keeper.status() for keeper in self._keepers.values()), held_back)
 
     async def _follow(self) -> None:
         async for _ in self._plans.changes():
@@ -111,49 +163,85 @@ class Supervisor:
     async def _keep(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            self._reconcile()
+            await self._reconcile()
             await self._until_touched()
 
     async def _until_touched(self) -> None:
         """Return when somebody woke us, or when time took the shards away or gave them back."""
+        loop = asyncio.get_running_loop()
+        looked_s = loop.time()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_INTERVAL_S):
                     await self._wake.wait()
             if self._wake.is_set() or self._ownership.owned != self._seen:
+                await asyncio.sleep(max(0.0, looked_s + COALESCE_S - loop.time()))
                 return
 
-    def _reconcile(self) -> None:
-        """Tell each keeper what is wanted now. Never waits."""
-        desired = {} if self._stopping else self._desired()
-        for flow_id, keeper in self._keepers.items():
-            if flow_id not in desired:
-                keeper.want(None)
-        for flow_id, spec in desired.items():
-            known = self._keepers.get(flow_id)
-            if known is None or known.ended:
-                self._start(spec)
-            else:
-                known.want(spec)
-
-    def _desired(self) -> dict[str, FlowSpec]:
-        """What shall run here, and as a side effect what is blocked and why."""
+    async def _reconcile(self) -> None:
+        """Look at what changed, and tell each keeper that it touches what is wanted now."""
         self._log_membership()
-        owned = self._seen = self._ownership.owned
-        ours = [flow_id for flow_id in self._plans.enabled() if shard_of(flow_id) in owned]
-        plans = [self._plans.plan(flow_id) for flow_id in ours]
-        self._blocked = tuple(plan for plan in plans if isinstance(plan, BlockedFlow))
-        runnable = {plan.flow_id: plan for plan in plans if isinstance(plan, FlowSpec)}
-        # Flows that run stay: who came first keeps the place.
-        in_order = sorted(runnable, key=lambda flow_id: (flow_id not in self._keepers, flow_id))
-        self._over_capacity = tuple(
-            BlockedFlow(
-                flow_id=flow_id,
-                reason=f"capacity: this worker runs its {self._capacity_max} flows; add a worker",
-            )
-            for flow_id in in_order[self._capacity_max :]
-        )
-        return {flow_id: runnable[flow_id] for flow_id in in_order[: self._capacity_max]}
+        owned = self._ownership.owned
+        lost, gained = self._seen - owned, owned - self._seen
+        self._seen = owned
+        on_lost = (one for one in self._ours if lost and self._is_on(one, lost))
+        touched, self._again = self._plans.touched() | self._again, set()
+        everyone = self._plans.enabled() if gained else ()
+        for number, flow_id in enumerate(dict.fromkeys((*on_lost, *everyone, *sorted(touched)))):
+            if number % FLOWS_AT_ONCE_MAX == FLOWS_AT_ONCE_MAX - 1:
+                await asyncio.sleep(0)
+            if self._stopping:
+                return
+            self._look_at(flow_id, owned)
+        for _, spec in self._places.fill():
+            self._tell(spec)
+
+    def _is_on(self, flow_id: str, shards: frozenset[int]) -> bool:
+        return any(shard_of(flow_id, instance=one) in shards for one in self._ours[flow_id])
+
+    def _look_at(self, flow_id: str, owned: frozenset[int]) -> None:
+        """Find out what is wanted of one flow here, and pass it on. Never waits."""
+        numbers = range(self._plans.instances(flow_id))
+        here = [one for one in numbers if shard_of(flow_id, instance=one) in owned]
+        plan = None
+        if here:
+            plan = self._plans.follow(flow_id)
+        else:
+            self._plans.forget(flow_id)
+        self._blocked.pop(flow_id, None)
+        wanted: frozenset[int] = frozenset()
+        if isinstance(plan, FlowSpec):
+            specs = [spec for spec in instances(plan) if spec.instance in here]
+            wanted = frozenset(spec.instance for spec in specs)
+            for spec in specs:
+                self._want(spec)
+        elif plan is not None:
+            self._blocked[flow_id] = plan
+        for number in self._ours.pop(flow_id, frozenset()) - wanted:
+            self._let_go(Instance(flow_id, number))
+        if wanted:
+            self._ours[flow_id] = wanted
+
+    def _want(self, spec: FlowSpec) -> None:
+        instance = Instance(spec.flow_id, spec.instance)
+        self._places.want(instance, spec)
+        if instance in self._places.taken:
+            self._tell(spec)
+
+    def _let_go(self, instance: Instance) -> None:
+        self._places.give_up(instance)
+        keeper = self._keepers.get(instance)
+        if keeper is not None:
+            keeper.want(None)
+
+    def _tell(self, spec: FlowSpec) -> None:
+        """Let the instance, which has a place, run like this."""
+        keeper = self._keepers.get(Instance(spec.flow_id, spec.instance))
+        steering = self._plans.steering(spec.flow_id)
+        if keeper is None or keeper.ended:
+            self._start(spec, steering)
+        else:
+            keeper.want(spec, steering)
 
     def _log_membership(self) -> None:
         lost = self._ownership.lost
@@ -161,34 +249,38 @@ class Supervisor:
             _log.warning("membership is not confirmed any more: all flows stop until it is")
         self._was_lost = lost
 
-    def _start(self, spec: FlowSpec) -> None:
+    def _start(self, spec: FlowSpec, steering: Steering) -> None:
         keeper = FlowKeeper(
             spec,
+            steering=steering,
             open_pump=self._open_pump,
             clock=self._clock,
             random=self._random,
             grace_s=self._grace_s,
         )
-        task = asyncio.create_task(keeper.run(), name=f"flow {spec.flow_id}")
-        self._keepers[spec.flow_id] = keeper
-        self._tasks[spec.flow_id] = task
+        instance = keeper.instance
+        task = asyncio.create_task(keeper.run(), name=f"flow {spec.flow_id}/{spec.instance}")
+        self._keepers[instance] = keeper
+        self._tasks[instance] = task
         task.add_done_callback(lambda done: self._forget(keeper, done))
 
     def _forget(self, keeper: FlowKeeper, task: asyncio.Task[None]) -> None:
+        instance = keeper.instance
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a flow's keeper failed", exc_info=error, extra={"flow_id": keeper.flow_id})
-        if self._tasks.get(keeper.flow_id) is task:
-            del self._tasks[keeper.flow_id]
-            del self._keepers[keeper.flow_id]
-        self._wake.set()
+            _log.error(
+                "a flow's keeper failed", exc_info=error, extra={"flow_id": instance.flow_id}
+            )
+        if self._tasks.get(instance) is task:
+            del self._tasks[instance]
+            del self._keepers[instance]
+        if instance in self._places.taken:
+            self._again.add(instance.flow_id)
+            self._wake.set()
 
 
-def by_state(statuses: tuple[PumpStatus, ...], blocked: tuple[BlockedFlow, ...]) -> dict[str, int]:
-    """How many flows are in each state, by the state's word."""
-    counts: dict[str, int] = {}
-    for status in statuses:
-        counts[status.state.value] = counts.get(status.state.value, 0) + 1
-    if blocked:
-        state = PumpState.BLOCKED.value
-        counts[state] = counts.get(state, 0) + len(blocked)
-    return counts
+def by_state(statuses: Iterable[PumpStatus], held_back: int) -> dict[str, int]:
+    """How many are in each state, by the state's word; those held back are blocked ones more."""
+    counts = Counter(status.state.value for status in statuses)
+    if held_back:
+        counts[PumpState.BLOCKED.value] += held_back
+    return dict(counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 
 class RunMode(Enum):
@@ -15,3 +16,15 @@ class RunMode(Enum):
     RUNNING = "running"
     PAUSED = "paused"
     DRAINED = "drained"
+
+
+class Steering(NamedTuple):
+    """What its owner's pauses and resumes come to: a flow can be steered without a new pump.
+
+    `resumed_position` is the place in the log of the newest resume: a greater one than before lets
+    a flow try again what its rules halted. `reason` is why it was paused, for people.
+    """
+
+    mode: RunMode = RunMode.RUNNING
+    resumed_position: int = 0
+    reason: str = ""
