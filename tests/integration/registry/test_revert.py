@@ -226,7 +226,7 @@ async def test_what_makes_no_sense_is_refused_and_nothing_is_written(registry: S
             StatusCode.INVALID_ARGUMENT: [
                 to(wires, FLOW, "acme", 1),
                 to(wires, 0, wires.access_id, 1),
-                to(wires, 6, wires.access_id, 1),
+                to(wires, 99, wires.access_id, 1),
                 to(wires, TOPIC_ACCESS, wires.access_id, 0),
                 to(wires, TOPIC_ACCESS, wires.access_id, -1),
                 to(wires, TOPIC_ACCESS, wires.access_id, 2),
