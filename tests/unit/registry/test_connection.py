@@ -21,11 +21,12 @@ from catalog.events import (
 )
 from catalog.identifiers import topic_access_id
 from kernel.errors import AlreadyExists, InvalidInput, NotFound, StateForbids, TooLarge
+from registry.application import checks
 from registry.domain import connection, topic_access
 from registry.domain.connection import CreateConnection, DeleteConnection, UpdateConnection
 from registry.domain.topic_access import SetTopicAccess
 
-from tests.support.event_log import id_of
+from tests.support.event_log import EventLog, id_of
 
 CONNECTION = id_of("connection")
 SECRET = SecretRef(secret_id=id_of("secret"), fingerprint=b"12345678")
@@ -385,3 +386,45 @@ def test_credentials_that_are_not_what_the_new_values_need_are_not_kept(
 ) -> None:
     with pytest.raises(StateForbids, match=sentence):
         _decide([CREATED, stood], _update_to(wish, credentials=None))
+
+
+# ---- what its flows say --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def log() -> EventLog:
+    log = EventLog()
+    log.account("acme")
+    log.algorithm("acme/digits", "1.0.0")
+    log.connection("plant")
+    return log
+
+
+def _renamed_groups(log: EventLog) -> UpdateConnection:
+    known = log.catalog().connection(id_of("plant"))
+    assert known is not None
+    return UpdateConnection(
+        connection_id=known.connection_id,
+        name=known.name,
+        bootstrap_servers=known.bootstrap_servers,
+        security_protocol=known.security_protocol,
+        group_prefix="acme.",
+    )
+
+
+def test_a_prefix_of_groups_changes_while_no_flow_has_a_position_there(log: EventLog) -> None:
+    log.grant("plant", "orders", "acme/digits", ApiType.SUBSCRIBER)
+    log.publish_to("plant", "labels", "acme/digits")  # its group is on our own Kafka
+    log.connection("depot")
+    log.subscribe("depot", "orders", "acme/digits")
+    command = _renamed_groups(log)
+    assert checks.update_connection(command)(log.catalog()) == command
+
+
+def test_a_prefix_under_which_a_flow_has_its_position_stays(log: EventLog) -> None:
+    log.disable(log.subscribe("plant", "orders", "acme/digits"))
+    command = _renamed_groups(log)
+    with pytest.raises(StateForbids, match="they would begin anew: leave it as it is"):
+        checks.update_connection(command)(log.catalog())
+    same = replace(command, group_prefix="", name="another name")
+    assert checks.update_connection(same)(log.catalog()) == same

@@ -18,6 +18,7 @@ from kernel.errors import InvalidInput, NotAllowed, NotFound, StateForbids
 
 from registry.domain.account import ACCOUNT_NOT_FOUND
 from registry.domain.algorithm import ALGORITHM_ID_UNKNOWN, CreateAlgorithm
+from registry.domain.connection import UpdateConnection
 from registry.domain.dead_letter_task import OPEN_TASKS_MAX, RequestPurge, RequestRedrive
 from registry.domain.flow import CreateListener, DisableFlow, EnableFlow, PauseFlow, ResumeFlow
 from registry.domain.topic_access import SetTopicAccess
@@ -47,6 +48,23 @@ def set_topic_access(command: SetTopicAccess) -> Callable[[Catalog], SetTopicAcc
             raise NotFound("there is no connection with this connection_id")
         for grant in command.grants:
             _published(catalog, grant.algorithm_id)
+        return command
+
+    return check
+
+
+def update_connection(command: UpdateConnection) -> Callable[[Catalog], UpdateConnection]:
+    """No flow loses its position: another prefix means other groups, which begin anew."""
+
+    def check(catalog: Catalog) -> UpdateConnection:
+        known = catalog.connection(command.connection_id)
+        changed = known is not None and known.group_prefix != command.group_prefix
+        if changed and any(_reads(flow, command.connection_id) for flow in catalog.flows()):
+            raise StateForbids(
+                "group_prefix begins the names of the groups in which the connection's flows keep "
+                "their positions, and with another one they would begin anew: leave it as it is, "
+                "or link the cluster once more as another connection"
+            )
         return command
 
     return check
@@ -133,6 +151,17 @@ def _flow(catalog: Catalog, flow_id: str) -> Flow:
     if flow is None:
         raise NotFound("there is no flow with this flow_id: an admin has to grant the topic first")
     return flow
+
+
+def _reads(flow: Flow, connection_id: str) -> bool:
+    """Has somebody enabled the flow, on a topic of this connection?"""
+    channel = flow.channel
+    return (
+        flow.kind is FlowKind.SUBSCRIBER
+        and flow.created_position > 0
+        and channel is not None
+        and channel.connection_id == connection_id
+    )
 
 
 def _room_for_a_task(catalog: Catalog, flow_id: str, task_id: str) -> None:

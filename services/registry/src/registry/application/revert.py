@@ -16,6 +16,7 @@ from registry.application.commands import CommandContext, Commands, Request, Res
 from registry.application.projection import recorded
 from registry.application.stream_states import decode
 from registry.domain.aggregates import Aggregate
+from registry.domain.connection import UpdateConnection
 from registry.domain.flow import DisableFlow, EnableFlow
 from registry.domain.reverting import OF_KIND, Revert, command_to, reverting
 from registry.domain.topic_access import SetTopicAccess
@@ -137,6 +138,8 @@ def _check_of(stream_id: str, command: Any) -> Callable[[Catalog], Any]:
     match command:
         case SetTopicAccess():
             return checks.set_topic_access(command)
+        case UpdateConnection():
+            return checks.update_connection(command)
         case EnableFlow():
             return checks.enable_flow(stream_id, command)
         case DisableFlow():

@@ -13,6 +13,7 @@ from kernel.errors import TimedOut
 from servicekit.logs import current_trace
 from servicekit.trace import parse_traceparent
 
+from registry.application import checks
 from registry.application.commands import CommandContext, Commands, Request, Result
 from registry.application.credentials import CREDENTIALS_FIELD, Credentials
 from registry.domain import values
@@ -45,10 +46,13 @@ class CommandsRpc:
     ) -> pb.CommandResult:
         about = self._about(request)
         asked = wanted(request, fingerprint=self._fingerprint)
+        command = asked.command
         if asked.secret is not None:
             lost = await self._credentials.lost_secret_id(asked.stream_id)
-            asked = replace(asked, command=replace(asked.command, lost_secret_id=lost))
-        return await self._carry_out(about, asked)
+            command = replace(command, lost_secret_id=lost)
+        return await self._carry_out(
+            about, replace(asked, command=checks.update_connection(command))
+        )
 
     async def ShredSecrets(  # noqa: N802
         self, request: pb.ShredSecretsRequest, _context: Context
