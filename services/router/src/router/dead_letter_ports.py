@@ -149,8 +149,8 @@ class LetterTopic(Protocol):
         the beginning; whoever has enough leaves it."""
         ...
 
-    async def ends(self) -> Mapping[int, int]:
-        """The end of every partition."""
+    async def spans(self) -> Mapping[int, tuple[int, int]]:
+        """First offset and end of every partition."""
         ...
 
     async def close(self) -> None:
@@ -163,4 +163,13 @@ class LetterMarks(Protocol):
 
     async def write(self, letter_id: LetterId, state: LetterState, *, task_id: str) -> None:
         """Return once the mark is durable. May be repeated. Raises Unavailable."""
+        ...
+
+
+class TaskEnds(Protocol):
+    """Tells the registry that nothing more is done for a task."""
+
+    async def finish(self, task_id: str, *, succeeded: int, failed: int, problem: str) -> None:
+        """Return once it is in the log, by this call or by an earlier one; a task that was
+        cancelled meanwhile stays so. Raises Unavailable, TimedOut."""
         ...

@@ -64,10 +64,12 @@ class KafkaLetterTopic:
                     yield batch
                 upper = {one: offset for one, offset in lower.items() if offset > first[one]}
 
-    async def ends(self) -> Mapping[int, int]:
+    async def spans(self) -> Mapping[int, tuple[int, int]]:
         async with self._connected() as consumer, asyncio.timeout(CALL_TIMEOUT_S):
-            found = await consumer.end_offsets(await partitions_of(consumer, self._topic))
-        return {one.partition: end for one, end in found.items()}
+            partitions = await partitions_of(consumer, self._topic)
+            first = await consumer.beginning_offsets(partitions)
+            end = await consumer.end_offsets(partitions)
+        return {one.partition: (first[one], end[one]) for one in partitions}
 
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None

@@ -100,12 +100,9 @@ class DeadLetter:
 
 
 def dead_letter(
-    spec: FlowSpec, delivery: Delivery, history: History, *, request_id: str, task_id: str = ""
+    spec: FlowSpec, delivery: Delivery, history: History, *, request_id: str
 ) -> DeadLetter:
-    """The letter for a delivery whose last attempt is the newest of its history.
-
-    `task_id` names the redrive that the attempts belonged to.
-    """
+    """The letter for a delivery whose last attempt is the newest of its history."""
     last = history.newest[-1]
     first_at = history.first_at or last.at
     facts = {
@@ -127,13 +124,17 @@ def dead_letter(
         "position": spec.registry_position,
         "request-id": request_id,
     }
-    if task_id:
-        facts["task"] = task_id
     added = [(HEADER_PREFIX + name, _text(str(fact))) for name, fact in facts.items()]
     if delivery.key is None and delivery.value is None:
         added.append((NULL_VALUE, b"1"))
     added.append((HEADER_PREFIX + "history", history.to_json()))
     return DeadLetter(delivery=delivery, headers=(*_set_apart(delivery.headers), *added))
+
+
+def died_in(letter: DeadLetter, task_id: str) -> DeadLetter:
+    """The letter of a delivery whose attempts belonged to a redrive."""
+    headers = (*letter.headers, (HEADER_PREFIX + "task", _text(task_id)))
+    return DeadLetter(delivery=letter.delivery, headers=headers)
 
 
 def original_headers(headers: Headers) -> Headers:

@@ -1,0 +1,292 @@
+"""Carries out one task on a flow's dead letters: a redrive or a purge.
+
+    waiting (index behind, flow paused or blocked, something away) ◀──▶ working ──▶ finished
+
+A letter is done when its mark is durable, and the mark comes after the outcome; so whoever goes on
+after a crash finds exactly the letters that are not done, as soon as the index has read all marks.
+A delivery whose outcome came and whose mark did not is sent again, with the same request id.
+
+Letters run in the order of their coordinates in the source, those of one key one after the other.
+Live records of that key may run in between: they have passed the letters long ago.
+The price: a key that is busy holds up the letters behind it, of other keys too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from catalog.records import DeadLetterTask, DeadLetterTaskKind
+from kernel.backoff import delay_s
+from kernel.errors import EventflowsError
+
+from router.application.redelivery import Redelivery
+from router.dead_letter_ports import LetterFold, LetterMarks, LetterQueries, LetterTopic, TaskEnds
+from router.domain.dead_letter_query import LetterQuery, SourceKey, source_key
+from router.domain.dead_letter_record import Letter, LetterState, original_of
+from router.domain.delivery import Delivery
+from router.domain.flow_spec import FlowSpec
+from router.domain.redrive import TokenBucket, lane_of, spec_of_redrive
+from router.ports import Clock, Random
+
+PAGE_LETTERS: Final = 100
+AT_ONCE_MAX: Final = 16
+"""Letters of one task in work at the same time."""
+LOOK_S: Final = 0.2
+RETRY_FIRST_S: Final = 0.2
+RETRY_LONGEST_S: Final = 10.0
+NOT_READ_YET: Final = "the index has not read all marks yet"
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+OpenRedelivery = Callable[[FlowSpec], Awaitable[Redelivery]]
+"""Raises NotFound, Unavailable, TimedOut while a connection cannot be resolved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskProgress:
+    """How far a task is, as its worker knows. `left` -1: not known."""
+
+    task_id: str
+    state: str
+    reason: str = ""
+    succeeded: int = 0
+    failed: int = 0
+    left: int = -1
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTools:
+    """What every task of a worker works with.
+
+    `ready` gives the spec by which a flow may be redriven now, or a sentence why it may not.
+    """
+
+    index: LetterQueries
+    fold: LetterFold
+    topic: LetterTopic
+    marks: LetterMarks
+    ends: TaskEnds
+    ready: Callable[[str], FlowSpec | str]
+    open_redelivery: OpenRedelivery
+    clock: Clock
+    random: Random
+
+
+class TaskRun:
+    """One attempt of this worker at a task; `run` returns when the registry knows of its end."""
+
+    def __init__(self, task: DeadLetterTask, tools: TaskTools) -> None:
+        self.task = task
+        self.progress = TaskProgress(task_id=task.dead_letter_task_id, state="waiting")
+        self._tools = tools
+        self._query = LetterQuery(
+            flow_id=task.flow_id,
+            selection=task.selection,
+            given_up_before=task.requested_time,
+            not_born_in=task.dead_letter_task_id,
+        )
+        self._bucket = TokenBucket(task.rate_per_s, now_s=tools.clock.monotonic_s())
+        self._redelivery: Redelivery | None = None
+        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._lanes: dict[object, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Work until the task is done. Cancelling stops at once: what was not marked stays open."""
+        try:
+            await self._persist(self._caught_up)
+            await self._persist(self._count)
+            await self._all_letters()
+            await self._persist(self._finish)
+        finally:
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running)
+            await self._close_redelivery()
+
+    async def _all_letters(self) -> None:
+        above: SourceKey | None = None
+        while letters := await self._persist(lambda: self._page(above)):
+            for letter in letters:
+                above = source_key(letter)
+                if self.task.kind is DeadLetterTaskKind.PURGE:
+                    await self._start(letter, None, self._purge(letter))
+                else:
+                    redelivery = await self._flow_ready()
+                    await self._token()
+                    lane = lane_of(letter, redelivery.spec.order)
+                    await self._start(letter, lane, self._redrive(letter, redelivery))
+        await self._all_ended()
+
+    async def _page(self, above: SourceKey | None) -> list[Letter]:
+        found = await self._tools.index.in_order(
+            self._query, above=above, letters_max=PAGE_LETTERS
+        )
+        return list(found)
+
+    async def _start(self, letter: Letter, lane: object | None, work: Awaitable[None]) -> None:
+        """Begin a letter once its lane and a slot are free."""
+        before = self._lanes.get(lane) if lane is not None else None
+        if before is not None:
+            await asyncio.wait({before})
+        await self._slots.acquire()
+        self._raise_failures()
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        if lane is not None:
+            self._lanes[lane] = task
+        task.add_done_callback(lambda done: self._ended(done, lane))
+
+    def _ended(self, task: asyncio.Task[None], lane: object | None) -> None:
+        self._slots.release()
+        if lane is not None and self._lanes.get(lane) is task:
+            del self._lanes[lane]
+        if task.cancelled() or task.exception() is None:
+            self._running.discard(task)
+
+    async def _all_ended(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running)
+        self._raise_failures()
+
+    def _raise_failures(self) -> None:
+        """A letter's work raises only what is a mistake of ours."""
+        for task in self._running:
+            if task.done():
+                task.result()
+
+    async def _redrive(self, letter: Letter, redelivery: Redelivery) -> None:
+        original = await self._persist(lambda: self._original(letter))
+        if original is None:  # its topic keeps it no longer, and soon the index neither
+            self._note(left=-1)
+            return
+        succeeded = await redelivery.deliver(
+            original, generation=letter.generation + 1, task_id=self.task.dead_letter_task_id
+        )
+        state = LetterState.REDRIVEN if succeeded else LetterState.DIED_AGAIN
+        await self._persist(lambda: self._mark(letter, state))
+        self._note(succeeded=int(succeeded), failed=int(not succeeded), left=-1)
+
+    async def _purge(self, letter: Letter) -> None:
+        await self._persist(lambda: self._mark(letter, LetterState.PURGED))
+        self._note(succeeded=1, left=-1)
+
+    async def _original(self, letter: Letter) -> Delivery | None:
+        record = await self._tools.topic.read(letter.letter_id)
+        if record is None or record.timestamp_ms != letter.written_ms:
+            return None
+        return original_of(record)
+
+    async def _mark(self, letter: Letter, state: LetterState) -> None:
+        await self._tools.marks.write(
+            letter.letter_id, state, task_id=self.task.dead_letter_task_id
+        )
+
+    async def _flow_ready(self) -> Redelivery:
+        """The redelivery by the flow's spec of this moment; waits while the flow may not run."""
+        while True:
+            found = self._tools.ready(self.task.flow_id)
+            if isinstance(found, FlowSpec):
+                self._says("working")
+                spec = spec_of_redrive(found, version=self.task.algorithm_version)
+                return await self._persist(lambda: self._opened(spec))
+            self._says("waiting", found)
+            await self._tools.clock.sleep(LOOK_S)
+
+    async def _opened(self, spec: FlowSpec) -> Redelivery:
+        have = self._redelivery
+        if have is not None and same_but_position(have.spec, spec):
+            return have
+        await self._all_ended()
+        await self._close_redelivery()
+        self._redelivery = await self._tools.open_redelivery(spec)
+        return self._redelivery
+
+    async def _close_redelivery(self) -> None:
+        redelivery, self._redelivery = self._redelivery, None
+        if redelivery is not None:
+            await redelivery.close()
+
+    async def _token(self) -> None:
+        wait_s = self._bucket.take(self._tools.clock.monotonic_s())
+        if wait_s > 0:
+            await self._tools.clock.sleep(wait_s)
+
+    async def _caught_up(self) -> None:
+        """Return once the index knows everything that stands in the topic now."""
+        spans = await self._tools.topic.spans()
+        while True:
+            read = await self._tools.fold.positions()
+            behind = [
+                number
+                for number, (first, end) in spans.items()
+                if first < end and (number not in read or read[number].next_offset < end)
+            ]
+            if not behind:
+                self._says("working")
+                return
+            self._says("waiting", NOT_READ_YET)
+            await self._tools.clock.sleep(LOOK_S)
+
+    async def _count(self) -> None:
+        self.progress = replace(self.progress, left=await self._tools.index.count(self._query))
+
+    async def _finish(self) -> None:
+        """Count by the marks, which outlive workers, and tell the registry."""
+        await self._caught_up()
+        tally = await self._tools.index.tally(self.task.dead_letter_task_id)
+        done = tally.get(LetterState.REDRIVEN, 0) + tally.get(LetterState.PURGED, 0)
+        failed = tally.get(LetterState.DIED_AGAIN, 0)
+        await self._tools.ends.finish(
+            self.task.dead_letter_task_id, succeeded=done, failed=failed, problem=""
+        )
+        self.progress = replace(
+            self.progress, state="finished", reason="", succeeded=done, failed=failed, left=0
+        )
+
+    async def _persist(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Try until it works: nothing that is away ends a task."""
+        failures = 0
+        while True:
+            try:
+                return await step()
+            except EventflowsError as error:
+                failures += 1
+                self._says("waiting", error.message)
+                _log.warning("a dead letter task waits: %s", error.message, extra=self._names())
+                wait_s = delay_s(
+                    failures,
+                    first_s=RETRY_FIRST_S,
+                    longest_s=RETRY_LONGEST_S,
+                    random=lambda: self._tools.random.uniform(0.0, 1.0),
+                )
+                await self._tools.clock.sleep(wait_s)
+
+    def _note(self, *, succeeded: int = 0, failed: int = 0, left: int = 0) -> None:
+        now = self.progress
+        self.progress = replace(
+            now,
+            state="working",
+            reason="",
+            succeeded=now.succeeded + succeeded,
+            failed=now.failed + failed,
+            left=max(0, now.left + left),
+        )
+
+    def _says(self, state: str, reason: str = "") -> None:
+        self.progress = replace(self.progress, state=state, reason=reason)
+
+    def _names(self) -> dict[str, str]:
+        return {"flow_id": self.task.flow_id, "task_id": self.task.dead_letter_task_id}
+
+
+def same_but_position(have: FlowSpec, want: FlowSpec) -> bool:
+    """Is it the same flow, but for how far the catalog was when the spec was made?"""
+    return replace(have, registry_position=0) == replace(want, registry_position=0)

@@ -1,0 +1,175 @@
+"""The dead letter tasks of a worker: those of the flows whose first shard it owns.
+
+A flow's tasks are carried out one after the other, in the order in which they were asked for, so
+that no two of them ever hold the same letter. The price: a redrive that waits for a paused flow
+makes a purge behind it wait too; cancelling it lets the next one go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from catalog.records import DeadLetterTask, DeadLetterTaskState
+from kernel.errors import EventflowsError, NotFound
+
+from router.application.dead_letter_task import TaskProgress, TaskRun, TaskTools
+from router.application.plans import BlockedFlow, CatalogFeed, FlowPlans
+from router.application.shards import shard_of
+from router.control_ports import Peers, Workers
+from router.domain.flow_spec import FlowSpec
+
+TASKS_AT_ONCE_MAX: Final = 8
+LOOK_S: Final = 0.5
+"""How often time is looked at: shards come and go without a change of the catalog."""
+FAILED_WAIT_S: Final = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class DeadLetterTasks:
+    """A part of the worker. `progress` at any time, on every worker."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: str,
+        feed: CatalogFeed,
+        is_complete: Callable[[], bool],
+        owns: Callable[[str], bool],
+        workers: Workers,
+        peers: Peers,
+        tools: TaskTools,
+    ) -> None:
+        self._worker_id = worker_id
+        self._feed = feed
+        self._is_complete = is_complete
+        self._owns = owns
+        self._workers = workers
+        self._peers = peers
+        self._tools = tools
+        self._runs: dict[str, TaskRun] = {}
+        self._working: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Start and stop tasks for ever. Raises only CancelledError."""
+        changed = asyncio.Event()
+        following = asyncio.create_task(self._follow(changed))
+        try:
+            while True:
+                changed.clear()
+                self._reconcile()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await changed.wait()
+        finally:
+            following.cancel()
+            working = list(self._working.values())
+            for task in working:
+                task.cancel()
+            await asyncio.wait([following, *working])
+
+    def local(self, task_id: str) -> TaskProgress | None:
+        """What this worker itself does for a task; None: nothing."""
+        run = self._runs.get(task_id)
+        return None if run is None else replace(run.progress, worker=self._worker_id)
+
+    async def progress(self, task_id: str) -> TaskProgress:
+        """How far a task is, wherever it is carried out. Raises NotFound."""
+        task = self._feed.catalog.dead_letter_task(task_id)
+        if task is None:
+            raise NotFound(f"There is no dead letter task {task_id}, or it ended long ago.")
+        if task.ended_time is not None:
+            return _ended(task)
+        return self.local(task_id) or await self._of_owner(task)
+
+    async def _of_owner(self, task: DeadLetterTask) -> TaskProgress:
+        shard = shard_of(task.flow_id)
+        reason = "no worker has taken it over yet"
+        for worker in self._workers.others():
+            if shard in worker.shards:
+                try:
+                    return await self._peers.dead_letter_task(worker, task.dead_letter_task_id)
+                except EventflowsError:
+                    reason = "its worker does not answer"
+        return TaskProgress(task_id=task.dead_letter_task_id, state="waiting", reason=reason)
+
+    async def _follow(self, changed: asyncio.Event) -> None:
+        async for _ in self._feed.changes():
+            changed.set()
+
+    def _reconcile(self) -> None:
+        """Cancel what is not ours or not wanted any more, start what is. Never waits."""
+        wanted: dict[str, DeadLetterTask] = {}
+        if self._is_complete():
+            for task in self._feed.catalog.open_dead_letter_tasks():
+                if task.flow_id not in wanted and self._owns(task.flow_id):
+                    wanted[task.flow_id] = task
+        chosen = {task.dead_letter_task_id for task in wanted.values()}
+        for task_id, working in self._working.items():
+            if task_id not in chosen:
+                working.cancel()
+        for task_id in [one for one in self._runs if one not in self._working]:
+            if task_id not in chosen:
+                del self._runs[task_id]
+        for task in wanted.values():
+            if task.dead_letter_task_id not in self._runs and self._has_room(task):
+                self._start(task)
+
+    def _has_room(self, task: DeadLetterTask) -> bool:
+        """One task of a flow at a time: one that was cancelled a moment ago may still end."""
+        flows = {self._runs[task_id].task.flow_id for task_id in self._working}
+        return task.flow_id not in flows and len(self._working) < TASKS_AT_ONCE_MAX
+
+    def _start(self, task: DeadLetterTask) -> None:
+        run = TaskRun(task, self._tools)
+        task_id = task.dead_letter_task_id
+        self._runs[task_id] = run
+        working = asyncio.create_task(self._carry_out(run), name=f"dead letter task {task_id}")
+        self._working[task_id] = working
+        working.add_done_callback(lambda _: self._forget(task_id))
+
+    async def _carry_out(self, run: TaskRun) -> None:
+        try:
+            await run.run()
+        except Exception:  # noqa: BLE001  one task's mistake must not end the others
+            _log.exception("a dead letter task failed", extra={"flow_id": run.task.flow_id})
+            await self._tools.clock.sleep(FAILED_WAIT_S)
+            self._runs.pop(run.task.dead_letter_task_id, None)
+
+    def _forget(self, task_id: str) -> None:
+        """A run that ended stays known until the catalog says that its task did."""
+        working = self._working.pop(task_id)
+        if working.cancelled():
+            self._runs.pop(task_id, None)
+
+
+def readiness(plans: FlowPlans, feed: CatalogFeed) -> Callable[[str], FlowSpec | str]:
+    """By which spec a flow may be redriven now, or why it may not: `TaskTools.ready`."""
+
+    def ready(flow_id: str) -> FlowSpec | str:
+        flow = feed.catalog.flow(flow_id)
+        if flow is not None and flow.paused is not None:
+            return "the flow is paused: resume it, or cancel the task"
+        plan = plans.plan(flow_id)
+        if plan is None:
+            return "the flow is not enabled: enable it, or cancel the task"
+        return f"the flow is blocked: {plan.reason}" if isinstance(plan, BlockedFlow) else plan
+
+    return ready
+
+
+def _ended(task: DeadLetterTask) -> TaskProgress:
+    cancelled = task.state is DeadLetterTaskState.CANCELLED
+    return TaskProgress(
+        task_id=task.dead_letter_task_id,
+        state="cancelled" if cancelled else "finished",
+        reason=task.problem,
+        succeeded=task.succeeded,
+        failed=task.failed,
+        left=-1 if cancelled else 0,
+    )
