@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from devstack import Postgres
-from router.domain.dead_letter import Attempt, History, dead_letter
+from router.domain.dead_letter import Attempt, History, dead_letter, died_in
 from router.domain.dead_letter_record import (
     Folded,
     Letter,
@@ -42,7 +42,8 @@ def letter_headers(
     history = History()
     outcome = failed(kind, error, error_type=error_type)
     history.add(Attempt(attempt=1, at=at, outcome=outcome))
-    return dead_letter(spec, original, history, request_id="req-1", task_id=task_id).headers
+    letter = dead_letter(spec, original, history, request_id="req-1")
+    return died_in(letter, task_id).headers if task_id else letter.headers
 
 
 def letter_record(

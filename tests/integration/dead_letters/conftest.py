@@ -103,9 +103,9 @@ class World:
 
     async def caught_up(self, reader: DeadLetterReader) -> None:
         """Return once the index knows all that stands in the topic now."""
-        ends = await self.topic.ends()
+        spans = await self.topic.spans()
         async with asyncio.timeout(WAIT_S):
-            while any(reader.positions.get(number, -1) < end for number, end in ends.items()):
+            while any(reader.positions.get(n, -1) < end for n, (_, end) in spans.items()):
                 await asyncio.sleep(0.02)
 
 

@@ -13,6 +13,7 @@ from router.domain.dead_letter import (
     DeadLetter,
     History,
     dead_letter,
+    died_in,
     original_headers,
 )
 from router.domain.dead_letter_record import hash_of_key, letter_of, original_of
@@ -75,7 +76,7 @@ def test_the_headers_of_a_redrive_are_those_of_the_last_death_alone() -> None:
     first = dead_letter(SUBSCRIBER, delivery(), history("first"), request_id="req-9")
     original = original_of(as_record(first))
     spec = replace(SUBSCRIBER, generation=1)
-    again = dead_letter(spec, original, history("again"), request_id="req-10", task_id="task-1")
+    again = died_in(dead_letter(spec, original, history("again"), request_id="req-10"), "task-1")
     names = [name for name, _ in again.headers]
     assert len(names) == len(set(names))
     said = dict(again.headers)

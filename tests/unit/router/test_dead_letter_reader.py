@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel.errors import Unavailable
-from router.adapters.memory_letter_feed import MemoryLetterFeed, MemoryLetterTopic
 from router.adapters.memory_letter_index import MemoryLetterIndex
+from router.adapters.memory_letter_topic import MemoryLetterFeed, MemoryLetterTopic
 from router.adapters.system_clock import SystemClock
 from router.application import dead_letter_reader
 from router.application.dead_letter_reader import DeadLetterReader
@@ -71,8 +71,7 @@ def read_to_the_end(reader: DeadLetterReader, topic: MemoryLetterTopic) -> Calla
 
 
 def add_letter(topic: MemoryLetterTopic, partition: int = 0) -> LetterId:
-    offset = topic.append(partition, letter_headers(delivery()), at_ms=START_MS)
-    return LetterId(partition=partition, offset=offset)
+    return topic.append(partition, letter_headers(delivery()), at_ms=START_MS)
 
 
 def add_mark(topic: MemoryLetterTopic, letter_id: LetterId, state: LetterState) -> None:

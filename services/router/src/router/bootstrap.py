@@ -42,6 +42,7 @@ from router.application.limits import PumpLimits
 from router.application.openings import Openings
 from router.application.plans import FlowPlans
 from router.application.pump import Pump
+from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
 from router.application.shards import ShardOwnership, shard_of
 from router.application.supervisor import Supervisor
@@ -86,18 +87,14 @@ class PumpFactory:
         """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
         resolve = self._connections.resolve
         source = await resolve(spec.source.connection_id)
-        internal = await resolve(INTERNAL_CONNECTION)
-        dead_letter_id = spec.dead_letter_connection_id
-        dead_letters = None if dead_letter_id is None else await resolve(dead_letter_id)
         target = await self._target(spec)
+        dead_letters = await self._dead_letters(spec)
         shard = shard_of(spec.flow_id, instance=spec.instance)
         return Pump(
             spec,
             source=KafkaSource(spec, connection=source, clock=self._clock),
             target=target,
-            dead_letters=KafkaDeadLetters(
-                spec, own=dead_letters, internal=internal, producers=self._producers
-            ),
+            dead_letters=dead_letters,
             clock=self._clock,
             random=random.SystemRandom(),
             limits=PumpLimits(),
@@ -106,6 +103,26 @@ class PumpFactory:
             budget=self._budget,
             openings=self._openings,
             durations=self.durations,
+        )
+
+    async def redelivery(self, spec: FlowSpec) -> Redelivery:
+        """What sends a flow's dead letters again. Raises as `__call__`."""
+        dead_letters = await self._dead_letters(spec)
+        return Redelivery(
+            spec,
+            target=await self._target(spec),
+            dead_letters=dead_letters,
+            clock=self._clock,
+            random=random.SystemRandom(),
+        )
+
+    async def _dead_letters(self, spec: FlowSpec) -> KafkaDeadLetters:
+        resolve, own_id = self._connections.resolve, spec.dead_letter_connection_id
+        return KafkaDeadLetters(
+            spec,
+            own=None if own_id is None else await resolve(own_id),
+            internal=await resolve(INTERNAL_CONNECTION),
+            producers=self._producers,
         )
 
     async def _target(self, spec: FlowSpec) -> Target:
@@ -244,17 +261,18 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         plans = FlowPlans(
             follower, group_prefix=settings.group_prefix, is_complete=follower.caught_up.is_set
         )
+        pumps = PumpFactory(
+            connections=connections,
+            producers=producers,
+            runner=await enter(runner_pool(settings.runner_url)),
+            token=token,
+            ownership=ownership,
+            follower=follower,
+        )
         supervisor = Supervisor(
             plans=plans,
             ownership=ownership,
-            open_pump=PumpFactory(
-                connections=connections,
-                producers=producers,
-                runner=await enter(runner_pool(settings.runner_url)),
-                token=token,
-                ownership=ownership,
-                follower=follower,
-            ),
+            open_pump=pumps,
             clock=clock,
             random=random.SystemRandom(),
         )
@@ -273,8 +291,14 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
                 internal=_internal(settings),
                 connections=connections,
                 follower=follower,
+                plans=plans,
+                registry=registry,
+                producers=producers,
+                workers=directory,
+                peers=peers,
+                open_redelivery=pumps.redelivery,
+                ownership=ownership,
                 worker_id=worker_id,
-                owned=lambda: ownership.owned,
                 clock=clock,
             )
         )
@@ -324,7 +348,12 @@ def _rpc_server(
     service = RpcService(
         router_pb2.DESCRIPTOR.services_by_name["Router"],
         add_RouterServicer_to_server,
-        RouterRpc(connections=connections, flow_status=flow_status, dead_letters=dead_letters.desk),
+        RouterRpc(
+            connections=connections,
+            flow_status=flow_status,
+            dead_letters=dead_letters.desk,
+            dead_letter_tasks=dead_letters.tasks,
+        ),
     )
     return rpc_server(
         listen=settings.rpc_listen, identities=identities, services=[service], serving=False

@@ -1,24 +1,34 @@
-"""The half of `bootstrap.py` that is about dead letters: their index and who keeps it."""
+"""The half of `bootstrap.py` that is about dead letters: their index, who keeps it, who asks it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import grpc.aio
 from catalog.follow import CatalogFollower
 from servicekit.database_address import read_dsn
 
 from router.adapters.internal_topics import DEAD_LETTERS_TOPIC
 from router.adapters.kafka_letter_feed import KafkaLetterFeed
+from router.adapters.kafka_letter_marks import KafkaLetterMarks
 from router.adapters.kafka_letter_topic import KafkaLetterTopic
+from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.letter_database import LetterDatabase
 from router.adapters.postgres_letter_fold import PostgresLetterFold
 from router.adapters.postgres_letter_queries import PostgresLetterQueries
+from router.adapters.registry_tasks import RegistryTasks
 from router.application.connections import Connections
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import DeadLetterReader
+from router.application.dead_letter_task import OpenRedelivery, TaskTools
+from router.application.dead_letter_tasks import DeadLetterTasks, readiness
+from router.application.plans import FlowPlans
+from router.application.shards import ShardOwnership
+from router.control_ports import Workers
+from router.dead_letter_ports import TaskPeers
 from router.domain.kafka_connection import KafkaConnection
 from router.entrypoints.faust_app import Part
 from router.ports import Clock
@@ -27,15 +37,17 @@ from router.settings import RouterSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterHalf:
-    """What a worker does with dead letters; without a database nothing (`reader` None)."""
+    """What a worker does with dead letters; without a database nothing (all None)."""
 
     reader: DeadLetterReader | None = None
     desk: DeadLetterDesk | None = None
+    tasks: DeadLetterTasks | None = None
 
     @property
     def parts(self) -> Mapping[str, Part]:
         """In the order of their start."""
-        return {} if self.reader is None else {"dead letter reader": self.reader}
+        parts = {"dead letter reader": self.reader, "dead letter tasks": self.tasks}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 @asynccontextmanager
@@ -45,15 +57,20 @@ async def open_dead_letters(
     internal: KafkaConnection,
     connections: Connections,
     follower: CatalogFollower,
+    plans: FlowPlans,
+    registry: grpc.aio.Channel,
+    producers: KafkaProducers,
+    workers: Workers,
+    peers: TaskPeers,
+    open_redelivery: OpenRedelivery,
+    ownership: ShardOwnership,
     worker_id: str,
-    owned: Callable[[], frozenset[int]],
     clock: Clock,
 ) -> AsyncIterator[DeadLetterHalf]:
     """Connects nothing. Raises SettingsError for the file."""
     if settings.dead_letter_dsn_file is None:
         yield DeadLetterHalf()
         return
-    topic = KafkaLetterTopic(internal, topic=DEAD_LETTERS_TOPIC, client_id=worker_id)
 
     async def open_topic(connection_id: str, name: str) -> KafkaLetterTopic:
         connection = await connections.resolve(connection_id)
@@ -63,14 +80,26 @@ async def open_dead_letters(
         database = await stack.enter_async_context(
             LetterDatabase(read_dsn(settings.dead_letter_dsn_file))
         )
+        fold, queries = PostgresLetterFold(database), PostgresLetterQueries(database)
+        topic = KafkaLetterTopic(internal, topic=DEAD_LETTERS_TOPIC, client_id=worker_id)
         stack.push_async_callback(topic.close)
-        queries = PostgresLetterQueries(database)
+        tools = TaskTools(
+            index=queries,
+            fold=fold,
+            topic=topic,
+            marks=KafkaLetterMarks(internal, producers=producers),
+            ends=RegistryTasks(registry),
+            ready=readiness(plans, follower),
+            open_redelivery=open_redelivery,
+            clock=clock,
+            random=random.SystemRandom(),
+        )
         yield DeadLetterHalf(
             reader=DeadLetterReader(
                 feed=KafkaLetterFeed(internal, topic=DEAD_LETTERS_TOPIC, client_id=worker_id),
-                index=PostgresLetterFold(database),
+                index=fold,
                 queries=queries,
-                owned=owned,
+                owned=lambda: ownership.owned,
                 clock=clock,
                 random=random.SystemRandom(),
                 retention_s=settings.dead_letter_retention_s,
@@ -81,5 +110,14 @@ async def open_dead_letters(
                 topic_name=DEAD_LETTERS_TOPIC,
                 feed=follower,
                 open_topic=open_topic,
+            ),
+            tasks=DeadLetterTasks(
+                worker_id=worker_id,
+                feed=follower,
+                is_complete=follower.caught_up.is_set,
+                owns=ownership.owns,
+                workers=workers,
+                peers=peers,
+                tools=tools,
             ),
         )

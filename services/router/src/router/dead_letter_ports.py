@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from router.control_ports import WorkerEntry
 from router.domain.dead_letter_query import LetterQuery, PageKey, SourceKey
 from router.domain.dead_letter_record import Folded, Letter, LetterId, LetterState
+from router.domain.dead_letter_task import TaskProgress
 from router.domain.delivery import Delivery
 
 
@@ -172,4 +174,13 @@ class TaskEnds(Protocol):
     async def finish(self, task_id: str, *, succeeded: int, failed: int, problem: str) -> None:
         """Return once it is in the log, by this call or by an earlier one; a task that was
         cancelled meanwhile stays so. Raises Unavailable, TimedOut."""
+        ...
+
+
+class TaskPeers(Protocol):
+    """Questions about tasks to other workers. Any number at the same time."""
+
+    async def dead_letter_task(self, worker: WorkerEntry, task_id: str) -> TaskProgress:
+        """What that worker itself does for a task. Raises NotFound if it does nothing, Unavailable,
+        TimedOut after a short deadline."""
         ...

@@ -39,7 +39,9 @@ class RegistryTasks:
         except Unavailable:
             raise
         except EventflowsError as error:
-            raise Unavailable(f"the registry does not take a task's end: {error.message}") from error
+            raise Unavailable(
+                f"the registry does not take a task's end: {error.message}"
+            ) from error
 
     async def _finish(self, request: FinishDeadLetterTaskRequest) -> None:
         try:

@@ -14,6 +14,7 @@ from servicekit.identity import ServiceToken
 from servicekit.rpc import raise_from_status, rpc_channel
 
 from router.control_ports import WorkerEntry
+from router.domain.dead_letter_task import TaskProgress
 from router.domain.flow_report import FlowReport, ReportState
 
 PEER_TIMEOUT_S = 2.0
@@ -36,6 +37,24 @@ class RouterPeers:
         except grpc.aio.AioRpcError as error:
             raise_from_status(error)
         return [report_from_message(message) for message in answer.flows]
+
+    async def dead_letter_task(self, worker: WorkerEntry, task_id: str) -> TaskProgress:
+        """What that worker itself does for a task. Raises NotFound, and as `flow_reports`."""
+        request = router_pb2.GetDeadLetterTaskRequest(dead_letter_task_id=task_id, local_only=True)
+        stub = RouterStub(await self._channel(worker.address))
+        try:
+            answer = await stub.GetDeadLetterTask(request, timeout=PEER_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise_from_status(error)
+        return TaskProgress(
+            task_id=answer.dead_letter_task_id,
+            state=answer.state,
+            reason=answer.reason,
+            succeeded=answer.succeeded,
+            failed=answer.failed,
+            left=answer.left,
+            worker=answer.worker,
+        )
 
     async def close(self) -> None:
         """Close every channel. Harmless twice."""

@@ -15,18 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
 from catalog.records import DeadLetterTask, DeadLetterTaskKind
 from kernel.backoff import delay_s
 from kernel.errors import EventflowsError
 
+from router.application.flow_keeper import same_flow
 from router.application.redelivery import Redelivery
 from router.dead_letter_ports import LetterFold, LetterMarks, LetterQueries, LetterTopic, TaskEnds
 from router.domain.dead_letter_query import LetterQuery, SourceKey, source_key
 from router.domain.dead_letter_record import Letter, LetterState, original_of
+from router.domain.dead_letter_task import TaskProgress
 from router.domain.delivery import Delivery
 from router.domain.flow_spec import FlowSpec
 from router.domain.redrive import TokenBucket, lane_of, spec_of_redrive
@@ -38,9 +41,11 @@ AT_ONCE_MAX: Final = 16
 LOOK_S: Final = 0.2
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 10.0
+FLOW_GONE: Final = "the flow was deleted"
 NOT_READ_YET: Final = "the index has not read all marks yet"
 
 _log = logging.getLogger(__name__)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 OpenRedelivery = Callable[[FlowSpec], Awaitable[Redelivery]]
@@ -48,23 +53,11 @@ OpenRedelivery = Callable[[FlowSpec], Awaitable[Redelivery]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskProgress:
-    """How far a task is, as its worker knows. `left` -1: not known."""
-
-    task_id: str
-    state: str
-    reason: str = ""
-    succeeded: int = 0
-    failed: int = 0
-    left: int = -1
-    worker: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTools:
     """What every task of a worker works with.
 
-    `ready` gives the spec by which a flow may be redriven now, or a sentence why it may not.
+    `ready` gives the spec by which a flow may be redriven now, or a sentence why it may not; None
+    for a flow that is gone.
     """
 
     index: LetterQueries
@@ -72,10 +65,14 @@ class TaskTools:
     topic: LetterTopic
     marks: LetterMarks
     ends: TaskEnds
-    ready: Callable[[str], FlowSpec | str]
+    ready: Callable[[str], FlowSpec | str | None]
     open_redelivery: OpenRedelivery
     clock: Clock
     random: Random
+
+
+class _FlowGone(Exception):
+    """There is nothing through which the letters could be sent."""
 
 
 class TaskRun:
@@ -102,8 +99,12 @@ class TaskRun:
         try:
             await self._persist(self._caught_up)
             await self._persist(self._count)
-            await self._all_letters()
-            await self._persist(self._finish)
+            problem = ""
+            try:
+                await self._all_letters()
+            except _FlowGone:
+                problem = FLOW_GONE
+            await self._persist(self._finish, problem)
         finally:
             for task in self._running:
                 task.cancel()
@@ -113,32 +114,32 @@ class TaskRun:
 
     async def _all_letters(self) -> None:
         above: SourceKey | None = None
-        while letters := await self._persist(lambda: self._page(above)):
+        while letters := await self._persist(self._page, above):
             for letter in letters:
                 above = source_key(letter)
                 if self.task.kind is DeadLetterTaskKind.PURGE:
-                    await self._start(letter, None, self._purge(letter))
+                    await self._start(None, partial(self._purge, letter))
                 else:
                     redelivery = await self._flow_ready()
                     await self._token()
                     lane = lane_of(letter, redelivery.spec.order)
-                    await self._start(letter, lane, self._redrive(letter, redelivery))
+                    await self._start(lane, partial(self._redrive, letter, redelivery))
         await self._all_ended()
 
     async def _page(self, above: SourceKey | None) -> list[Letter]:
-        found = await self._tools.index.in_order(
-            self._query, above=above, letters_max=PAGE_LETTERS
-        )
+        found = await self._tools.index.in_order(self._query, above=above, letters_max=PAGE_LETTERS)
         return list(found)
 
-    async def _start(self, letter: Letter, lane: object | None, work: Awaitable[None]) -> None:
+    async def _start(
+        self, lane: object | None, work: Callable[[], Coroutine[None, None, None]]
+    ) -> None:
         """Begin a letter once its lane and a slot are free."""
         before = self._lanes.get(lane) if lane is not None else None
         if before is not None:
             await asyncio.wait({before})
         await self._slots.acquire()
         self._raise_failures()
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work())
         self._running.add(task)
         if lane is not None:
             self._lanes[lane] = task
@@ -163,7 +164,7 @@ class TaskRun:
                 task.result()
 
     async def _redrive(self, letter: Letter, redelivery: Redelivery) -> None:
-        original = await self._persist(lambda: self._original(letter))
+        original = await self._persist(self._original, letter)
         if original is None:  # its topic keeps it no longer, and soon the index neither
             self._note(left=-1)
             return
@@ -171,11 +172,11 @@ class TaskRun:
             original, generation=letter.generation + 1, task_id=self.task.dead_letter_task_id
         )
         state = LetterState.REDRIVEN if succeeded else LetterState.DIED_AGAIN
-        await self._persist(lambda: self._mark(letter, state))
+        await self._persist(self._mark, letter, state)
         self._note(succeeded=int(succeeded), failed=int(not succeeded), left=-1)
 
     async def _purge(self, letter: Letter) -> None:
-        await self._persist(lambda: self._mark(letter, LetterState.PURGED))
+        await self._persist(self._mark, letter, LetterState.PURGED)
         self._note(succeeded=1, left=-1)
 
     async def _original(self, letter: Letter) -> Delivery | None:
@@ -193,16 +194,19 @@ class TaskRun:
         """The redelivery by the flow's spec of this moment; waits while the flow may not run."""
         while True:
             found = self._tools.ready(self.task.flow_id)
+            if found is None:
+                await self._all_ended()
+                raise _FlowGone
             if isinstance(found, FlowSpec):
                 self._says("working")
                 spec = spec_of_redrive(found, version=self.task.algorithm_version)
-                return await self._persist(lambda: self._opened(spec))
+                return await self._persist(self._opened, spec)
             self._says("waiting", found)
             await self._tools.clock.sleep(LOOK_S)
 
     async def _opened(self, spec: FlowSpec) -> Redelivery:
         have = self._redelivery
-        if have is not None and same_but_position(have.spec, spec):
+        if have is not None and same_flow(have.spec, spec):
             return have
         await self._all_ended()
         await self._close_redelivery()
@@ -238,25 +242,27 @@ class TaskRun:
     async def _count(self) -> None:
         self.progress = replace(self.progress, left=await self._tools.index.count(self._query))
 
-    async def _finish(self) -> None:
+    async def _finish(self, problem: str) -> None:
         """Count by the marks, which outlive workers, and tell the registry."""
         await self._caught_up()
         tally = await self._tools.index.tally(self.task.dead_letter_task_id)
         done = tally.get(LetterState.REDRIVEN, 0) + tally.get(LetterState.PURGED, 0)
         failed = tally.get(LetterState.DIED_AGAIN, 0)
         await self._tools.ends.finish(
-            self.task.dead_letter_task_id, succeeded=done, failed=failed, problem=""
+            self.task.dead_letter_task_id, succeeded=done, failed=failed, problem=problem
         )
         self.progress = replace(
             self.progress, state="finished", reason="", succeeded=done, failed=failed, left=0
         )
 
-    async def _persist(self, step: Callable[[], Awaitable[T]]) -> T:
+    async def _persist(
+        self, step: Callable[P, Awaitable[T]], *given: P.args, **named: P.kwargs
+    ) -> T:
         """Try until it works: nothing that is away ends a task."""
         failures = 0
         while True:
             try:
-                return await step()
+                return await step(*given, **named)
             except EventflowsError as error:
                 failures += 1
                 self._says("waiting", error.message)
@@ -285,8 +291,3 @@ class TaskRun:
 
     def _names(self) -> dict[str, str]:
         return {"flow_id": self.task.flow_id, "task_id": self.task.dead_letter_task_id}
-
-
-def same_but_position(have: FlowSpec, want: FlowSpec) -> bool:
-    """Is it the same flow, but for how far the catalog was when the spec was made?"""
-    return replace(have, registry_position=0) == replace(want, registry_position=0)

@@ -17,10 +17,12 @@ from typing import Final
 from catalog.records import DeadLetterTask, DeadLetterTaskState
 from kernel.errors import EventflowsError, NotFound
 
-from router.application.dead_letter_task import TaskProgress, TaskRun, TaskTools
+from router.application.dead_letter_task import TaskRun, TaskTools
 from router.application.plans import BlockedFlow, CatalogFeed, FlowPlans
 from router.application.shards import shard_of
-from router.control_ports import Peers, Workers
+from router.control_ports import Workers
+from router.dead_letter_ports import TaskPeers
+from router.domain.dead_letter_task import TaskProgress
 from router.domain.flow_spec import FlowSpec
 
 TASKS_AT_ONCE_MAX: Final = 8
@@ -42,7 +44,7 @@ class DeadLetterTasks:
         is_complete: Callable[[], bool],
         owns: Callable[[str], bool],
         workers: Workers,
-        peers: Peers,
+        peers: TaskPeers,
         tools: TaskTools,
     ) -> None:
         self._worker_id = worker_id
@@ -148,12 +150,14 @@ class DeadLetterTasks:
             self._runs.pop(task_id, None)
 
 
-def readiness(plans: FlowPlans, feed: CatalogFeed) -> Callable[[str], FlowSpec | str]:
+def readiness(plans: FlowPlans, feed: CatalogFeed) -> Callable[[str], FlowSpec | str | None]:
     """By which spec a flow may be redriven now, or why it may not: `TaskTools.ready`."""
 
-    def ready(flow_id: str) -> FlowSpec | str:
+    def ready(flow_id: str) -> FlowSpec | str | None:
         flow = feed.catalog.flow(flow_id)
-        if flow is not None and flow.paused is not None:
+        if flow is None:
+            return None
+        if flow.paused is not None:
             return "the flow is paused: resume it, or cancel the task"
         plan = plans.plan(flow_id)
         if plan is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+
 from router.application.courier import Courier, Rest
 from router.application.limits import PumpLimits
 from router.application.status_board import StatusBoard
@@ -12,6 +13,7 @@ from router.domain.delivery import Delivery
 from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
 from router.ports import Clock, DeadLetters, Random, Target
+
 
 class Redelivery:
     """Any number of deliveries at the same time; whoever calls keeps the order of keys."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from catalog import codec
 from catalog.events import DeadLetterSelection
 from eventflows.router.v1 import router_pb2
 from eventflows.router.v1.router_pb2_grpc import RouterServicer
 from google.protobuf.timestamp_pb2 import Timestamp
-from kernel.errors import InvalidInput, StateForbids
+from kernel.errors import InvalidInput, NotFound, StateForbids
 
 from router.application.dead_letter_desk import DeadLetterDesk, WholeLetter
+from router.application.dead_letter_tasks import DeadLetterTasks
 from router.domain.dead_letter import HEADER_PREFIX
 from router.domain.dead_letter_query import LetterQuery, key_of_token, parsed_id, token_of
 from router.domain.dead_letter_record import Letter, LetterState, original_of
@@ -22,7 +23,7 @@ from router.domain.delivery import Delivery
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
-FLOW_ID_CHARACTERS_MAX: Final = 128
+ID_CHARACTERS_MAX: Final = 128
 ERROR_CHARACTERS_MAX: Final = 4_096
 NO_INDEX: Final = (
     "This cluster keeps no index of dead letters: give the routers a database with the setting "
@@ -38,11 +39,15 @@ _STATES: Final = {
 }
 
 
+T = TypeVar("T")
+
+
 class DeadLetterRpc(RouterServicer):
     """A part of the servicer. Without an index each raises StateForbids that says what to set."""
 
-    def __init__(self, desk: DeadLetterDesk | None) -> None:
+    def __init__(self, desk: DeadLetterDesk | None, tasks: DeadLetterTasks | None) -> None:
         self._letters = desk
+        self._tasks = tasks
 
     async def ListDeadLetters(  # noqa: N802
         self, request: router_pb2.ListDeadLettersRequest, context: Any
@@ -69,7 +74,7 @@ class DeadLetterRpc(RouterServicer):
         """Raises as ListDeadLetters, and NotFound."""
         letter_id = parsed_id(request.letter_id)
         if request.own_topic:
-            whole, topic = await self._desk.own_whole(_flow_id(request.flow_id), letter_id)
+            whole, topic = await self._desk.own_whole(_checked(request.flow_id), letter_id)
             return _whole(whole, topic)
         whole = await self._desk.whole(letter_id)
         return _whole(whole, whole.record.topic)
@@ -84,14 +89,30 @@ class DeadLetterRpc(RouterServicer):
     async def GetDeadLetterTask(  # noqa: N802
         self, request: router_pb2.GetDeadLetterTaskRequest, context: Any
     ) -> router_pb2.DeadLetterTaskProgress:
-        """Raises StateForbids: no tasks are carried out yet."""
-        raise StateForbids("No task on dead letters is carried out by this release.")
+        """Raises NotFound."""
+        tasks, task_id = self._needed(self._tasks), _checked(request.dead_letter_task_id)
+        progress = tasks.local(task_id) if request.local_only else await tasks.progress(task_id)
+        if progress is None:
+            raise NotFound("This worker does nothing for this task.")
+        return router_pb2.DeadLetterTaskProgress(
+            dead_letter_task_id=progress.task_id,
+            state=progress.state,
+            reason=progress.reason,
+            succeeded=progress.succeeded,
+            failed=progress.failed,
+            left=progress.left,
+            worker=progress.worker,
+        )
 
     @property
     def _desk(self) -> DeadLetterDesk:
-        if self._letters is None:
+        return self._needed(self._letters)
+
+    @staticmethod
+    def _needed(part: T | None) -> T:
+        if part is None:
             raise StateForbids(NO_INDEX)
-        return self._letters
+        return part
 
 
 def _query(
@@ -104,12 +125,12 @@ def _query(
         selection = codec.read(DeadLetterSelection, request.selection)
     except (ValueError, OverflowError) as error:
         raise InvalidInput("The selection cannot be read.") from error
-    return LetterQuery(flow_id=_flow_id(flow_id), selection=selection, states=states).checked()
+    return LetterQuery(flow_id=_checked(flow_id), selection=selection, states=states).checked()
 
 
-def _flow_id(text: str) -> str:
-    if len(text) > FLOW_ID_CHARACTERS_MAX:
-        raise InvalidInput(f"A flow id has at most {FLOW_ID_CHARACTERS_MAX} characters.")
+def _checked(text: str) -> str:
+    if len(text) > ID_CHARACTERS_MAX:
+        raise InvalidInput(f"An id has at most {ID_CHARACTERS_MAX} characters.")
     return text
 
 

@@ -12,6 +12,7 @@ from kernel.errors import InvalidInput, StateForbids
 
 from router.application.connections import PROBE_MAX_S, Connections
 from router.application.dead_letter_desk import DeadLetterDesk
+from router.application.dead_letter_tasks import DeadLetterTasks
 from router.application.flow_status import FLOW_IDS_MAX, FlowStatusQuery
 from router.domain.errors import CredentialsMissing
 from router.domain.flow_report import FlowReport, ReportState
@@ -43,8 +44,9 @@ class RouterRpc(DeadLetterRpc):
         connections: Connections,
         flow_status: FlowStatusQuery,
         dead_letters: DeadLetterDesk | None = None,
+        dead_letter_tasks: DeadLetterTasks | None = None,
     ) -> None:
-        super().__init__(dead_letters)
+        super().__init__(dead_letters, dead_letter_tasks)
         self._connections = connections
         self._flow_status = flow_status
 

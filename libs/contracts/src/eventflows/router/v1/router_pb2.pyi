@@ -638,15 +638,19 @@ class GetDeadLetterTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEAD_LETTER_TASK_ID_FIELD_NUMBER: _builtins.int
+    LOCAL_ONLY_FIELD_NUMBER: _builtins.int
     dead_letter_task_id: _builtins.str
+    local_only: _builtins.bool
+    """do not ask other workers; NOT_FOUND when this one does nothing for it"""
     def __init__(
         self,
         *,
         dead_letter_task_id: _builtins.str = ...,
+        local_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_task_id", b"dead_letter_task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_task_id", b"dead_letter_task_id", "local_only", b"local_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

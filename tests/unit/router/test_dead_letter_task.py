@@ -1,0 +1,337 @@
+"""Redrives and purges: at-least-once, in order, at their rate, counted by their marks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from catalog.events import DeadLetterSelection, FailureClass
+from catalog.records import DeadLetterTask, DeadLetterTaskKind
+from kernel.errors import Unavailable
+from router.adapters.memory_letter_index import MemoryLetterIndex
+from router.adapters.memory_letter_topic import MemoryLetterFeed, MemoryLetterTopic
+from router.adapters.memory_target import MemoryTarget
+from router.adapters.system_clock import SystemClock
+from router.application import dead_letter_task
+from router.application.dead_letter_reader import DeadLetterReader
+from router.application.dead_letter_task import FLOW_GONE, TaskRun, TaskTools
+from router.application.redelivery import Redelivery
+from router.application.shards import SHARDS
+from router.domain.dead_letter import DeadLetter
+from router.domain.dead_letter_record import LetterId, LetterState
+from router.domain.delivery import Delivery
+from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
+from router.domain.outcome import OutcomeKind, failed
+from router.domain.redrive import ATTEMPTS_MAX, TokenBucket
+from router.domain.request_id import request_id
+from router.ports import Clock
+
+from tests.support.letters import START, letter_headers
+from tests.support.manual_clock import until
+from tests.support.router_flows import SUBSCRIBER, delivery
+
+BAD = failed(OutcomeKind.ALGORITHM_ERROR, "bad again", error_type="InputError")
+BUSY = failed(OutcomeKind.OVERLOADED, "busy")
+START_MS = int(START.timestamp() * 1_000)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_task, "LOOK_S", 0.001)
+    monkeypatch.setattr(dead_letter_task, "RETRY_LONGEST_S", 0.2)
+
+
+class Stage:
+    """A topic with its index and reader, a target, and the registry's ear."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self.topic = MemoryLetterTopic()
+        self.index = MemoryLetterIndex()
+        self.target = MemoryTarget()
+        self.ready: FlowSpec | str | None = SUBSCRIBER
+        self.opened: list[FlowSpec] = []
+        self.ends: list[tuple[str, int, int, str]] = []
+        self.fails_to_finish = 0
+        self.reader = DeadLetterReader(
+            feed=MemoryLetterFeed(self.topic),
+            index=self.index,
+            queries=self.index,
+            owned=lambda: frozenset(range(SHARDS)),
+            clock=SystemClock(),
+            random=Random(1),
+            retention_s=1e9,
+        )
+
+    def letter(self, original: Delivery, *, partition: int = 0, **letter: Any) -> LetterId:
+        headers = letter_headers(original, **letter)
+        return self.topic.append(
+            partition, headers, key=original.key, value=original.value, at_ms=START_MS
+        )
+
+    def run_of(self, task: DeadLetterTask) -> TaskRun:
+        tools = TaskTools(
+            index=self.index,
+            fold=self.index,
+            topic=self.topic,
+            marks=self.topic,
+            ends=self,
+            ready=lambda _: self.ready,
+            open_redelivery=self.open_redelivery,
+            clock=self.clock,
+            random=Random(1),
+        )
+        return TaskRun(task, tools)
+
+    async def open_redelivery(self, spec: FlowSpec) -> Redelivery:
+        self.opened.append(spec)
+        return Redelivery(
+            spec, target=self.target, dead_letters=self, clock=self.clock, random=Random(1)
+        )
+
+    async def finish(self, task_id: str, *, succeeded: int, failed: int, problem: str) -> None:
+        if self.fails_to_finish:
+            self.fails_to_finish -= 1
+            raise Unavailable("no registry")
+        self.ends.append((task_id, succeeded, failed, problem))
+
+    async def write(self, letter: DeadLetter) -> None:
+        """Port `DeadLetters`."""
+        at_ms = int(datetime.now(UTC).timestamp() * 1_000)
+        self.topic.append(
+            1, letter.headers, key=letter.delivery.key, value=letter.delivery.value, at_ms=at_ms
+        )
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def state(self, letter_id: LetterId) -> LetterState:
+        return self.index.letters[letter_id].state
+
+
+def task_of(task_id: str = "task-1", **fields: Any) -> DeadLetterTask:
+    given: dict[str, Any] = {
+        "dead_letter_task_id": task_id,
+        "kind": DeadLetterTaskKind.REDRIVE,
+        "flow_id": "flow-1",
+        "selection": DeadLetterSelection(),
+        "rate_per_s": 1_000.0,
+        "requested_time": START + timedelta(hours=1),
+        "requested_position": 1,
+        "position": 1,
+        "stream_version": 1,
+    }
+    return DeadLetterTask(**(given | fields))
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    async with started(made.reader.run()):
+        yield made
+
+
+@asynccontextmanager
+async def started(work: Any) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def carried_out(run: TaskRun) -> None:
+    async with asyncio.timeout(10):
+        await run.run()
+
+
+async def test_a_redrive_sends_the_original_with_a_new_request_id(stage: Stage) -> None:
+    original = delivery(7, partition=3, headers=(("ef-dl-flow", b"own"),), epoch=0)
+    letter = stage.letter(original)
+    await carried_out(stage.run_of(task_of()))
+    (run,) = stage.target.runs
+    assert run.delivery == original
+    assert run.request_id == request_id(original, flow_id="flow-1", generation=1)
+    await until(lambda: stage.state(letter) is LetterState.REDRIVEN)
+    assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_what_dies_again_becomes_a_letter_of_the_next_generation(stage: Stage) -> None:
+    first = stage.letter(delivery(1, value=b"bad"))
+    second = stage.letter(delivery(2, value=b"good"))
+    stage.target.answers[b"bad"].append(BAD)
+    await carried_out(stage.run_of(task_of()))
+    assert stage.ends == [("task-1", 1, 1, "")]
+    assert stage.state(first) is LetterState.DIED_AGAIN
+    assert stage.state(second) is LetterState.REDRIVEN
+    (born,) = [one for one in stage.index.letters.values() if one.state is LetterState.OPEN]
+    assert (born.generation, born.born_in_task, born.source_offset) == (1, "task-1", 1)
+    assert born.error == "bad again"
+
+
+async def test_a_letter_that_dies_in_a_task_is_not_taken_by_it_again(stage: Stage) -> None:
+    stage.target.default = BAD
+    stage.letter(delivery(1))
+    await carried_out(stage.run_of(task_of(requested_time=datetime.now(UTC) + timedelta(days=9))))
+    assert len(stage.target.runs) == 1
+    later = datetime.now(UTC) + timedelta(days=9)
+    await carried_out(stage.run_of(task_of("task-2", requested_time=later)))
+    assert [run.delivery.offset for run in stage.target.runs] == [1, 1]
+    assert max(one.generation for one in stage.index.letters.values()) == 2
+
+
+async def test_attempts_of_a_redrive_end(stage: Stage) -> None:
+    stage.target.default = BUSY
+    letter = stage.letter(delivery(1))
+    async with asyncio.timeout(60):
+        await stage.run_of(task_of()).run()
+    assert [run.attempt for run in stage.target.runs] == list(range(1, ATTEMPTS_MAX + 1))
+    assert stage.state(letter) is LetterState.DIED_AGAIN
+
+
+async def test_the_selection_and_the_time_of_the_request_decide(stage: Stage) -> None:
+    stage.letter(delivery(1), kind=OutcomeKind.CRASHED)
+    stage.letter(delivery(2))
+    stage.letter(delivery(3), kind=OutcomeKind.CRASHED, at=START + timedelta(hours=2))
+    stage.letter(delivery(4), kind=OutcomeKind.CRASHED, spec=replace(SUBSCRIBER, flow_id="other"))
+    selection = DeadLetterSelection(failure=FailureClass.CRASHED)
+    await carried_out(stage.run_of(task_of(selection=selection)))
+    assert [run.delivery.offset for run in stage.target.runs] == [1]
+
+
+async def test_another_version_runs_them(stage: Stage) -> None:
+    stage.letter(delivery(1))
+    await carried_out(stage.run_of(task_of(algorithm_version="2.0.0")))
+    (spec,) = stage.opened
+    assert isinstance(spec.target, AlgorithmTargetSpec)
+    assert (spec.target.version, spec.version) == ("2.0.0", "2.0.0")
+
+
+async def test_letters_of_a_key_keep_their_order_and_never_run_at_once(stage: Stage) -> None:
+    for offset in (5, 3, 4, 1, 2):
+        stage.letter(delivery(offset, key=b"k"), partition=offset % 2)
+    stage.letter(delivery(9, key=b"other"))
+    stage.target.hold(b"value-1")
+    run = stage.run_of(task_of())
+    async with started(run.run()):
+        await stage.target.until_runs(1)
+        assert stage.target.values == [b"value-1"]
+        await stage.target.let_go(b"value-1")
+        await stage.target.until_ended(6)
+    assert [one.delivery.offset for one in stage.target.runs if one.delivery.key == b"k"] == [
+        1, 2, 3, 4, 5,
+    ]  # fmt: skip
+
+
+async def test_different_keys_run_at_the_same_time(stage: Stage) -> None:
+    values = [f"value-{number}".encode() for number in range(4)]
+    for number in range(4):
+        stage.letter(delivery(number, key=b"%d" % number))
+    stage.target.hold(*values)
+    async with started(stage.run_of(task_of()).run()):
+        await stage.target.until_runs(4)
+        await stage.target.let_go(*values)
+
+
+async def test_whoever_takes_over_sends_only_what_has_no_mark(stage: Stage) -> None:
+    letters = [stage.letter(delivery(number)) for number in range(6)]
+    stage.target.hold(b"value-3")
+    async with started(stage.run_of(task_of()).run()):
+        await stage.target.until_runs(4)  # killed in the fourth, with three marks written
+    await stage.target.let_go(b"value-3")
+    await carried_out(stage.run_of(task_of()))
+    assert stage.target.values == [f"value-{n}".encode() for n in (0, 1, 2, 3, 3, 4, 5)]
+    assert {stage.state(letter) for letter in letters} == {LetterState.REDRIVEN}
+    assert stage.ends == [("task-1", 6, 0, "")]
+
+
+async def test_a_redrive_waits_until_the_index_has_read_all_marks() -> None:
+    stage = Stage()
+    letter = stage.letter(delivery(1))
+    async with started(stage.reader.run()):
+        await until(lambda: letter in stage.index.letters)
+    await stage.topic.write(letter, LetterState.REDRIVEN, task_id="task-1")
+    run = stage.run_of(task_of())
+    async with started(run.run()) as working:
+        await until(lambda: run.progress.reason == dead_letter_task.NOT_READ_YET)
+        async with started(stage.reader.run()):
+            await until(working.done)
+    assert stage.target.runs == []
+    assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_a_flow_that_may_not_run_makes_the_task_wait_and_say_why(stage: Stage) -> None:
+    stage.letter(delivery(1))
+    stage.ready = "the flow is paused"
+    run = stage.run_of(task_of())
+    async with started(run.run()) as working:
+        await until(lambda: run.progress.reason == "the flow is paused")
+        assert (run.progress.state, run.progress.left) == ("waiting", 1)
+        stage.ready = SUBSCRIBER
+        await until(working.done)
+    assert (run.progress.state, run.progress.succeeded, run.progress.left) == ("finished", 1, 0)
+
+
+async def test_a_flow_that_was_deleted_ends_the_task(stage: Stage) -> None:
+    stage.letter(delivery(1))
+    stage.ready = None
+    await carried_out(stage.run_of(task_of()))
+    assert stage.ends == [("task-1", 0, 0, FLOW_GONE)]
+
+
+async def test_a_purge_marks_and_needs_no_flow(stage: Stage) -> None:
+    stage.ready = None
+    letter = stage.letter(delivery(1))
+    await carried_out(stage.run_of(task_of(kind=DeadLetterTaskKind.PURGE)))
+    assert stage.target.runs == []
+    assert stage.state(letter) is LetterState.PURGED
+    assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_what_is_away_delays_a_task_and_ends_nothing(stage: Stage) -> None:
+    stage.letter(delivery(1))
+    stage.fails_to_finish = 2
+    stage.index.away = "no database"
+    run = stage.run_of(task_of())
+    async with started(run.run()) as working:
+        await until(lambda: run.progress.reason == "no database")
+        stage.index.away = None
+        await until(working.done)
+    assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_a_changed_flow_is_redriven_as_it_is_now(stage: Stage) -> None:
+    for number in range(3):
+        stage.letter(delivery(number))
+    stage.target.hold(b"value-0")
+    async with started(stage.run_of(task_of()).run()) as working:
+        await stage.target.until_runs(1)
+        stage.ready = replace(SUBSCRIBER, timeout_s=9)
+        await stage.target.let_go(b"value-0")
+        await until(working.done)
+    assert [spec.timeout_s for spec in stage.opened] == [0, 9]
+
+
+async def test_a_letter_whose_record_is_gone_is_passed_over(stage: Stage) -> None:
+    gone = stage.letter(delivery(1))
+    stage.letter(delivery(2))
+    await until(lambda: len(stage.index.letters) == 2)
+    stage.topic.expire(0, 1)
+    await carried_out(stage.run_of(task_of()))
+    assert stage.target.values == [b"value-2"]
+    assert stage.state(gone) is LetterState.OPEN
+
+
+def test_a_bucket_lets_through_its_rate_and_saves_nothing_up() -> None:
+    bucket = TokenBucket(4.0, now_s=100.0)
+    assert [bucket.take(100.0) for _ in range(3)] == [0.0, 0.25, 0.5]
+    assert bucket.take(200.0) == 0.0
+    assert bucket.take(200.1) == pytest.approx(0.15)
