@@ -1,0 +1,154 @@
+"""Which worker carries out which task, and what everybody answers about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from catalog.records import DeadLetterTask, DeadLetterTaskState
+from kernel.errors import NotFound, Unavailable
+from router.application.dead_letter_tasks import TASKS_AT_ONCE_MAX, DeadLetterTasks
+from router.application.shards import shard_of
+from router.control_ports import WorkerEntry
+from router.domain.dead_letter_task import TaskProgress
+
+from tests.support.dead_letter_stage import Stage, started, task_of
+from tests.support.letters import START
+from tests.support.manual_clock import until
+from tests.support.router_flows import delivery
+
+
+class Registry:
+    """Catalog, its feed, other workers and what they answer."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, DeadLetterTask] = {}
+        self.owned: set[str] = {"flow-1"}
+        self.entries: list[WorkerEntry] = []
+        self.peer: TaskProgress | None = None
+        self.catalog: Any = SimpleNamespace(
+            dead_letter_task=self.tasks.get, open_dead_letter_tasks=self.still_open
+        )
+        self._changed = asyncio.Event()
+
+    def still_open(self) -> list[DeadLetterTask]:
+        return [task for task in self.tasks.values() if task.ended_time is None]
+
+    def ask(self, *tasks: DeadLetterTask) -> None:
+        self.tasks.update({task.dead_letter_task_id: task for task in tasks})
+        self._changed.set()
+
+    def end(self, task_id: str, state: DeadLetterTaskState, **fields: Any) -> None:
+        ended = replace(self.tasks[task_id], state=state, ended_time=START, **fields)
+        self.ask(ended)
+
+    async def changes(self) -> AsyncGenerator[int, None]:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            yield 1
+
+    def others(self) -> tuple[WorkerEntry, ...]:
+        return tuple(self.entries)
+
+    async def dead_letter_task(self, worker: WorkerEntry, task_id: str) -> TaskProgress:
+        if self.peer is None:
+            raise Unavailable("silent")
+        return self.peer
+
+    def tasks_of(self, stage: Stage) -> DeadLetterTasks:
+        return DeadLetterTasks(
+            worker_id="w-1",
+            feed=self,
+            is_complete=lambda: True,
+            owns=lambda flow_id: flow_id in self.owned,
+            workers=self,
+            peers=self,
+            tools=stage.tools,
+        )
+
+
+async def test_a_task_of_an_owned_flow_is_carried_out_once() -> None:
+    registry, stage = Registry(), Stage()
+    stage.letter(delivery(1))
+    tasks = registry.tasks_of(stage)
+    async with started(stage.reader.run()), started(tasks.run()):
+        registry.ask(task_of())
+        await until(lambda: stage.ends == [("task-1", 1, 0, "")])
+        progress = await tasks.progress("task-1")
+        assert (progress.state, progress.worker) == ("finished", "w-1")
+        registry.end("task-1", DeadLetterTaskState.FINISHED, succeeded=1)
+        await until(lambda: tasks.local("task-1") is None)
+    assert len(stage.target.runs) == 1
+    assert await tasks.progress("task-1") == TaskProgress(
+        task_id="task-1", state="finished", succeeded=1, left=0
+    )
+
+
+async def test_cancelling_stops_it_and_lets_the_next_one_go() -> None:
+    registry, stage = Registry(), Stage()
+    stage.letter(delivery(1))
+    stage.target.hold(b"value-1")
+    tasks = registry.tasks_of(stage)
+    async with started(stage.reader.run()), started(tasks.run()):
+        registry.ask(task_of("task-1"), task_of("task-2"))
+        await stage.target.until_runs(1)
+        assert tasks.local("task-2") is None
+        registry.end("task-1", DeadLetterTaskState.CANCELLED)
+        await stage.target.until_runs(2)
+        assert tasks.local("task-1") is None
+        assert (await tasks.progress("task-1")).state == "cancelled"
+        await stage.target.let_go(b"value-1")
+        await until(lambda: stage.ends == [("task-2", 1, 0, "")])
+
+
+async def test_a_task_stops_with_the_shard_and_goes_on_where_it_went() -> None:
+    registry, stage = Registry(), Stage()
+    stage.letter(delivery(1))
+    stage.target.hold(b"value-1")
+    tasks = registry.tasks_of(stage)
+    async with started(stage.reader.run()), started(tasks.run()):
+        registry.ask(task_of())
+        await stage.target.until_runs(1)
+        registry.owned.clear()
+        await until(lambda: tasks.local("task-1") is None)
+        assert stage.ends == []
+        registry.owned.add("flow-1")
+        await stage.target.let_go(b"value-1")
+        await until(lambda: stage.ends == [("task-1", 1, 0, "")])
+
+
+async def test_a_worker_carries_out_a_bounded_number_at_once() -> None:
+    registry, stage = Registry(), Stage()
+    stage.ready = "wait"
+    flows = [f"flow-{number}" for number in range(TASKS_AT_ONCE_MAX + 3)]
+    registry.owned = set(flows)
+    tasks = registry.tasks_of(stage)
+    async with started(stage.reader.run()), started(tasks.run()):
+        stage.letter(delivery(1))
+        registry.ask(*(task_of(f"task of {flow}", flow_id=flow) for flow in flows))
+        await until(lambda: stage.ends)
+        await until(lambda: len(stage.ends) == len(flows) - 1)
+
+
+async def test_the_owner_is_asked_about_a_task_of_another_worker() -> None:
+    registry, stage = Registry(), Stage()
+    registry.owned.clear()
+    registry.ask(task_of())
+    tasks = registry.tasks_of(stage)
+    nobody = await tasks.progress("task-1")
+    assert (nobody.state, nobody.reason) == ("waiting", "no worker has taken it over yet")
+    shard = frozenset({shard_of("flow-1")})
+    registry.entries = [WorkerEntry(worker_id="w-2", address="x", shards=shard)]
+    assert (await tasks.progress("task-1")).reason == "its worker does not answer"
+    registry.peer = TaskProgress(task_id="task-1", state="working", worker="w-2")
+    assert await tasks.progress("task-1") == registry.peer
+
+
+async def test_a_task_that_nobody_knows_is_not_found() -> None:
+    with pytest.raises(NotFound):
+        await Registry().tasks_of(Stage()).progress("task-9")
