@@ -1,4 +1,4 @@
-"""A letter topic in memory with its index, a target, and the registry's ear, for tasks on letters."""
+"""Letters in memory with their index and a target: what the tests of tasks stand on."""
 
 from __future__ import annotations
 
