@@ -70,6 +70,7 @@ class PumpFactory:
         token: ServiceToken,
         ownership: ShardOwnership,
         follower: CatalogFollower,
+        durations: RunDurations,
     ) -> None:
         self._connections = connections
         self._producers = producers
@@ -80,8 +81,7 @@ class PumpFactory:
         self._clock = SystemClock()
         self._budget = WorkerBudget()
         self._openings = Openings()
-        self.durations = RunDurations()
-        """How long the runs of all flows took, since the worker was started."""
+        self._durations = durations
 
     async def __call__(self, spec: FlowSpec) -> Pump:
         """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
@@ -102,7 +102,7 @@ class PumpFactory:
             fence=lambda: shard in self._ownership.owned,
             budget=self._budget,
             openings=self._openings,
-            durations=self.durations,
+            durations=self._durations,
         )
 
     async def redelivery(self, spec: FlowSpec) -> Redelivery:
@@ -168,6 +168,7 @@ class Router:
     follower: CatalogFollower
     metrics: WorkerMetrics
     health_watch: HealthWatch
+    run_durations: RunDurations
     rpc: RpcServer
     clock: SystemClock
     dead_letters: DeadLetterHalf
@@ -232,6 +233,7 @@ class Router:
             owned_shards=len(self.ownership.owned),
             catalog_staleness_s=self.follower.staleness_s(),
             catalog_position=self.follower.catalog.position,
+            run_durations=self.run_durations.snapshot(),
         )
 
 
@@ -244,7 +246,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
     clock = SystemClock()
     _make_data_dir(settings)
     ownership = ShardOwnership(monotonic_s=clock.monotonic_s)
-    metrics = WorkerMetrics()
+    metrics, durations = WorkerMetrics(), RunDurations()
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         await enter(serve_metrics(settings.metrics_listen, registry=_registry(metrics)))
@@ -268,6 +270,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             token=token,
             ownership=ownership,
             follower=follower,
+            durations=durations,
         )
         supervisor = Supervisor(
             plans=plans,
@@ -322,6 +325,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             health_watch=HealthWatch(
                 supervisor, clock=clock, memory=RestartFile(settings.data_dir)
             ),
+            run_durations=durations,
             rpc=rpc,
             clock=clock,
             dead_letters=dead_letters,
