@@ -77,8 +77,8 @@ lock: $(UV) ## renew requirements.lock from the pyproject files
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		$(foreach m,$(MEMBERS),--no-emit-package eventflows-$(notdir $(patsubst %/,%,$(dir $(m))))) --group dev $(MEMBERS) -o $(LOCK)
 
-bench: setup ## measure; ONLY=name for one; writes build/bench.json and docs/benchmarks.md
-	$(PY) -m tests.bench $(ONLY)
+bench: setup ## measure; ONLY=name or its beginning, SCALE=0.1 to try; writes docs/benchmarks.md
+	SCALE='$(SCALE)' $(PY) -m tests.bench $(ONLY)
 
 chaos: setup ## the fault suite, long: FAULT=name,… MINUTES=n for each, SEED=n; prints a table
 	FAULT='$(FAULT)' MINUTES='$(MINUTES)' SEED='$(SEED)' $(PY) -m tests.support.chaos

@@ -1,21 +1,22 @@
-"""`python -m tests.bench.instant_endpoint PORT [--delay-ms N] [--order FILE]`: answers every POST.
+"""`python -m tests.bench.instant_endpoint PORT [--delay-ms N] [--notes]`: answers every POST.
 
 It stands in the runner's place in the router's benchmarks, so that the figures show the router: it
 is the cheapest server that we know to write. A request is found by two searches in its bytes, no
 header is parsed but the length, one write answers all the requests that came together.
 
-With a delay each answer comes so many milliseconds after its request. With `--order` the record key
-and the body of each request are kept, one line each (`key base64, tab, body base64`), in the order
-in which they came, and written when the process ends (SIGTERM).
+With a delay each answer comes so many milliseconds after its request. With `--notes` the number of
+each record (`{"n":17,…`) and the time at which it came are kept. `GET /count` tells how many came
+and how long answers took, `GET /notes` the notes, `GET /forget` begins anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import signal
-from base64 import b64encode
-from pathlib import Path
+import time
+from array import array
 from typing import Final, cast
 
 import uvloop
@@ -27,15 +28,38 @@ ANSWER: Final = (
 ) + BODY
 _END: Final = b"\r\n\r\n"
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
-_KEYS: Final = (b"\r\nX-Eventflows-Record-Key: ", b"\r\nx-eventflows-record-key: ")
+_NUMBER_AT: Final = len(b'{"n":')
+
+
+class Endpoint:
+    """What all connections share. `notes`: number, wall-clock nanoseconds, and so on."""
+
+    def __init__(self, *, delay_s: float, noting: bool) -> None:
+        self.delay_s = delay_s
+        self.noting = noting
+        self.forget()
+
+    def forget(self) -> None:
+        self.count = 0
+        self.delayed = 0
+        self.delays_s = 0.0
+        self.notes = array("q")
+
+    def ask(self, path: bytes) -> bytes:
+        """The answer's body for a GET."""
+        if path == b"/forget":
+            self.forget()
+        if path == b"/notes":
+            return self.notes.tobytes()
+        mean_s = self.delays_s / self.delayed if self.delayed else 0.0
+        return json.dumps({"count": self.count, "delay_s": mean_s}).encode()
 
 
 class InstantAnswer(asyncio.Protocol):
     """One connection. Understands bodies with Content-Length, all that its callers send."""
 
-    def __init__(self, *, delay_s: float, order: list[bytes] | None) -> None:
-        self._delay_s = delay_s
-        self._order = order
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._waiting = b""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
@@ -46,59 +70,76 @@ class InstantAnswer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._waiting:
             data = self._waiting + data
-        begin = count = 0
+        endpoint, begin, count = self._endpoint, 0, 0
         while (end := data.find(_END, begin)) >= 0:
-            whole = end + len(_END) + int(_value(data, _LENGTHS, begin, end) or b"0")
+            body = end + len(_END)
+            whole = body + _length(data, begin, end)
             if len(data) < whole:
                 break
-            if self._order is not None:
-                key = _value(data, _KEYS, begin, end)
-                body = b64encode(data[end + len(_END) : whole])
-                self._order.append(key + b"\t" + body + b"\n")
+            if endpoint.noting:
+                self._note(data, body)
             begin = whole
             count += 1
         self._waiting = data[begin:] if begin < len(data) else b""
         if not count:
             return
-        if self._delay_s:
-            self._loop.call_later(self._delay_s, self._answer, count)
+        if data.startswith(b"GET "):
+            self._tell(data.split(b" ", 2)[1])
+            return
+        endpoint.count += count
+        if endpoint.delay_s:
+            self._loop.call_later(endpoint.delay_s, self._answer_late, count, self._loop.time())
         else:
             self._answer(count)
+
+    def _note(self, data: bytes, body: int) -> None:
+        comma = data.find(b",", body, body + 32)
+        if comma >= 0:
+            self._endpoint.notes.append(int(data[body + _NUMBER_AT : comma]))
+            self._endpoint.notes.append(time.time_ns())
+
+    def _answer_late(self, count: int, came_s: float) -> None:
+        self._endpoint.delays_s += (self._loop.time() - came_s) * count
+        self._endpoint.delayed += count
+        self._answer(count)
 
     def _answer(self, count: int) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(ANSWER if count == 1 else ANSWER * count)
 
+    def _tell(self, path: bytes) -> None:
+        assert self._transport is not None
+        body = self._endpoint.ask(path)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+        self._transport.write(head + body)
 
-def _value(data: bytes, names: tuple[bytes, bytes], begin: int, end: int) -> bytes:
-    """A header's value, as our client or a client that writes names in lower case spells it."""
-    for name in names:
+
+def _length(data: bytes, begin: int, end: int) -> int:
+    """Content-Length, as our client or a client that writes names in lower case spells it."""
+    for name in _LENGTHS:
         at = data.find(name, begin, end)
         if at >= 0:
             at += len(name)
-            return data[at : data.find(b"\r\n", at, end + 2)]
-    return b""
+            return int(data[at : data.find(b"\r\n", at, end + 2)])
+    return 0
 
 
-async def main(port: int, *, delay_s: float = 0.0, order_file: Path | None = None) -> None:
+async def main(port: int, endpoint: Endpoint) -> None:
     """Serve until SIGTERM or SIGINT."""
-    order: list[bytes] | None = None if order_file is None else []
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = await loop.create_server(
-        lambda: InstantAnswer(delay_s=delay_s, order=order), "127.0.0.1", port, backlog=1_024
+        lambda: InstantAnswer(endpoint), "127.0.0.1", port, backlog=1_024
     )
     async with server:
         await stop.wait()
-    if order_file is not None and order is not None:
-        order_file.write_bytes(b"".join(order))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="The cheapest endpoint there is.")
     parser.add_argument("port", type=int)
     parser.add_argument("--delay-ms", type=float, default=0.0)
-    parser.add_argument("--order", type=Path, help="file for the order of arrival")
+    parser.add_argument("--notes", action="store_true")
     given = parser.parse_args()
-    uvloop.run(main(given.port, delay_s=given.delay_ms / 1_000, order_file=given.order))
+    uvloop.run(main(given.port, Endpoint(delay_s=given.delay_ms / 1_000, noting=given.notes)))

@@ -20,7 +20,29 @@ BENCH_JSON = Path("build/bench.json")
 BENCH_PAGE = Path("docs/benchmarks.md")
 BENCH_KEPT = Path("docs/benchmarks.json")
 """The newest figures of all, committed, so that measuring one does not forget the others."""
+SCALE = float(os.environ.get("SCALE", "") or 1.0)
+"""Below 1: a benchmark does less, to see that it works. Such figures are shown and not kept."""
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What a figure has to be. `what` names the value that is compared with the limit."""
+
+    what: str
+    value: float
+    limit: float
+    at_least: bool = False
+    """The value has to reach the limit; else it must not pass it."""
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def told(self) -> str:
+        """For the page: `CPU ÷ plain loop ≤ 0.3: 0.28, met`."""
+        sign, verdict = "≥" if self.at_least else "≤", "met" if self.met else "**missed**"
+        return f"{self.what} {sign} {self.limit:g}: {self.value:.3g}, {verdict}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +60,7 @@ class Measurement:
     versions: dict[str, str]
     date: str
     notes: dict[str, float | str] = field(default_factory=dict)
+    aims: list[str] = field(default_factory=list)
 
 
 def measured(
@@ -49,6 +72,7 @@ def measured(
     reference_values: Sequence[float],
     packages: Sequence[str],
     notes: dict[str, float | str] | None = None,
+    aims: Sequence[Aim] = (),
 ) -> Measurement:
     """A measurement from the repetitions of one run."""
     value, reference_value = statistics.median(values), statistics.median(reference_values)
@@ -64,6 +88,7 @@ def measured(
         versions={"python": platform.python_version()} | {p: version(p) for p in packages},
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         notes=notes or {},
+        aims=[aim.told() for aim in aims],
     )
 
 
@@ -89,14 +114,18 @@ def _table(rows: Sequence[dict[str, object]]) -> str:
     lines = [
         f"Machine: {_machine()}.",
         "",
-        "| Figure | Value | Unit | Reference, same run | Its value | Ratio | Runs, spread | Date |",
-        "| --- | ---: | --- | --- | ---: | ---: | --- | --- |",
+        "| Figure | Value | Unit | Reference, same run | Its value | Ratio | Runs, spread | Date "
+        "| Aims |",
+        "| --- | ---: | --- | --- | ---: | ---: | --- | --- | --- |",
     ]
     for row in rows:
+        aims = row.get("aims") or []
+        assert isinstance(aims, list)
         lines.append(
             f"| `{row['name']}` | {_figure(row['value'])} | {row['unit']} | {row['reference']} "
             f"| {_figure(row['reference_value'])} | {row['ratio']:.2f} "
-            f"| {row['runs']}, {row['spread']:.0%} | {row['date']} |"
+            f"| {row['runs']}, {row['spread']:.0%} | {row['date']} "
+            f"| {'; '.join(aims)} |"
         )
     for row in rows:
         notes, versions = row["notes"], row["versions"]
