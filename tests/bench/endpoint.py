@@ -25,6 +25,8 @@ from tests.bench.instant_endpoint import BODY
 
 ASK_TIMEOUT_S = 10.0
 LOOK_S = 0.02
+SILENCE_MAX_S = 60.0
+"""Longer than any take-over: whoever says nothing for so long will not say anything."""
 _NGINX = """\
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
@@ -77,10 +79,16 @@ class Answering:
         return Moment(count=int(json.loads(text)["count"]), at_s=time.monotonic())
 
     async def until(self, count: int, *, timeout_s: float) -> Moment:
-        """Wait for so many requests. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while (moment := await self.count()).count < count:
-                await asyncio.sleep(LOOK_S)
+        """Wait for so many requests. Raises TimeoutError, also when none comes for a while."""
+        newest = moment = await self.count()
+        deadline_s = moment.at_s + timeout_s
+        while moment.count < count:
+            if moment.count != newest.count:
+                newest = moment
+            if moment.at_s > min(deadline_s, newest.at_s + SILENCE_MAX_S):
+                raise TimeoutError(f"{moment.count} requests of {count}, and no more come")
+            await asyncio.sleep(LOOK_S)
+            moment = await self.count()
         return moment
 
     async def delay_s(self) -> float:

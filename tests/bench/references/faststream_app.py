@@ -11,7 +11,7 @@ import sys
 import aiohttp
 import uvloop
 from faststream import AckPolicy, FastStream
-from faststream.kafka import KafkaBroker
+from faststream.kafka import KafkaBroker, KafkaMessage
 
 IN_FLIGHT = 64
 
@@ -29,6 +29,7 @@ async def main(servers: str, topic: str, group: str, url: str) -> None:
             auto_offset_reset="earliest",
             max_workers=IN_FLIGHT,
             ack_policy=AckPolicy.ACK_FIRST,
+            decoder=_as_it_is,
         )
         async def call(body: bytes) -> None:
             async with session.post(url, data=body) as answer:
@@ -36,6 +37,11 @@ async def main(servers: str, topic: str, group: str, url: str) -> None:
                 await answer.read()
 
         await FastStream(broker, logger=None).run()
+
+
+async def _as_it_is(message: KafkaMessage) -> bytes:
+    """It would parse JSON otherwise."""
+    return message.body
 
 
 if __name__ == "__main__":
