@@ -99,6 +99,8 @@ class Assignment:
         self._records_gate = Gate(limits.records_held_max)
         self._bytes_gate = Gate(limits.bytes_held_max)
         self._paused: set[int] = set()
+        self._grown: set[PartitionWork] = set()
+        """Partitions of which something was received since the limits were looked at."""
         self._look_again = 0
         self.regulate()
 
@@ -160,6 +162,7 @@ class Assignment:
             if partition is None or partition.number != delivery.partition:
                 partition = self._partitions[delivery.partition]
                 partition.note_receipt(now_s)
+                self._grown.add(partition)
             offset = delivery.offset
             place = partition.low_water.start(offset)
             if place is None:
@@ -187,6 +190,12 @@ class Assignment:
         records_shut = self._records_gate.is_shut(self.records_held)
         bytes_shut = self._bytes_gate.is_shut(self.bytes_held)
         all_shut = self._share.is_over or not self._switch.receives
+        grown, self._grown = self._grown, set()
+        # Nearly always only the span of what was received can have come to its limit.
+        if not (self._paused or records_shut or bytes_shut or all_shut) and not any(
+            each.is_shut(records_shut=False, bytes_shut=False) for each in grown
+        ):
+            return
         shut = {
             number
             for number, each in self._partitions.items()
