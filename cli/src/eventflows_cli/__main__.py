@@ -17,8 +17,10 @@ from eventflows_cli import exit_codes
 from eventflows_cli.app import app
 from eventflows_cli.commands import (
     at,
+    dead_letters,
     diff,
     export,
+    flows,
     import_,
     keygen,
     profiles,
@@ -33,6 +35,7 @@ from eventflows_cli.commands import (
 from eventflows_cli.output import drop_stdout, open_streams, reader_left, visible
 
 COMMANDS = (
+    flows, dead_letters,
     tail, show, stat, at, diff, verify, export, import_, revert, relay, shred, keygen, profiles,
 )  # fmt: skip
 """Importing a module registers its command; the help lists them in this order."""

@@ -5,10 +5,10 @@
 | 0 | done |
 | 1 | refused, not found (a file too), or found broken |
 | 2 | the call itself is wrong: an option, an argument, a value |
-| 69 | the registry cannot be reached or did not answer in time |
-| 70 | a failure inside the registry, or a defect of this command (with a traceback) |
+| 69 | the registry or the router cannot be reached or did not answer in time |
+| 70 | a failure inside a service, or a defect of this command (with a traceback) |
 | 74 | a file that is there cannot be read or written: its rights, its disk |
-| 75 | the registry has too much to do: try again later |
+| 75 | the service has too much to do: try again later |
 | 77 | the key is not known or may not do this |
 | 78 | the profile is wrong or incomplete |
 | 130, 143 | interrupted by Ctrl-C, by SIGTERM |

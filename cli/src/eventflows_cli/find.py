@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 from uuid import UUID
 
+from eventflows.catalog.v1 import catalog_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from kernel.errors import InvalidInput, NotFound
 
@@ -56,4 +57,29 @@ async def found_id(calls: Calls, kind: Kind, which: str, then: pb.AsOf | None) -
         )
     if len(found) > 1:
         raise InvalidInput(f"several are called {which}: give one of the ids {', '.join(found)}")
+    return found[0]
+
+
+async def found_flow(calls: Calls, which: str) -> catalog_pb2.Flow:
+    """The flow that is meant by an id, by its name as `flow list` has it, or by its algorithm,
+    `owner/name` or `owner/name/topic`.
+
+    Raises NotFound, and InvalidInput when several fit.
+    """
+    names = Names(calls)
+    found: list[catalog_pb2.Flow] = []
+    async for page in listed(calls, Kind.FLOW, None):
+        for each in page.aggregates:
+            one = each.flow
+            if one.flow_id == which.lower():
+                return one
+            algorithm = await names.of(Kind.ALGORITHM, one.algorithm_id)
+            words = (algorithm, f"{algorithm}/{one.channel.name}", await names.of_aggregate(each))
+            if which in words:
+                found.append(one)
+    if not found:
+        raise NotFound(f"there is no flow {which}: `eventflows flow list` lists them")
+    if len(found) > 1:
+        ids = ", ".join(one.flow_id for one in found)
+        raise InvalidInput(f"several flows are meant by {which}: give one of the ids {ids}")
     return found[0]

@@ -23,6 +23,12 @@ NAMES_MAX: Final = 10_000
 ASKED_AT_ONCE_MAX: Final = 8
 SERVICE_PREFIX: Final = "service:"
 
+_TASK_WORDS: Final = {
+    catalog_pb2.DEAD_LETTER_TASK_KIND_UNSPECIFIED: "task",
+    catalog_pb2.DEAD_LETTER_TASK_KIND_REDRIVE: "redrive",
+    catalog_pb2.DEAD_LETTER_TASK_KIND_PURGE: "purge",
+}
+
 Thing = tuple[Kind, str]
 """An aggregate by kind and id."""
 
@@ -87,6 +93,9 @@ class Names:
                 return f"{access.topic} on {await self.of(Kind.CONNECTION, access.connection_id)}"
             case "flow":
                 return await self._flow(aggregate.flow)
+            case "dead_letter_task":
+                task = aggregate.dead_letter_task
+                return f"{_TASK_WORDS[task.kind]} of {await self.of(Kind.FLOW, task.flow_id)}"
             case _:
                 return ""
 

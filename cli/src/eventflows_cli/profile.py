@@ -1,7 +1,7 @@
-"""Which registry, and with which key: options, then the environment, then a profile of a file.
+"""Which registry and router, with which key: options, then the environment, then a file's profile.
 
-    --address, --key-file, --timeout            win over
-    EVENTFLOWS_ADDRESS, EVENTFLOWS_KEY_FILE     which win over
+    --address, --router-address, --key-file, --timeout                    win over
+    EVENTFLOWS_ADDRESS, EVENTFLOWS_ROUTER_ADDRESS, EVENTFLOWS_KEY_FILE    which win over
     the profile that --profile or EVENTFLOWS_PROFILE names, else `default` of the file,
     else its only one
 
@@ -23,7 +23,8 @@ from servicekit.settings import HostPort, SettingsError
 TIMEOUT_DEFAULT_S: Final = 30.0
 TIMEOUT_MAX_S: Final = 3_600.0
 CONFIG_BYTES_MAX: Final = 64 * 1024
-_PROFILE_KEYS: Final = ("address", "key_file", "timeout_s")
+_PROFILE_KEYS: Final = ("address", "router_address", "key_file", "timeout_s")
+_OPTIONAL: Final = ("router_address",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +33,21 @@ class Asked:
 
     profile: str | None = None
     address: str | None = None
+    router_address: str | None = None
     key_file: Path | None = None
     timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Where the registry is and what proves who we are. `origins`: where each value is from."""
+    """Where the services are and what proves who we are. `origins`: where each value is from.
+
+    `router_address` is None when nobody says it: most commands ask the registry alone.
+    """
 
     name: str
     address: HostPort
+    router_address: HostPort | None
     key_file: Path
     timeout_s: float
     origins: Mapping[str, str]
@@ -103,6 +109,11 @@ def resolve(asked: Asked, environ: Mapping[str, str]) -> Profile:
             (environ.get("EVENTFLOWS_ADDRESS") or None, "EVENTFLOWS_ADDRESS"),
             (table.get("address"), origin),
         ],
+        "router_address": [
+            (asked.router_address, "--router-address"),
+            (environ.get("EVENTFLOWS_ROUTER_ADDRESS") or None, "EVENTFLOWS_ROUTER_ADDRESS"),
+            (table.get("router_address"), origin),
+        ],
         "key_file": [
             (asked.key_file, "--key-file"),
             (environ.get("EVENTFLOWS_KEY_FILE") or None, "EVENTFLOWS_KEY_FILE"),
@@ -118,16 +129,29 @@ def resolve(asked: Asked, environ: Mapping[str, str]) -> Profile:
         key: next(((value, source) for value, source in sources if value is not None), (None, ""))
         for key, sources in given.items()
     }
-    problems = [_missing(key, file.path) for key, (value, _) in found.items() if value is None]
+    problems = [
+        _missing(key, file.path)
+        for key, (value, _) in found.items()
+        if value is None and key not in _OPTIONAL
+    ]
     if problems:
         raise SettingsError(problems)
+    router = found["router_address"]
     return Profile(
         name=name,
         address=_address(*found["address"]),
+        router_address=None if router[0] is None else _address(*router),
         key_file=Path(found["key_file"][0]).expanduser(),
         timeout_s=_timeout(*found["timeout_s"]),
-        origins={key: source for key, (_, source) in found.items()},
+        origins={key: source for key, (value, source) in found.items() if value is not None},
     )
+
+
+def router_address(profile: Profile, environ: Mapping[str, str]) -> HostPort:
+    """The router's. Raises SettingsError when nobody says it."""
+    if profile.router_address is None:
+        raise SettingsError([_missing("router_address", config_path(environ))])
+    return profile.router_address
 
 
 def _checked(path: Path, table: Mapping[str, Any]) -> ProfileFile:
@@ -181,6 +205,7 @@ def _missing(key: str, path: Path) -> str:
     variable = f"EVENTFLOWS_{key.upper()}"
     meaning = {
         "address": "the registry's host:port",
+        "router_address": "the host:port of a worker of the router",
         "key_file": "a file with the operator's service token",
     }[key]
     return (

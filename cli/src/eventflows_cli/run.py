@@ -24,7 +24,7 @@ from eventflows_cli.exit_codes import DONE, TERMINATED
 from eventflows_cli.output import Format, Output, reader_left
 
 if TYPE_CHECKING:
-    from eventflows_cli.calls import Calls
+    from eventflows_cli.calls import Calls, RouterCalls
     from eventflows_cli.profile import Asked, Profile
 
 P = ParamSpec("P")
@@ -52,6 +52,16 @@ class Run:
         from eventflows_cli.calls import connected  # with gRPC behind it: not for --help
 
         async with connected(self.profile()) as calls:
+            yield calls
+
+    @asynccontextmanager
+    async def router(self) -> AsyncIterator[RouterCalls]:
+        """A worker of the profile's router. Raises SettingsError, also without an address."""
+        from eventflows_cli.calls import connected_to_router  # with gRPC behind it
+        from eventflows_cli.profile import router_address
+
+        profile = self.profile()
+        async with connected_to_router(profile, router_address(profile, os.environ)) as calls:
             yield calls
 
     async def confirm(self, question: str, *, yes: bool) -> None:
@@ -123,6 +133,10 @@ def _shared(
         str | None,
         typer.Option(metavar="HOST:PORT", help="The registry.", rich_help_panel=PANEL),
     ] = None,
+    router_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A worker of the router.", rich_help_panel=PANEL),
+    ] = None,
     key_file: Annotated[
         Path | None,
         typer.Option(help="File with the operator's service token.", rich_help_panel=PANEL),
@@ -139,7 +153,13 @@ def _shared(
     from eventflows_cli.profile import Asked  # with pydantic behind it: not for --help
 
     return Run(
-        asked=Asked(profile=profile, address=address, key_file=key_file, timeout_s=timeout),
+        asked=Asked(
+            profile=profile,
+            address=address,
+            router_address=router_address,
+            key_file=key_file,
+            timeout_s=timeout,
+        ),
         output=Output(output, color=color),
     )
 

@@ -40,5 +40,7 @@ def _mentioned(aggregate: catalog_pb2.Aggregate) -> list[tuple[Kind, str]]:
                 (Kind.ALGORITHM, flow.target_algorithm_id),
                 (Kind.CONNECTION, flow.channel.connection_id),
             ]
+        case "dead_letter_task":
+            return [(Kind.FLOW, aggregate.dead_letter_task.flow_id)]
         case _:
             return []

@@ -46,6 +46,7 @@ async def test_it_says_where_each_value_is_from(told: Told, tmp_path: Path) -> N
         "key_file": "EVENTFLOWS_KEY_FILE",
         "timeout_s": "default",
     }
+    assert ended.json["router_address"] is None
     assert (
         "(from --address)"
         in (await command.done("profile", "show", "--address", "127.0.0.1:2")).out

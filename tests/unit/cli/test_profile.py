@@ -13,6 +13,7 @@ from eventflows_cli.profile import (
     config_path,
     read_profiles,
     resolve,
+    router_address,
 )
 from kernel.errors import InvalidInput
 from servicekit.settings import SettingsError
@@ -83,6 +84,29 @@ def test_options_win_over_the_environment_which_wins_over_the_profile(write: Wri
         "key_file": "--key-file",
         "timeout_s": "--timeout",
     }
+
+
+def test_the_routers_address_may_be_missing_until_it_is_needed(write: Write) -> None:
+    profile = resolve(Asked(), write(TWO))
+    assert (profile.router_address, "router_address" in profile.origins) == (None, False)
+    with pytest.raises(SettingsError) as caught:
+        router_address(profile, write(TWO))
+    (sentence,) = caught.value.problems
+    for way in ("--router-address", "EVENTFLOWS_ROUTER_ADDRESS", "router_address", "--profile"):
+        assert way in sentence
+
+
+def test_the_routers_address_is_given_in_the_same_ways(write: Write) -> None:
+    environ = write(TWO.replace('key_file = "near', 'router_address = "r:1"\nkey_file = "near'))
+    for asked, variables, expected in (
+        (Asked(), {}, "r:1"),
+        (Asked(), {"EVENTFLOWS_ROUTER_ADDRESS": "env:2"}, "env:2"),
+        (Asked(router_address="opt:3"), {"EVENTFLOWS_ROUTER_ADDRESS": "env:2"}, "opt:3"),
+    ):
+        given = environ | variables
+        assert str(router_address(resolve(asked, given), given)) == expected
+    with pytest.raises(InvalidInput, match="address of --router-address must be host:port"):
+        resolve(Asked(router_address="here"), environ)
 
 
 def test_without_a_file_the_environment_is_enough() -> None:

@@ -154,7 +154,7 @@ ROWS = {
     "flow": (
         item(
             "flow", "acme/digits ← images on plant", kind="subscriber",
-            settings={"algorithm_version": ""},
+            settings={"algorithm_version": ""}, paused=None,
         ),
         text(
             """

@@ -20,6 +20,7 @@ async def list_(run: Run) -> int:
             {
                 "name": name,
                 "address": table.get("address", ""),
+                "router_address": table.get("router_address", ""),
                 "key_file": table.get("key_file", ""),
                 "default": name == file.default,
             }
@@ -37,6 +38,7 @@ async def show(run: Run) -> int:
     document = {
         "name": chosen.name,
         "address": str(chosen.address),
+        "router_address": None if chosen.router_address is None else str(chosen.router_address),
         "key_file": str(chosen.key_file),
         "timeout_s": chosen.timeout_s,
         "origins": dict(chosen.origins),

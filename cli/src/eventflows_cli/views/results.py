@@ -5,18 +5,18 @@ from __future__ import annotations
 from rich.console import RenderableType
 
 from eventflows_cli.json_shapes import Json
-from eventflows_cli.views.text import cell, pairs
+from eventflows_cli.views.text import NOTHING, cell, pairs
 
 
-def result(document: Json) -> RenderableType:
-    """The answer of a command that appends."""
+def result(document: Json, *, stream: str = "stream") -> RenderableType:
+    """The answer of a command that appends; `stream` says what its stream is."""
     said = "done" if document["changed"] else "nothing to do: it was so already"
     if document["replayed"]:
         said = f"{said} (this command was known already)"
     return pairs(
         {
             "result": cell(said),
-            "stream": cell(document["stream_id"]),
+            stream: cell(document["stream_id"]),
             "version": cell(document["version"]),
             "position": cell(str(document["position"])),
             "command id": cell(document["command_id"]),
@@ -48,7 +48,7 @@ def profile(document: Json) -> RenderableType:
     origins = document["origins"]
     return pairs(
         {
-            key: cell(f"{document[key]}  (from {origins[key]})")
-            for key in ("address", "key_file", "timeout_s")
+            key: cell(f"{document[key]}  (from {origins[key]})" if key in origins else NOTHING)
+            for key in ("address", "router_address", "key_file", "timeout_s")
         }
     )

@@ -84,7 +84,9 @@ def _newest(item: Json, _zone: tzinfo | None) -> str:
 
 
 def _enabled(item: Json, _zone: tzinfo | None) -> str:
-    return "enabled" if item["state"]["settings"] else "disabled"
+    if not item["state"]["settings"]:
+        return "disabled"
+    return "paused" if item["state"]["paused"] else "enabled"
 
 
 def _flow_version(item: Json, _zone: tzinfo | None) -> str:
@@ -117,4 +119,9 @@ _COLUMNS: Final[Mapping[Kind, Mapping[str, _Column]]] = {
     },
     Kind.TOPIC_ACCESS: {"GRANTS": _grants},
     Kind.FLOW: {"KIND": _field("kind"), "STATE": _enabled, "VERSION": _flow_version},
+    Kind.DEAD_LETTER_TASK: {
+        "STATE": _field("state"),
+        "SUCCEEDED": _field("succeeded"),
+        "FAILED": _field("failed"),
+    },
 }

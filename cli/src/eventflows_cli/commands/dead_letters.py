@@ -1,0 +1,280 @@
+"""`dlq list`, `show`, `redrive`, `purge`, `tasks`, `cancel`: what flows gave up on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+from uuid import UUID, uuid5
+
+import typer
+from eventflows.catalog.v1 import catalog_pb2
+from eventflows.events.v1.events_pb2 import DeadLetterSelection
+from eventflows.registry.v1 import registry_pb2 as pb
+from eventflows.router.v1 import router_pb2
+from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
+
+from eventflows_cli.app import dlq
+from eventflows_cli.appending import CommandId, appended, command_id_of, of_result
+from eventflows_cli.calls import Calls
+from eventflows_cli.commands.flows import Which
+from eventflows_cli.find import found_flow, listed
+from eventflows_cli.json_shapes import Json
+from eventflows_cli.kinds import Kind
+from eventflows_cli.letter_shapes import of_letter, of_task, of_whole_letter
+from eventflows_cli.names import Names
+from eventflows_cli.run import DONE, Run, command
+from eventflows_cli.selecting import with_selection
+from eventflows_cli.views import letters as view
+from eventflows_cli.words import LetterState
+
+PAGE_SIZE_MAX: Final = 500
+TASK_NAMESPACE: Final = UUID("b7d1c1f0-53c2-4f1e-9a55-0f6f5e3d9c21")
+"""A repeated command makes the same task: its id follows from the command's."""
+
+OwnTopic = Annotated[
+    bool, typer.Option("--own-topic", help="Look through the flow's own dead letter topic.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@command(dlq, "list")
+@with_selection
+async def list_(
+    run: Run,
+    *,
+    which: Annotated[
+        str | None, typer.Argument(metavar="FLOW", help="Of this flow; default: of all.")
+    ] = None,
+    state: Annotated[LetterState, typer.Option(help="How far they are.")] = LetterState.OPEN,
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=1, help="At most so many, the newest.")
+    ] = 50,
+    own_topic: OwnTopic = False,
+    chosen: DeadLetterSelection,
+) -> int:
+    """List dead letters, the newest first."""
+    if own_topic and which is None:
+        raise InvalidInput("--own-topic needs a FLOW: `eventflows flow list` lists them")
+    request = router_pb2.ListDeadLettersRequest(
+        flow_id="" if which is None else await _flow_id(run, which),
+        selection=chosen,
+        state=router_pb2.DeadLetterState.Value(f"DEAD_LETTER_STATE_{state.name}"),
+        own_topic=own_topic,
+    )
+    found: list[router_pb2.DeadLetter] = []
+    truncated = False
+    async with run.router() as router:
+        while len(found) < number:
+            request.page_size = min(PAGE_SIZE_MAX, number - len(found))
+            page = await router.ask(router.stub.ListDeadLetters, request)
+            found += page.letters
+            truncated = truncated or page.truncated
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+    if truncated:
+        run.output.say("the topic was looked through up to a limit: there may be more, narrow down")
+    document = {"letters": [of_letter(one) for one in found], "truncated": truncated}
+    run.output.show(
+        document, lambda given: view.letters(given, None), lines=lambda given: given["letters"]
+    )
+    return DONE
+
+
+@command(dlq, "show")
+async def show(
+    run: Run,
+    *,
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows it.")],
+    flow: Annotated[
+        str | None, typer.Option(metavar="FLOW", help="Needed with --own-topic.")
+    ] = None,
+    own_topic: OwnTopic = False,
+) -> int:
+    """Show one dead letter whole: the record with its headers, and what its attempts came to."""
+    if own_topic and flow is None:
+        raise InvalidInput("--own-topic needs --flow: `eventflows flow list` lists them")
+    request = router_pb2.GetDeadLetterRequest(
+        letter_id=letter_id,
+        flow_id="" if flow is None else await _flow_id(run, flow),
+        own_topic=own_topic,
+    )
+    async with run.router() as router:
+        answer = await router.ask(router.stub.GetDeadLetter, request)
+    run.output.show(of_whole_letter(answer), lambda given: view.letter(given, None))
+    return DONE
+
+
+@command(dlq, "redrive")
+@with_selection
+async def redrive(
+    run: Run,
+    *,
+    which: Which,
+    version: Annotated[str, typer.Option(help="Of the algorithm; default: the flow's.")] = "",
+    rate: Annotated[
+        float, typer.Option(min=0, metavar="PER_SECOND", help="At most so many a second (10).")
+    ] = 0.0,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    command_id: CommandId = None,
+    chosen: DeadLetterSelection,
+) -> int:
+    """Send dead letters of a flow through it again. `dlq tasks` shows how far that is."""
+    async with run.registry() as calls:
+        flow, name = await _named(calls, which)
+        if dry_run:
+            return await _count(run, flow, chosen)
+        target = f"version {version}" if version else "the flow's version"
+        await _confirm(run, f"Redrive {{}} of {name} to {target}?", flow, chosen, yes=yes)
+        context = pb.CommandContext(command_id=command_id_of(command_id))
+        request = pb.RequestRedriveRequest(
+            context=context,
+            dead_letter_task_id=_task_id(context),
+            flow_id=flow.flow_id,
+            selection=chosen,
+            algorithm_version=version,
+            rate_per_s=rate,
+        )
+        result = await appended(calls, calls.stub.RequestRedrive, request)
+    run.output.show(of_result(result, context.command_id), view.task_result)
+    return DONE
+
+
+@command(dlq, "purge")
+@with_selection
+async def purge(
+    run: Run,
+    *,
+    which: Which,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    command_id: CommandId = None,
+    chosen: DeadLetterSelection,
+) -> int:
+    """Forget dead letters of a flow for good."""
+    async with run.registry() as calls:
+        flow, name = await _named(calls, which)
+        if dry_run:
+            return await _count(run, flow, chosen)
+        await _confirm(run, f"Purge {{}} of {name} for good?", flow, chosen, yes=yes)
+        context = pb.CommandContext(command_id=command_id_of(command_id))
+        request = pb.RequestPurgeRequest(
+            context=context,
+            dead_letter_task_id=_task_id(context),
+            flow_id=flow.flow_id,
+            selection=chosen,
+        )
+        result = await appended(calls, calls.stub.RequestPurge, request)
+    run.output.show(of_result(result, context.command_id), view.task_result)
+    return DONE
+
+
+@command(dlq, "tasks")
+async def tasks(
+    run: Run,
+    *,
+    which: Annotated[
+        str | None, typer.Argument(metavar="FLOW", help="Of this flow; default: of all.")
+    ] = None,
+) -> int:
+    """List redrives and purges, the newest first: those that go on, and the last that ended."""
+    async with run.registry() as calls:
+        names = Names(calls)
+        flow_id = None if which is None else (await found_flow(calls, which)).flow_id
+        found: list[catalog_pb2.DeadLetterTask] = []
+        async for page in listed(calls, Kind.DEAD_LETTER_TASK, None):
+            found += [each.dead_letter_task for each in page.aggregates]
+        found = [one for one in found if flow_id in (None, one.flow_id)]
+        found.sort(key=lambda one: -one.requested_position)
+        progress = await _progress(run, found)
+        documents = [
+            {
+                **of_task(one, progress.get(one.dead_letter_task_id)),
+                "flow_name": await names.of(Kind.FLOW, one.flow_id),
+            }
+            for one in found
+        ]
+    run.output.show(
+        {"tasks": documents}, lambda given: view.tasks(given, None),
+        lines=lambda given: given["tasks"],
+    )  # fmt: skip
+    return DONE
+
+
+@command(dlq, "cancel")
+async def cancel(
+    run: Run,
+    *,
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="As `dlq tasks` shows it.")],
+    command_id: CommandId = None,
+) -> int:
+    """Do nothing more for a redrive or a purge; what it did stays done."""
+    try:
+        task = str(UUID(task_id))
+    except ValueError as error:
+        raise InvalidInput(f"{task_id!r} is no id: `eventflows dlq tasks` shows them") from error
+    context = pb.CommandContext(command_id=command_id_of(command_id))
+    request = pb.CancelDeadLetterTaskRequest(context=context, dead_letter_task_id=task)
+    async with run.registry() as calls:
+        result = await appended(calls, calls.stub.CancelDeadLetterTask, request)
+    run.output.show(of_result(result, context.command_id), view.task_result)
+    return DONE
+
+
+async def _flow_id(run: Run, which: str) -> str:
+    async with run.registry() as calls:
+        return (await found_flow(calls, which)).flow_id
+
+
+async def _named(calls: Calls, which: str) -> tuple[catalog_pb2.Flow, str]:
+    flow = await found_flow(calls, which)
+    return flow, await Names(calls).of_aggregate(catalog_pb2.Aggregate(flow=flow))
+
+
+async def _counted(run: Run, flow: catalog_pb2.Flow, chosen: DeadLetterSelection) -> int:
+    request = router_pb2.CountDeadLettersRequest(flow_id=flow.flow_id, selection=chosen)
+    async with run.router() as router:
+        answer = await router.ask(router.stub.CountDeadLetters, request)
+    return int(answer.letters)
+
+
+async def _count(run: Run, flow: catalog_pb2.Flow, chosen: DeadLetterSelection) -> int:
+    document: Json = {"flow_id": flow.flow_id, "letters": await _counted(run, flow, chosen)}
+    run.output.show(document, view.count)
+    return DONE
+
+
+async def _confirm(
+    run: Run, question: str, flow: catalog_pb2.Flow, chosen: DeadLetterSelection, *, yes: bool
+) -> None:
+    """Ask with the number of letters in the question; with --yes the router is not needed."""
+    if not yes:
+        letters = await _counted(run, flow, chosen)
+        question = question.format(f"{letters:,} dead letter{'s' if letters != 1 else ''}")
+    await run.confirm(question, yes=yes)
+
+
+async def _progress(
+    run: Run, found: list[catalog_pb2.DeadLetterTask]
+) -> dict[str, router_pb2.DeadLetterTaskProgress]:
+    """What the router says of those that go on; nothing without its address."""
+    going_on = [one for one in found if not one.HasField("ended_time")]
+    progress: dict[str, router_pb2.DeadLetterTaskProgress] = {}
+    if not going_on or run.profile().router_address is None:
+        return progress
+    async with run.router() as router:
+        for one in going_on:
+            request = router_pb2.GetDeadLetterTaskRequest(
+                dead_letter_task_id=one.dead_letter_task_id
+            )
+            try:
+                answer = await router.ask(router.stub.GetDeadLetterTask, request)
+            except (NotFound, StateForbids, Unavailable):  # it has not begun with it, for example
+                continue
+            progress[one.dead_letter_task_id] = answer
+    return progress
+
+
+def _task_id(context: pb.CommandContext) -> str:
+    return str(uuid5(TASK_NAMESPACE, context.command_id))

@@ -1,0 +1,126 @@
+"""`flow list`, `status`, `pause`, `resume`: what event flows do, and how to hold one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+from eventflows.catalog.v1 import catalog_pb2
+from eventflows.registry.v1 import registry_pb2 as pb
+from eventflows.router.v1 import router_pb2
+
+from eventflows_cli.app import flow as flows
+from eventflows_cli.appending import CommandId, appended, command_id_of, of_result
+from eventflows_cli.find import found_flow, listed
+from eventflows_cli.flow_shapes import of_flow, of_settings
+from eventflows_cli.kinds import Kind
+from eventflows_cli.names import Names
+from eventflows_cli.run import DONE, Run, command
+from eventflows_cli.views import flows as view
+from eventflows_cli.views import results
+from eventflows_cli.words import FlowState
+
+Which = Annotated[
+    str,
+    typer.Argument(
+        metavar="FLOW",
+        help="Its id, or its algorithm as owner/name, with /TOPIC where that has several flows.",
+    ),
+]
+
+
+@command(flows, "list")
+async def list_(
+    run: Run,
+    *,
+    state: Annotated[
+        list[FlowState] | None, typer.Option(help="In this state only; may be given again.")
+    ] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Of this algorithm only.")
+    ] = None,
+) -> int:
+    """List event flows with what they do. Without the router's address: what the log says."""
+    async with run.registry() as calls:
+        names = Names(calls)
+        found: list[tuple[catalog_pb2.Flow, str]] = []
+        async for page in listed(calls, Kind.FLOW, None):
+            for each in page.aggregates:
+                one = each.flow
+                of = await names.of(Kind.ALGORITHM, one.algorithm_id)
+                if algorithm in (None, of):
+                    found.append((one, await names.of_aggregate(each)))
+    statuses = await _statuses(run)
+    documents = [of_flow(one, statuses.get(one.flow_id), name=name) for one, name in found]
+    document = {"flows": [one for one in documents if not state or one["state"] in state]}
+    run.output.show(
+        document, lambda given: view.flows(given, None), lines=lambda given: given["flows"]
+    )
+    return DONE
+
+
+@command(flows, "status")
+async def status(run: Run, *, which: Which) -> int:
+    """Show what one event flow does: state and why, lag, what is in flight, rates, settings."""
+    async with run.registry() as calls:
+        one = await found_flow(calls, which)
+        name = await Names(calls).of_aggregate(catalog_pb2.Aggregate(flow=one))
+    async with run.router() as router:
+        request = router_pb2.GetFlowStatusRequest(flow_ids=[one.flow_id])
+        answer = await router.ask(router.stub.GetFlowStatus, request)
+    said = next(iter(answer.flows), None)
+    document = {
+        **of_flow(one, said, name=name),
+        "settings": of_settings(one),
+        "unreachable_workers": list(answer.unreachable_workers),
+    }
+    run.output.show(document, lambda given: view.flow(given, None))
+    return DONE
+
+
+@command(flows, "pause")
+async def pause(
+    run: Run,
+    *,
+    which: Which,
+    drain: Annotated[bool, typer.Option("--drain", help="Finish first what was received.")] = False,
+    reason: Annotated[str, typer.Option(help="For people who look at it.")] = "",
+    command_id: CommandId = None,
+) -> int:
+    """Let an event flow start no run for a while; it keeps its settings and its place."""
+    context = pb.CommandContext(command_id=command_id_of(command_id))
+    async with run.registry() as calls:
+        one = await found_flow(calls, which)
+        request = pb.PauseFlowRequest(
+            context=context, flow_id=one.flow_id, drain=drain, reason=reason
+        )
+        result = await appended(calls, calls.stub.PauseFlow, request)
+    run.output.show(of_result(result, context.command_id), results.result)
+    return DONE
+
+
+@command(flows, "resume")
+async def resume(run: Run, *, which: Which, command_id: CommandId = None) -> int:
+    """Let an event flow go on, and try again what it halted at."""
+    context = pb.CommandContext(command_id=command_id_of(command_id))
+    async with run.registry() as calls:
+        one = await found_flow(calls, which)
+        request = pb.ResumeFlowRequest(context=context, flow_id=one.flow_id)
+        result = await appended(calls, calls.stub.ResumeFlow, request)
+    run.output.show(of_result(result, context.command_id), results.result)
+    return DONE
+
+
+async def _statuses(run: Run) -> Mapping[str, router_pb2.FlowStatus]:
+    """What the router says of all flows; nothing, and a word about it, without its address."""
+    if run.profile().router_address is None:
+        run.output.say(
+            "the profile has no router_address: only what the log says of the flows is shown"
+        )
+        return {}
+    async with run.router() as router:
+        answer = await router.ask(router.stub.GetFlowStatus, router_pb2.GetFlowStatusRequest())
+    if answer.unreachable_workers:
+        run.output.say(f"no answer from {', '.join(answer.unreachable_workers)}: their flows lack")
+    return {one.flow_id: one for one in answer.flows}
