@@ -128,6 +128,7 @@ class Cluster:
         path.write_text(
             'default = "devstack"\n\n[profiles.devstack]\n'
             f'address = "{self.registry_address}"\nkey_file = {key_file}\n'
+            f'router_address = "{self.router_addresses[0]}"\n'
         )
 
     async def close(self) -> None:
