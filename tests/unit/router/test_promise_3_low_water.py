@@ -1,12 +1,13 @@
 """The low-water mark, and what moves and crashes repeat."""
 
 import asyncio
+from dataclasses import replace
 
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
 from router.domain.low_water import Mark
 
-from tests.support.manual_clock import let_others_run
+from tests.support.manual_clock import let_others_run, until
 from tests.support.router_pumps import (
     TEST_LIMITS,
     Joiner,
@@ -150,3 +151,18 @@ async def test_promise_3_finished_offsets_that_cannot_be_read_are_ignored_and_co
         await bench.until_settled(2)
         assert bench.target.values == [b"0", b"1"]
         assert bench.pump.status().commit_metadata_ignored_total == 1
+
+
+async def test_promise_3_at_full_speed_it_is_settled_by_number_before_the_interval_is_over() -> (
+    None
+):
+    limits = replace(TEST_LIMITS, commit_records_max=5)
+    async with running_pump(limits=limits) as bench:
+        for number in range(4):
+            bench.broker.append(b"%d" % number)
+        await bench.until_settled(4)
+        await let_others_run()
+        assert bench.broker.commits == []
+        bench.broker.append(b"4")
+        await until(lambda: bench.broker.committed == {0: 5})
+        assert bench.clock.monotonic_s() == 0

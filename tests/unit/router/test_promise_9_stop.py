@@ -34,7 +34,7 @@ async def test_promise_9_stop_waits_no_longer_than_the_grace_time() -> None:
         bench.broker.append(b"stuck")
         await bench.target.until_runs(1)
         stopping = asyncio.create_task(bench.pump.stop(grace_s=7))
-        await bench.clock.run_until(stopping.done)
+        await bench.clock.run_until(stopping.done, step_s=0.01)
         assert 7 <= bench.clock.monotonic_s() < 8
         assert bench.broker.commits == []
         await bench.pump.stop(grace_s=7)

@@ -53,9 +53,11 @@ class Assignment:
         switch: FlowSwitch,
         share: Share,
         may_invoke: Callable[[], bool],
+        settle_soon: Callable[[], None],
         spawn: Spawn,
     ) -> None:
-        """`begun`: the highest offset that this pump began before, by partition."""
+        """`begun`: the highest offset that this pump began before, by partition. `settle_soon` is
+        called when so much is done that it is time for a settle."""
         self.epoch = epoch
         self._kind = spec.kind
         self._source = source
@@ -78,6 +80,10 @@ class Assignment:
             for number, mark in marks.items()
         }
         self._settling = asyncio.Lock()
+        self._settle_soon = settle_soon
+        self._unsettled = 0
+        """Deliveries that were finished since the last settle."""
+        self._commit_records_max = limits.commit_records_max
         self._turns: Turns[Work] = Turns()
         self._due: DueQueue[Work] = DueQueue()
         self._alarm: asyncio.Task[None] | None = None
@@ -234,10 +240,14 @@ class Assignment:
                 if each.low_water.version != each.settled_version
             }
             if changed:
+                unsettled = self._unsettled
                 marks = {each.number: each.low_water.mark() for each in changed}
                 await self._source.settle(marks, epoch=self.epoch)
                 for each, version in changed.items():
                     each.settled_version = version
+                self._unsettled -= unsettled
+                if self._unsettled >= self._commit_records_max:
+                    self._settle_soon()
             return bool(changed)
 
     # Ending ---------------------------------------------------------------------------------------
@@ -308,8 +318,11 @@ class Assignment:
         self.records_held -= 1
         self.bytes_held -= work.size_bytes
         follower = partition.lanes.finish(work)
+        self._unsettled += 1
         if self._ended:
             return
+        if self._unsettled == self._commit_records_max:
+            self._settle_soon()
         if follower is not None:
             self._turns.add(partition.ready, follower)
         if self._paused:

@@ -10,6 +10,8 @@ SPAN_RECORDS_MAX = 10_000
 RECEIVE_RECORDS_MAX = 500
 RECEIVE_WAIT_S = 0.5
 COMMIT_INTERVAL_S = 0.25
+COMMIT_RECORDS_MAX = 100
+"""At full speed an interval alone would let a kill repeat thousands of deliveries."""
 LOOK_INTERVAL_S = 0.25
 DRAIN_S = 5.0
 LAG_INTERVAL_S = 5.0
@@ -26,6 +28,8 @@ class PumpLimits:
     its fair part of them, so what is held is at most twice that; `span_records_max` (records from a
     partition's low-water mark to the newest one received) pauses that partition. Each may be
     exceeded by what one `receive` brings.
+    What has changed is settled every `commit_interval_s`, and as soon as `commit_records_max` more
+    deliveries are done, one settle at a time.
     `look_interval_s` is how often what gives no signal is looked at: fence, confirmation, state.
     `drain_s` bounds the wait for running calls when partitions are taken away.
     `unconfirmed_max_s` is how long a source may go unconfirmed, or with partitions that the broker
@@ -39,6 +43,7 @@ class PumpLimits:
     receive_records_max: int = RECEIVE_RECORDS_MAX
     receive_wait_s: float = RECEIVE_WAIT_S
     commit_interval_s: float = COMMIT_INTERVAL_S
+    commit_records_max: int = COMMIT_RECORDS_MAX
     look_interval_s: float = LOOK_INTERVAL_S
     drain_s: float = DRAIN_S
     lag_interval_s: float = LAG_INTERVAL_S

@@ -95,6 +95,7 @@ class Pump:
         self._stale: Assignment | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
+        self._settle_soon = asyncio.Event()
         self._ended = asyncio.Event()
         self._running = False
         self._grace_s = limits.drain_s
@@ -179,6 +180,7 @@ class Pump:
             switch=self._switch,
             share=self._share,
             may_invoke=lambda: self._fence() and self._source.holds(epoch=epoch),
+            settle_soon=self._settle_soon.set,
             spawn=self._tasks.create_task,
         )
         self._stale = None
@@ -284,8 +286,13 @@ class Pump:
             self._look()
 
     async def _settle_regularly(self) -> None:
+        """At every interval, and earlier when much was done: what a kill repeats is bounded by
+        time and by number."""
         while True:
-            await self._clock.sleep(self._limits.commit_interval_s)
+            await _first_of(
+                self._clock.sleep(self._limits.commit_interval_s), self._settle_soon.wait()
+            )
+            self._settle_soon.clear()
             if self._assignment is not None:
                 await self._settle(self._assignment)
 
@@ -369,17 +376,24 @@ class Pump:
 
     async def _until_stop(self, work: Coroutine[Any, Any, None]) -> EventflowsError | None:
         """Do the work, or break it off when `stop` is asked for. Returns an error of ours."""
-        task = asyncio.ensure_future(work)
-        stop = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            task.cancel()
-            stop.cancel()
-            await asyncio.wait({task, stop})
+        task = await _first_of(work, self._stopping.wait())
         if task.cancelled():
             return None
         error = task.exception()
         if error is None or isinstance(error, EventflowsError):
             return error
         raise error
+
+
+async def _first_of(
+    work: Coroutine[Any, Any, None], signal: Coroutine[Any, Any, Any]
+) -> asyncio.Task[None]:
+    """Do the work until it ends or the signal comes; the ended task of the work."""
+    task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(signal)
+    try:
+        await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        signalled.cancel()
+        await asyncio.wait({task, signalled})
+    return task
