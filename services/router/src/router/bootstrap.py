@@ -28,6 +28,7 @@ from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_source import KafkaSource
 from router.adapters.kafka_target import KafkaTarget
+from router.adapters.otel_tracing import OtelTracing, otlp_exporter
 from router.adapters.registry_credentials import RegistryCredentials
 from router.adapters.restart_file import RestartFile
 from router.adapters.router_peers import RouterPeers
@@ -52,7 +53,7 @@ from router.domain.kafka_connection import KafkaConnection
 from router.entrypoints.faust_app import Part, WorkerConfig, WorkerHooks
 from router.entrypoints.metrics import WorkerMetrics, WorkerSnapshot
 from router.entrypoints.rpc import RouterRpc
-from router.ports import Target
+from router.ports import Target, Tracing
 from router.settings import RouterSettings
 
 READINESS_INTERVAL_S = 1.0
@@ -71,6 +72,7 @@ class PumpFactory:
         ownership: ShardOwnership,
         follower: CatalogFollower,
         durations: RunDurations,
+        tracing: Tracing | None,
     ) -> None:
         self._connections = connections
         self._producers = producers
@@ -82,6 +84,7 @@ class PumpFactory:
         self._budget = WorkerBudget()
         self._openings = Openings()
         self._durations = durations
+        self._tracing = tracing
 
     async def __call__(self, spec: FlowSpec) -> Pump:
         """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
@@ -103,6 +106,7 @@ class PumpFactory:
             budget=self._budget,
             openings=self._openings,
             durations=self._durations,
+            tracing=self._tracing,
         )
 
     async def redelivery(self, spec: FlowSpec) -> Redelivery:
@@ -263,6 +267,9 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         plans = FlowPlans(
             follower, group_prefix=settings.group_prefix, is_complete=follower.caught_up.is_set
         )
+        tracing = _tracing(settings, worker_id)
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
         pumps = PumpFactory(
             connections=connections,
             producers=producers,
@@ -271,6 +278,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             ownership=ownership,
             follower=follower,
             durations=durations,
+            tracing=tracing,
         )
         supervisor = Supervisor(
             plans=plans,
@@ -330,6 +338,17 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             clock=clock,
             dead_letters=dead_letters,
         )
+
+
+def _tracing(settings: RouterSettings, worker_id: str) -> OtelTracing | None:
+    if not settings.otlp_endpoint:
+        return None
+    return OtelTracing(
+        otlp_exporter(settings.otlp_endpoint),
+        worker_id=worker_id,
+        ratio=settings.otlp_sample_ratio,
+        chance=random.random,
+    )
 
 
 def _make_data_dir(settings: RouterSettings) -> None:

@@ -59,6 +59,50 @@ class AssignmentListener(Protocol):
         ...
 
 
+class RunTrace(Protocol):
+    """One attempt that is traced."""
+
+    @property
+    def traceparent(self) -> str:
+        """What goes along with the attempt, so that what is done below it belongs to it."""
+        ...
+
+    def ended(self, outcome: Outcome | None) -> None:
+        """What it came to; None: it was broken off. Once."""
+        ...
+
+
+class DeliveryTrace(Protocol):
+    """One delivery that is traced. All calls are instant and never raise."""
+
+    def run(self, run: Run) -> RunTrace:
+        """An attempt begins."""
+        ...
+
+    def done(self) -> None:
+        """The outcome is durable. Once; a delivery that goes back to the broker has no end."""
+        ...
+
+    def settled(self, *, began: datetime, ended: datetime) -> None:
+        """The source was told, between these times. After `done`."""
+        ...
+
+
+class Tracing(Protocol):
+    """Where spans go. Instant, and may lose some: no delivery waits for its trace."""
+
+    def receive(self, delivery: Delivery, *, flow_id: str) -> DeliveryTrace | None:
+        """A record was received; None: nobody asked for its trace, and it costs nothing more.
+
+        Its own `traceparent` decides if it has one, else chance.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Send what is left, within a few seconds. Harmless twice."""
+        ...
+
+
 class FlowHistory(Protocol):
     """What a flow asked for and when, by the newest word of the registry."""
 

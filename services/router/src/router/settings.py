@@ -63,6 +63,20 @@ class RouterSettings(ServiceSettings, env_prefix="EVENTFLOWS_ROUTER_"):
         """The same in seconds."""
         return self.dead_letter_retention_days * 86_400.0
 
+    otlp_endpoint: str | None = Field(
+        None,
+        description="http://host:port of a collector that takes OpenTelemetry traces by OTLP over "
+        "HTTP; empty: nothing is traced",
+        pattern=r"^https?://[^/\s]+/?$",
+    )
+    otlp_sample_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="part of the records without a traceparent of their own that are traced; those "
+        "that have one decide for themselves",
+    )
+
     @property
     def kafka_servers(self) -> str:
         """The brokers of our internal Kafka as aiokafka takes them."""

@@ -7,6 +7,7 @@ epoch, and those are settled under it or not at all.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -27,11 +28,14 @@ from router.domain.gate import Gate
 from router.domain.low_water import Mark
 from router.domain.run_mode import RunMode
 from router.domain.turns import Turns
-from router.ports import Clock, FlowHistory, Source
+from router.ports import Clock, DeliveryTrace, FlowHistory, Source, Tracing
 
 LOOK_AGAIN_PARTS: Final = 16
 """While partitions are paused, the limits are looked at again whenever such a part of what is held
 is done: for each record it would cost more than the record."""
+
+TRACED_MAX: Final = 1_000
+"""Traced deliveries whose settling is told, of those that one settle settles: the newest ones."""
 
 
 class Assignment:
@@ -55,11 +59,16 @@ class Assignment:
         may_invoke: Callable[[], bool],
         settle_soon: Callable[[], None],
         spawn: Spawn,
+        tracing: Tracing | None = None,
     ) -> None:
         """`begun`: the highest offset that this pump began before, by partition. `settle_soon` is
         called when so much is done that it is time for a settle."""
         self.epoch = epoch
         self._kind = spec.kind
+        self._flow_id = spec.flow_id
+        self._tracing = tracing
+        self._traced: deque[DeliveryTrace] = deque(maxlen=TRACED_MAX)
+        """Of deliveries that are done and not settled yet."""
         self._source = source
         self._clock = clock
         self._history = history
@@ -161,6 +170,7 @@ class Assignment:
             return
         now_s = self._clock.monotonic_s()
         takes_all = self._kind is FlowKind.SUBSCRIBER
+        tracing = self._tracing
         partition: PartitionWork | None = None
         for delivery in deliveries:
             if delivery.epoch != self.epoch:
@@ -179,6 +189,8 @@ class Assignment:
             if offset < partition.repeats_below:
                 self._board.repeats_total += 1
             work = Work(delivery, partition, place)
+            if tracing is not None:
+                work.trace = tracing.receive(delivery, flow_id=self._flow_id)
             partition.records_held += 1
             partition.bytes_held += work.size_bytes
             self.records_held += 1
@@ -242,7 +254,10 @@ class Assignment:
             if changed:
                 unsettled = self._unsettled
                 marks = {each.number: each.low_water.mark() for each in changed}
+                began, traced = self._clock.now(), len(self._traced)
                 await self._source.settle(marks, epoch=self.epoch)
+                for _ in range(min(traced, len(self._traced))):
+                    self._traced.popleft().settled(began=began, ended=self._clock.now())
                 for each, version in changed.items():
                     each.settled_version = version
                 self._unsettled -= unsettled
@@ -317,6 +332,9 @@ class Assignment:
         partition.bytes_held -= work.size_bytes
         self.records_held -= 1
         self.bytes_held -= work.size_bytes
+        if work.trace is not None:
+            work.trace.done()
+            self._traced.append(work.trace)
         follower = partition.lanes.finish(work)
         self._unsettled += 1
         if self._ended:

@@ -19,7 +19,7 @@ from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
 from router.domain.request_id import request_id
 from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide
 from router.domain.trace_context import traceparent_of
-from router.ports import Clock, DeadLetters, Random, Target
+from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
 REASON_CHARACTERS_MAX: Final = 500
 """Of an error that stands in a reason."""
@@ -76,7 +76,10 @@ class Courier:
                 work.began_s = began_s
             run = self._run(work)
             if isinstance(run, Run):
-                outcome = await self._target.invoke(run)
+                if work.trace is None:
+                    outcome = await self._target.invoke(run)
+                else:
+                    outcome = await self._traced(work.trace, run)
                 self._board.durations.add(self._clock.monotonic_s() - began_s)
             else:
                 outcome = run
@@ -88,6 +91,16 @@ class Courier:
         if trial is None or trial.letter is None:
             return verdict
         return await self._bury(work.delivery, trial, trial.letter)
+
+    async def _traced(self, trace: DeliveryTrace, run: Run) -> Outcome:
+        """An attempt whose target is told below which step of the trace it works."""
+        attempt = trace.run(run)
+        outcome = None
+        try:
+            outcome = await self._target.invoke(run._replace(traceparent=attempt.traceparent))
+        finally:
+            attempt.ended(outcome)
+        return outcome
 
     def _run(self, work: Work) -> Run | Outcome:
         """The next attempt, or the outcome of one that needs no call."""

@@ -33,7 +33,7 @@ from router.domain.low_water import Mark
 from router.domain.retry_policy import backoff_s
 from router.domain.run_mode import RunMode
 from router.domain.status import PumpState, PumpStatus
-from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target
+from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target, Tracing
 
 NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
 NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are ours"
@@ -45,9 +45,9 @@ class Pump:
     """Runs one flow until it is stopped.
 
     `fence` says whether this worker still owns the flow; while it is False nothing new is invoked.
-    `budget`, `openings` and `durations` are what it shares with the other flows of its worker.
-    `mode` and `resumed_position` are what `steer` would say now. The pump closes `source`, `target`
-    and `dead_letters` when it ends.
+    `budget`, `openings`, `durations` and `tracing` (None: nothing is traced) are what it shares
+    with the other flows of its worker. `mode` and `resumed_position` are what `steer` would say
+    now. The pump closes `source`, `target` and `dead_letters` when it ends.
     One `run`, ever.
     """
 
@@ -66,6 +66,7 @@ class Pump:
         budget: WorkerBudget,
         openings: Openings | None = None,
         durations: RunDurations | None = None,
+        tracing: Tracing | None = None,
         mode: RunMode = RunMode.RUNNING,
         resumed_position: int = 0,
     ) -> None:
@@ -78,6 +79,7 @@ class Pump:
         self._limits = limits
         self._history = history
         self._fence = fence
+        self._tracing = tracing
         self._board = StatusBoard(spec.flow_id, clock, instance=spec.instance, durations=durations)
         self._openings = openings or Openings()
         self._switch = FlowSwitch(mode, resumed_position)
@@ -182,6 +184,7 @@ class Pump:
             may_invoke=lambda: self._fence() and self._source.holds(epoch=epoch),
             settle_soon=self._settle_soon.set,
             spawn=self._tasks.create_task,
+            tracing=self._tracing,
         )
         self._stale = None
         self._failures = 0

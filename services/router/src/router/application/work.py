@@ -14,6 +14,7 @@ from router.domain.delivery import Delivery
 from router.domain.gate import Gate
 from router.domain.lanes import InLane, Lanes
 from router.domain.low_water import LowWater, Mark
+from router.ports import DeliveryTrace
 
 NEVER: Final = -1
 
@@ -31,7 +32,7 @@ class Trial:
 class Work(InLane):
     """One for each delivery, so it is made of little: no dataclass, no dictionary."""
 
-    __slots__ = ("began_s", "delivery", "partition", "place", "size_bytes", "trial")
+    __slots__ = ("began_s", "delivery", "partition", "place", "size_bytes", "trace", "trial")
 
     def __init__(self, delivery: Delivery, partition: PartitionWork, place: int) -> None:
         self.lane = None
@@ -44,6 +45,7 @@ class Work(InLane):
         self.began_s = 0.0
         """When its first attempt began; means nothing before."""
         self.trial: Trial | None = None
+        self.trace: DeliveryTrace | None = None
 
 
 class PartitionWork:

@@ -15,3 +15,8 @@ def traceparent_of(delivery: Delivery) -> str:
     """The record's own, or empty: what does not have the form is dropped, as the standard asks."""
     value = delivery.header(TRACEPARENT_HEADER) or b""
     return value.decode() if _TRACEPARENT.fullmatch(value) else ""
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Did whoever began the trace want it to be kept? Of one that has the form."""
+    return bool(int(traceparent[-2:], 16) & 1)
