@@ -14,6 +14,7 @@ import uvloop
 
 from tests.bench import (
     catalog_memory,
+    flows_10k,
     log_appends,
     log_replay,
     log_size,
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[Measurement]]] = {
     "router.idle_flows": router_idle.measure,
     "router.workers": router_workers.measure,
     "router.large_record": router_large.measure,
+    "router.change_10k": flows_10k.measure,
 }
 
 

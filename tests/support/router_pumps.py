@@ -16,7 +16,7 @@ from router.domain.flow_spec import FlowSpec
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.run_mode import RunMode
 from router.domain.status import PumpState
-from router.ports import FlowHistory
+from router.ports import FlowHistory, Tracing
 
 from tests.support.manual_clock import ManualClock, until
 from tests.support.router_flows import SUBSCRIBER, KnownHistory
@@ -65,6 +65,7 @@ async def running_pump(
     history: FlowHistory | None = None,
     budget: WorkerBudget | None = None,
     mode: RunMode = RunMode.RUNNING,
+    tracing: Tracing | None = None,
     prepare: Callable[[Bench], None] = lambda bench: None,
 ) -> AsyncIterator[Bench]:
     """Run a pump; cancel it in the end if the test did not stop it."""
@@ -83,6 +84,7 @@ async def running_pump(
         fence=lambda: bench.fence_open,
         budget=budget or WorkerBudget(),
         mode=mode,
+        tracing=tracing,
     )
     bench = Bench(
         broker=broker,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 INTERVAL_S = 10.0
 TEMPLATES_MAX = 256
-FLOODING_LOGGERS = ("aiokafka", "faust", "mode")
+FLOODING_LOGGERS = ("aiokafka", "faust", "mode", "opentelemetry")
 
 
 class RepeatFilter(logging.Filter):
