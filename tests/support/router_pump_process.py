@@ -6,7 +6,6 @@ import random
 import sys
 
 from router.adapters.algorithm_target import runner_pool
-from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.system_clock import SystemClock
 from router.application.budget import WorkerBudget
@@ -16,7 +15,7 @@ from router.domain.kafka_connection import KafkaConnection
 from tests.support.router_flows import SUBSCRIBER, KnownHistory
 from tests.support.router_kafka_pumps import QUICK_LIMITS
 from tests.support.router_runner import algorithm_target
-from tests.support.router_sources import QUICK_TIMES, spec_of
+from tests.support.router_sources import kafka_source, spec_of
 
 
 async def main() -> None:
@@ -30,7 +29,7 @@ async def main() -> None:
     async with runner_pool(flow["runner_url"]) as pool:
         await Pump(
             spec,
-            source=KafkaSource(spec, connection=connection, clock=clock, times=QUICK_TIMES),
+            source=kafka_source(spec, connection),
             target=algorithm_target(spec, pool),
             dead_letters=MemoryDeadLetters(),
             clock=clock,

@@ -8,19 +8,21 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.protocol.admin import DeleteGroupsRequest
 from catalog.events import SecurityProtocol, StartAt
 from devstack import Kafka
 from devstack.kafka_settings import Door
 from router.adapters.kafka_source import GroupTimes, KafkaSource
 from router.adapters.memory_broker import MemoryBroker
+from router.adapters.memory_positions import MemoryPositions
 from router.adapters.memory_source import MemorySource
 from router.adapters.system_clock import SystemClock
 from router.domain.delivery import Delivery, Headers
 from router.domain.flow_spec import FlowSpec, KafkaSourceSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.domain.low_water import Mark, Ranges
-from router.ports import Source
+from router.ports import Positions, Source
 
 from tests.support.router_flows import SUBSCRIBER
 
@@ -150,6 +152,7 @@ class KafkaTopic:
     def __init__(self, kafka: Kafka, producer: AIOKafkaProducer, name: str) -> None:
         self.name = name
         self.group_id = f"eventflows-{name}"
+        self.positions = MemoryPositions()
         self._kafka = kafka
         self._producer = producer
 
@@ -183,8 +186,8 @@ class KafkaTopic:
     def source(
         self, *, times: GroupTimes = QUICK_TIMES, start: StartAt = StartAt.EARLIEST
     ) -> KafkaSource:
-        return KafkaSource(
-            self.spec(start=start), connection=self.connection, clock=SystemClock(), times=times
+        return kafka_source(
+            self.spec(start=start), self.connection, positions=self.positions, times=times
         )
 
     async def committed(self, partition: int = 0) -> int | None:
@@ -193,8 +196,25 @@ class KafkaTopic:
         found = offsets.get(TopicPartition(self.name, partition))
         return None if found is None or found.offset < 0 else int(found.offset)
 
-    async def commit(self, position: int, *, metadata: str = "") -> None:
-        partition = TopicPartition(self.name, 0)
+    async def commit(self, position: int, *, partition: int = 0, metadata: str = "") -> None:
+        await self._commit(TopicPartition(self.name, partition), position, metadata)
+
+    async def grow(self, partitions: int) -> None:
+        """Add partitions up to so many; they can be written to on return."""
+        async with admin(self._kafka) as client:
+            await client.create_partitions({self.name: NewPartitions(partitions)})
+        async with asyncio.timeout(WAIT_S):
+            while len(await self._producer.partitions_for(self.name)) < partitions:
+                await self._producer.client.force_metadata_update()
+
+    async def forget_group(self) -> None:
+        """What a cluster does a week after the last member has left."""
+        async with admin(self._kafka) as client:
+            node_id = await client.find_coordinator(self.group_id)
+            answer = await client._client.send(node_id, DeleteGroupsRequest([self.group_id]))
+        assert [code for _, code in answer.results] == [0], answer
+
+    async def _commit(self, partition: TopicPartition, position: int, metadata: str) -> None:
         settings = self._kafka.client_settings()
         consumer = AIOKafkaConsumer(**settings, group_id=self.group_id, enable_auto_commit=False)
         consumer.assign([partition])
@@ -232,6 +252,23 @@ def spec_of(
     """The same flow, from another topic."""
     source = KafkaSourceSpec(connection_id="c-1", topic=topic, group_id=group_id, start=start)
     return replace(base, source=source)
+
+
+def kafka_source(
+    spec: FlowSpec,
+    connection: KafkaConnection,
+    *,
+    positions: Positions | None = None,
+    times: GroupTimes = QUICK_TIMES,
+) -> KafkaSource:
+    """A source on a real broker, with a memory of its own unless another is given."""
+    return KafkaSource(
+        spec,
+        connection=connection,
+        clock=SystemClock(),
+        positions=positions or MemoryPositions(),
+        times=times,
+    )
 
 
 def connection_of(kafka: Kafka, **changes: Any) -> KafkaConnection:

@@ -150,7 +150,7 @@ async def test_promise_3_nothing_is_handed_out_during_a_rebalance(
             second = Reader(source)
             try:
                 await source.open(second)
-                await first.until(asked.is_set)
+                await asyncio.wait_for(asked.wait(), timeout=10)
                 assert list(await receiving) == []
                 for _ in range(10):
                     assert list(await first.source.receive(wait_s=0.05, records_max=10)) == []

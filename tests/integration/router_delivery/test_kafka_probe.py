@@ -10,12 +10,10 @@ from devstack import Kafka
 from kernel.errors import StateForbids, Unavailable
 from router.adapters import kafka_probe
 from router.adapters.kafka_probe import TopicListing, list_topics, probe
-from router.adapters.kafka_source import KafkaSource
-from router.adapters.system_clock import SystemClock
 from router.domain.kafka_connection import KafkaConnection
 
 from tests.support.router_flows import SUBSCRIBER
-from tests.support.router_sources import QUICK_TIMES, Reader, connection_of, kafka_topic
+from tests.support.router_sources import Reader, connection_of, kafka_source, kafka_topic
 
 
 async def problem_of(connection: KafkaConnection) -> str:
@@ -116,7 +114,7 @@ async def test_topics_of_a_cluster_that_is_away_are_refused_with_the_cause(kafka
 
 async def test_a_source_tells_the_same_cause(customer_kafka: Kafka) -> None:
     wrong = connection_of(customer_kafka, password="wrong-one")
-    source = KafkaSource(SUBSCRIBER, connection=wrong, clock=SystemClock(), times=QUICK_TIMES)
+    source = kafka_source(SUBSCRIBER, wrong)
     with pytest.raises(Exception, match="refused the user name or the password") as caught:
         await source.open(Reader(source))
     assert not isinstance(caught.value, Unavailable)

@@ -12,17 +12,15 @@ from kernel.errors import NotAllowed, NotFound
 from router.adapters import kafka_clients
 from router.adapters.kafka_probe import list_topics, probe
 from router.adapters.kafka_producers import KafkaProducers
-from router.adapters.kafka_source import KafkaSource
-from router.adapters.system_clock import SystemClock
 from router.domain.kafka_connection import KafkaConnection
 
 from tests.support.kafka_acls import WITH_ACLS, group_denied
 from tests.support.router_flows import SUBSCRIBER
 from tests.support.router_sources import (
-    QUICK_TIMES,
     Reader,
     connection_of,
     connection_through,
+    kafka_source,
     kafka_topic,
     spec_of,
 )
@@ -60,9 +58,7 @@ async def test_a_flow_reads_and_writes_through_every_door(broker: Kafka, door: D
         report = await probe(connection)
         assert (report.connected, report.problem) == (True, "")
         await producers.send(connection, topic.name, key=b"k", value=b"one", headers=())
-        source = KafkaSource(
-            topic.spec(), connection=connection, clock=SystemClock(), times=QUICK_TIMES
-        )
+        source = kafka_source(topic.spec(), connection)
         reader = Reader(source)
         try:
             await source.open(reader)
@@ -99,7 +95,7 @@ async def test_asking_for_a_topic_makes_none(
     producers = KafkaProducers()
     producers.use(connection)
     spec = spec_of(SUBSCRIBER, topic="misspelt", group_id="eventflows-misspelt")
-    source = KafkaSource(spec, connection=connection, clock=SystemClock(), times=QUICK_TIMES)
+    source = kafka_source(spec, connection)
     try:
         with pytest.raises(NotFound, match="misspelt"):
             await source.open(Reader(source))

@@ -15,11 +15,10 @@ from router.adapters.algorithm_target import runner_pool
 from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
-from router.adapters.kafka_source import GroupTimes, KafkaSource
+from router.adapters.kafka_source import GroupTimes
 from router.adapters.kafka_target import KafkaTarget
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.memory_target import MemoryTarget
-from router.adapters.system_clock import SystemClock
 from router.domain.delivery import Delivery
 from router.domain.flow_spec import KafkaTargetSpec
 from router.domain.status import PumpState
@@ -38,7 +37,13 @@ from tests.support.router_kafka_pumps import (
     order_breaks,
 )
 from tests.support.router_runner import Answer, algorithm_target, running_runner
-from tests.support.router_sources import QUICK_TIMES, KafkaTopic, connection_of, kafka_topic
+from tests.support.router_sources import (
+    QUICK_TIMES,
+    KafkaTopic,
+    connection_of,
+    kafka_source,
+    kafka_topic,
+)
 
 KEYS = 12
 
@@ -233,7 +238,7 @@ async def test_promise_10_a_topic_that_does_not_exist_yet_heals_when_it_does(
 ) -> None:
     spec = topic.spec()
     later = replace(spec, source=replace(spec.source, topic=f"{topic.name}-later"))
-    source = KafkaSource(later, connection=topic.connection, clock=SystemClock(), times=QUICK_TIMES)
+    source = kafka_source(later, topic.connection)
     async with kafka_pump(topic, MemoryTarget(), spec=later, source=source) as running:
         status = await running.until_state(PumpState.BACKING_OFF)
         assert f"the topic {topic.name}-later does not exist" in status.reason

@@ -29,6 +29,7 @@ from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_source import KafkaSource
 from router.adapters.kafka_target import KafkaTarget
 from router.adapters.otel_tracing import OtelTracing, otlp_exporter
+from router.adapters.positions_topic import PositionsTopic
 from router.adapters.registry_credentials import RegistryCredentials
 from router.adapters.restart_file import RestartFile
 from router.adapters.router_peers import RouterPeers
@@ -53,7 +54,7 @@ from router.domain.kafka_connection import KafkaConnection
 from router.entrypoints.faust_app import Part, WorkerConfig, WorkerHooks
 from router.entrypoints.metrics import WorkerMetrics, WorkerSnapshot
 from router.entrypoints.rpc import RouterRpc
-from router.ports import Target, Tracing
+from router.ports import Positions, Target, Tracing
 from router.settings import RouterSettings
 
 READINESS_INTERVAL_S = 1.0
@@ -68,6 +69,7 @@ class PumpFactory:
         connections: Connections,
         producers: KafkaProducers,
         runner: HttpPool,
+        positions: Positions,
         token: ServiceToken,
         ownership: ShardOwnership,
         follower: CatalogFollower,
@@ -77,6 +79,7 @@ class PumpFactory:
         self._connections = connections
         self._producers = producers
         self._runner = runner
+        self._positions = positions
         self._token = token.authorization.removeprefix("Bearer ")
         self._ownership = ownership
         self._follower = follower
@@ -95,7 +98,9 @@ class PumpFactory:
         shard = shard_of(spec.flow_id, instance=spec.instance)
         return Pump(
             spec,
-            source=KafkaSource(spec, connection=source, clock=self._clock),
+            source=KafkaSource(
+                spec, connection=source, clock=self._clock, positions=self._positions
+            ),
             target=target,
             dead_letters=dead_letters,
             clock=self._clock,
@@ -169,6 +174,7 @@ class Router:
     ownership: ShardOwnership
     supervisor: Supervisor
     directory: WorkerDirectory
+    positions: PositionsTopic
     follower: CatalogFollower
     metrics: WorkerMetrics
     health_watch: HealthWatch
@@ -183,6 +189,7 @@ class Router:
         return {
             "catalog follower": self.follower,
             "worker directory": self.directory,
+            "positions": self.positions,
             "supervisor": self.supervisor,
             "health": self.health_watch,
             "readiness": _Readiness(lambda: self.health()[0], self.rpc, self.clock),
@@ -216,6 +223,7 @@ class Router:
         fresh = staleness_s <= self.settings.catalog_stale_max_s
         caught_up = self.follower.caught_up.is_set()
         ready = self.ownership.joined and caught_up and fresh and not self.health_watch.impaired
+        ready = ready and self.positions.caught_up.is_set()
         return ready, {
             "ready": ready,
             "worker": self.config.worker_id,
@@ -264,6 +272,9 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         )
         producers = KafkaProducers(client_id=worker_id)
         stack.push_async_callback(producers.close)
+        positions = PositionsTopic(
+            internal=_internal(settings), client_id=worker_id, producers=producers, clock=clock
+        )
         plans = FlowPlans(
             follower, group_prefix=settings.group_prefix, is_complete=follower.caught_up.is_set
         )
@@ -273,6 +284,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         pumps = PumpFactory(
             connections=connections,
             producers=producers,
+            positions=positions,
             runner=await enter(runner_pool(settings.runner_url)),
             token=token,
             ownership=ownership,
@@ -328,6 +340,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             ownership=ownership,
             supervisor=supervisor,
             directory=directory,
+            positions=positions,
             follower=follower,
             metrics=metrics,
             health_watch=HealthWatch(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from catalog.records import FlowChange
 
+from router.domain.beginning import Place
 from router.domain.dead_letter import DeadLetter
 from router.domain.delivery import Delivery, Run
 from router.domain.lag import Lag
@@ -176,6 +177,29 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Leave. Settles nothing. Never raises for a broker that is away."""
+        ...
+
+
+class Positions(Protocol):
+    """How far each group came, remembered by ourselves: a customer's cluster forgets an idle group.
+
+    Used where the group has no commit, for nothing else. Any number of calls at the same time.
+    """
+
+    async def recall(self, group_id: str, topic: str) -> Mapping[int, Place]:
+        """What was remembered last of each partition; empty if nothing was.
+
+        Waits until everything that was durable at our start has been read. Raises Unavailable when
+        that takes too long: nobody may take silence for a first start.
+        """
+        ...
+
+    def remember(self, group_id: str, topic: str, places: Mapping[int, Place]) -> None:
+        """Take note, and write it within seconds. What is finished above a position is left out."""
+        ...
+
+    async def flush(self) -> None:
+        """Return once all that was noted is durable. Bounded; raises Unavailable."""
         ...
 
 

@@ -21,12 +21,14 @@ from router.application.shards import CONTROL_TOPIC, SHARDS
 
 WORKERS_TOPIC = "router.workers"
 DEAD_LETTERS_TOPIC = "dead-letters"
+POSITIONS_TOPIC = "router.positions"
 
 MESSAGE_BYTES_MAX = 24 * 1024 * 1024
 DEAD_LETTER_ROOM_BYTES = 1024 * 1024
 """For the history and framing around a record that fills a completions topic's limit."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+YEAR_MS = 365 * DAY_MS
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_FIRST_S = 0.2
 RETRY_LONGEST_S = 5.0
@@ -64,6 +66,17 @@ TOPICS = (
             "segment.ms": str(HOUR_MS),
             "min.cleanable.dirty.ratio": "0.1",
             "message.timestamp.type": "LogAppendTime",
+        },
+    ),
+    InternalTopic(
+        name=POSITIONS_TOPIC,
+        partitions=1,
+        partitions_fixed=True,
+        config={
+            "cleanup.policy": "compact,delete",
+            "retention.ms": str(YEAR_MS),
+            "segment.ms": str(DAY_MS),
+            "min.cleanable.dirty.ratio": "0.2",
         },
     ),
     InternalTopic(

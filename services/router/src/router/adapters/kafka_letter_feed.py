@@ -13,7 +13,7 @@ from kernel.errors import Unavailable
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_membership import stop_consumer
-from router.adapters.kafka_positions import require_topic
+from router.adapters.kafka_positions import missing_topic
 from router.domain.delivery import Delivery
 from router.domain.kafka_connection import KafkaConnection
 
@@ -88,7 +88,8 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     """
     await consumer._client.add_topic(topic)
     numbers = consumer.partitions_for_topic(topic)
-    require_topic(topic, numbers)
+    if not numbers:
+        raise missing_topic(topic)
     return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 

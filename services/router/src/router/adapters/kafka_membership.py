@@ -1,12 +1,10 @@
 """What aiokafka knows about our membership of a consumer group, and does not tell.
 
-Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for five reasons that were
+Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for four reasons that were
 each checked against its source and a real broker:
 
 * a heartbeat that succeeded is the proof that we are still a member, and nobody can ask for it;
 * a commit after an eviction goes out without generation and member, and an empty group accepts it;
-* `fetch_context` is not undone when a poll is cancelled or fails, so that a consumer that stops
-  polling would never again be told apart from one that polls;
 * an error of the group parks the coordinator until somebody asks for it; only a poll asks, and
   nobody polls without partitions: a missing right to the group would hang in silence for ever;
 * `stop` waits for a coordinator that may never answer.
@@ -15,9 +13,7 @@ each checked against its source and a real broker:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -42,7 +38,6 @@ class KafkaMembership:
         self._send_commit = self._coordinator._do_commit_offsets
         self._coordinator._do_heartbeat = self._heartbeat
         self._coordinator._do_commit_offsets = self._commit
-        _mend_fetch_context(consumer._subscription)
 
     def check(self) -> None:
         """Raise what would be missed in silence: an error of the group, or a task that has ended.
@@ -136,17 +131,3 @@ async def _tear_down(
     for task in ended:
         if not task.cancelled():
             task.exception()  # seen: the consumer is thrown away, with whatever ailed it
-
-
-def _mend_fetch_context(subscription: Any) -> None:
-    @contextlib.contextmanager
-    def fetch_context() -> Iterator[None]:
-        subscription._fetch_count += 1
-        try:
-            yield
-        finally:
-            subscription._fetch_count -= 1
-            if subscription._fetch_count == 0:
-                subscription._last_fetch_ended = time.monotonic()
-
-    subscription.fetch_context = fetch_context

@@ -1,4 +1,5 @@
-"""Where a consumer group stands in its topic: read, resolved by the start rule, committed."""
+"""Where a consumer group stands in its topic: read, decided, committed, and whether it is the same
+topic still."""
 
 from __future__ import annotations
 
@@ -9,55 +10,96 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
-from catalog.events import StartAt
-from kernel.errors import NotFound, TooLarge
+from kernel.errors import EventflowsError, NotFound, TooLarge
 
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_membership import KafkaMembership
+from router.adapters.kafka_topics import identify
+from router.domain.beginning import Beginnings, Place, TopicReplaced, begin
 from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode
+from router.domain.errors import PositionLost
 from router.domain.flow_spec import KafkaSourceSpec
 from router.domain.low_water import Mark
+from router.domain.topic_identity import TopicIdentity, split_identity
+from router.ports import Positions
 
 COMMIT_TIMEOUT_S: Final = 10.0
-LAG_TIMEOUT_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class KafkaPositions:
-    """The positions of one group, by way of a member of it."""
+    """The positions of one group, by way of a member of it.
+
+    `memory` is what we remember ourselves. `identity` is the topic that the flow has read so far,
+    None before the first time: a source that is opened anew gives it on.
+    """
 
     def __init__(
-        self, spec: KafkaSourceSpec, *, consumer: AIOKafkaConsumer, membership: KafkaMembership
+        self,
+        spec: KafkaSourceSpec,
+        *,
+        consumer: AIOKafkaConsumer,
+        membership: KafkaMembership,
+        memory: Positions,
+        identity: TopicIdentity | None,
     ) -> None:
         self._spec = spec
         self._consumer = consumer
         self._membership = membership
+        self._memory = memory
+        self.identity = identity
         self._metadata_bytes_max = METADATA_BYTES_MAX
         self.unreadable = 0
         """Partitions of the last `resolve` whose finished offsets could not be read."""
 
     async def resolve(self, partitions: Iterable[TopicPartition]) -> dict[int, Mark]:
-        """The committed marks; where there is none, the start rule decides and is committed.
+        """Where to begin, by `domain.beginning`; committed before anything is read from there.
 
-        Committing it keeps the promise of `latest`: records that come before the first settle are
-        not skipped by a restart. Raises NotFound for a topic that has gone, aiokafka's errors.
+        So a restart before the first settle skips nothing. Raises NotFound for a topic that has
+        gone, PositionLost for one that was made anew, Unavailable, aiokafka's errors.
         """
-        require_topic(self._spec.topic, self._consumer.partitions_for_topic(self._spec.topic))
-        committed = await self._membership.committed(partitions)
+        topic = await self.check()
+        numbers = [partition.partition for partition in partitions]
+        everything = [self._partition(number) for number in range(topic.partitions)]
+        committed = await self._membership.committed(everything)
         self.unreadable = 0
-        marks = {p.partition: self._mark(p, commit) for p, commit in committed.items()}
-        missing = [partition for partition in partitions if partition not in committed]
-        if not missing:
-            return marks
-        find = {
-            StartAt.EARLIEST: self._consumer.beginning_offsets,
-            StartAt.LATEST: self._consumer.end_offsets,
-        }[self._spec.start]
-        found = await find(missing)
-        starts = {p.partition: Mark(position=offset) for p, offset in found.items()}
-        await self.commit(starts)
-        return marks | starts
+        commits = {p.partition: self._place(p, commit) for p, commit in committed.items()}
+        missing = not commits.keys() >= set(numbers)
+        remembered = await self._recall() if missing else {}
+        try:
+            beginnings = begin(
+                numbers,
+                topic=topic,
+                commits=commits,
+                remembered=remembered,
+                start=self._spec.start,
+            )
+        except TopicReplaced:
+            raise self._replaced() from None
+        self.identity = beginnings.identity
+        found = await self._starts(beginnings)
+        if beginnings.recalled:
+            _log.warning(
+                "%s: the cluster has no commit of partitions %s any more; they begin at the"
+                " positions that we remembered",
+                self._spec.group_id,
+                beginnings.recalled,
+            )
+        marks = {**beginnings.marks, **found}
+        fresh = {n: marks[n] for n in numbers if n not in commits}
+        if fresh:
+            await self.commit(fresh)
+        return marks
+
+    async def check(self) -> TopicIdentity:
+        """The topic as it is now. Raises NotFound, and PositionLost for another one of its name."""
+        topic = await identify(self._consumer, self._spec.topic)
+        if topic is None:
+            raise missing_topic(self._spec.topic)
+        if self.identity is not None and self.identity.is_another(topic):
+            raise self._replaced()
+        return topic
 
     async def commit(self, marks: Mapping[int, Mark]) -> None:
         """Commit as the member that we are. Raises StaleAssignment, Unavailable, NotAllowed."""
@@ -67,31 +109,40 @@ class KafkaPositions:
             _log.warning("%s: the broker keeps no metadata with commits", self._spec.group_id)
             self._metadata_bytes_max = 0
             await self._commit(marks)
+        self._memory.remember(
+            self._spec.group_id,
+            self._spec.topic,
+            {n: Place(mark=mark, identity=self.identity) for n, mark in marks.items()},
+        )
 
-    async def lag(
-        self, positions: Mapping[int, int], *, received: Mapping[int, int]
-    ) -> dict[int, int]:
-        """Records from each of `positions` to the end of the log.
+    async def flush(self) -> None:
+        """Have what we remember written. Raises nothing: it is written later, then."""
+        try:
+            await self._memory.flush()
+        except EventflowsError as error:
+            _log.info("%s: positions are written later: %s", self._spec.group_id, error.message)
 
-        `received` is one more than the last offset that was handed out; a position that is as far
-        has no lag in offsets that hold no record (compaction, transactions).
-        """
-        with kafka_errors("cannot measure the lag"):
-            async with asyncio.timeout(LAG_TIMEOUT_S):
-                ends = await self._consumer.end_offsets([self._partition(p) for p in positions])
-                lag: dict[int, int] = {}
-                for number, position in positions.items():
-                    partition = self._partition(number)
-                    if position == received.get(number):
-                        position = max(position, await self._consumer.position(partition))
-                    lag[number] = max(0, ends[partition] - position)
-        return lag
+    async def _recall(self) -> Mapping[int, Place]:
+        return await self._memory.recall(self._spec.group_id, self._spec.topic)
+
+    async def _starts(self, beginnings: Beginnings) -> dict[int, Mark]:
+        """The ends of the log that the start rule names."""
+        found: dict[TopicPartition, int] = {}
+        if beginnings.earliest:
+            wanted = [self._partition(number) for number in beginnings.earliest]
+            found |= await self._consumer.beginning_offsets(wanted)
+        if beginnings.latest:
+            wanted = [self._partition(number) for number in beginnings.latest]
+            found |= await self._consumer.end_offsets(wanted)
+        return {p.partition: Mark(position=offset) for p, offset in found.items()}
 
     async def _commit(self, marks: Mapping[int, Mark]) -> None:
         bytes_max = self._metadata_bytes_max
+        prefix = self.identity.prefix if self.identity and bytes_max else ""
+        bytes_max -= len(prefix)
         commits = {
             self._partition(number): OffsetAndMetadata(
-                mark.position, encode(mark, bytes_max=bytes_max)
+                mark.position, prefix + encode(mark, bytes_max=bytes_max)
             )
             for number, mark in marks.items()
         }
@@ -99,18 +150,27 @@ class KafkaPositions:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 await self._consumer.commit(commits)
 
-    def _mark(self, partition: TopicPartition, commit: OffsetAndMetadata) -> Mark:
-        finished = decode(commit.offset, commit.metadata or "")
+    def _replaced(self) -> PositionLost:
+        topic, group = self._spec.topic, self._spec.group_id
+        return PositionLost(
+            f"the topic {topic} is not the one that the flow has read: it was deleted and made"
+            " anew, or the connection leads to another cluster now. Nothing of it is read before"
+            f" you say where to begin: disable the flow, set the offsets of the group {group} for"
+            " all partitions (kafka-consumer-groups --reset-offsets), enable the flow"
+        )
+
+    def _place(self, partition: TopicPartition, commit: OffsetAndMetadata) -> Place:
+        identity, rest = split_identity(commit.metadata or "")
+        finished = decode(commit.offset, rest)
         if finished is None:
             self.unreadable += 1
             _log.warning("%s: metadata that is not ours stands with the commit", partition)
-        return Mark(position=commit.offset, finished=finished or ())
+        return Place(mark=Mark(position=commit.offset, finished=finished or ()), identity=identity)
 
     def _partition(self, number: int) -> TopicPartition:
         return TopicPartition(self._spec.topic, number)
 
 
-def require_topic(topic: str, found: object) -> None:
-    """Raise NotFound unless something was found of the topic."""
-    if not found:
-        raise NotFound(f"the topic {topic} does not exist, or its user may not describe it")
+def missing_topic(topic: str) -> NotFound:
+    """What to tell about a topic of which nothing was found."""
+    return NotFound(f"the topic {topic} does not exist, or its user may not describe it")

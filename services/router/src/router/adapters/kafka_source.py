@@ -8,6 +8,7 @@ records of a position that we have not chosen (checked).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,22 +16,24 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.structs import ConsumerRecord
 from kernel.errors import EventflowsError, Unavailable
 
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import kafka_errors
+from router.adapters.kafka_fetches import KafkaFetches
 from router.adapters.kafka_membership import KafkaMembership, stop_consumer
-from router.adapters.kafka_positions import KafkaPositions, require_topic
+from router.adapters.kafka_positions import KafkaPositions, missing_topic
 from router.adapters.kafka_probe import diagnose
+from router.adapters.kafka_topics import identify
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.flow_spec import FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.domain.lag import Lag
 from router.domain.low_water import Mark
-from router.domain.record_ages import RecordAges
+from router.domain.topic_identity import TopicIdentity
 from router.ports import AssignmentListener, Clock
+from router.ports import Positions as PositionsMemory
 
 FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -38,6 +41,7 @@ METADATA_AGE_MAX_S: Final = 60.0
 RETRY_PAUSE_S: Final = 0.3
 OPEN_TIMEOUT_S: Final = 20.0
 RESOLVE_TIMEOUT_S: Final = 8.0
+CHECK_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 5.0
 REBALANCE_ROOM_S: Final = 5.0
 """What a member has, on top of the drain bound, to join again (promise 3)."""
@@ -64,7 +68,9 @@ class KafkaSource:
         *,
         connection: KafkaConnection,
         clock: Clock,
+        positions: PositionsMemory,
         times: GroupTimes | None = None,
+        instance_id: str | None = None,
     ) -> None:
         self._flow_id = spec.flow_id
         self._client_id = f"eventflows-{spec.flow_id}-{spec.instance}"
@@ -72,19 +78,21 @@ class KafkaSource:
         self._spec = spec.source
         self._connection = connection
         self._clock = clock
+        self._memory = positions
+        self._instance_id = instance_id
         self._times = times or GroupTimes()
         self._consumer: AIOKafkaConsumer | None = None
         self._membership: KafkaMembership | None = None
         self._positions: KafkaPositions | None = None
         self._listener: AssignmentListener | None = None
-        self._poll: asyncio.Task[dict[TopicPartition, list[ConsumerRecord]]] | None = None
+        self._fetches: KafkaFetches | None = None
         self._failure: Exception | None = None
-        self._changed = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
+        self._identity: TopicIdentity | None = None
+        self._metadata_is_new = False
         self._last_epoch = 0
         self._receiving: int | None = None
         self._settling: int | None = None
-        self._next: dict[int, int] = {}
-        self._ages: dict[int, RecordAges] = {}
 
     async def open(self, listener: AssignmentListener) -> None:
         """Connect and join the group; the first assignment comes later, through the listener."""
@@ -94,6 +102,7 @@ class KafkaSource:
             **client_settings(self._connection, client_id=self._client_id)
             | {"request_timeout_ms": _ms(rebalance_s + REBALANCE_ROOM_S)},
             group_id=self._spec.group_id,
+            group_instance_id=self._instance_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
             session_timeout_ms=_ms(self._times.session_timeout_s),
@@ -104,50 +113,44 @@ class KafkaSource:
             metadata_max_age_ms=_ms(METADATA_AGE_MAX_S),
             fetch_max_bytes=FETCH_BYTES_MAX,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+            isolation_level="read_committed" if self._spec.read_committed else "read_uncommitted",
         )
         try:
             with kafka_errors("cannot read the topic"):
                 async with asyncio.timeout(OPEN_TIMEOUT_S):
                     await consumer.start()
-                    topics = await consumer.topics()
+                    topic = await identify(consumer, self._topic)
         except Unavailable as error:
             if not isinstance(error.__cause__, KafkaConnectionError):
                 raise
             raise await diagnose(self._connection) or error from error.__cause__
-        require_topic(self._topic, self._topic in topics)
+        if topic is None:
+            raise missing_topic(self._topic)
         self._listener = listener
+        self._fetches = KafkaFetches(
+            consumer, topic=self._topic, read_committed=self._spec.read_committed
+        )
         membership = self._membership = KafkaMembership(consumer, self._clock)
-        self._positions = KafkaPositions(self._spec, consumer=consumer, membership=membership)
+        self._positions = KafkaPositions(
+            self._spec,
+            consumer=consumer,
+            membership=membership,
+            memory=self._memory,
+            identity=self._identity,
+        )
+        consumer._client.cluster.add_listener(self._on_metadata)
         consumer.subscribe([self._topic], listener=_Rebalances(self))
 
     async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
-        """Poll once, or go on with a poll that was not over."""
-        if self._failure is not None:
-            raise self._failure
-        if self._membership is not None:
-            self._membership.check()
-        epoch = self._receiving
-        if epoch is None:
-            await self._wait_for_change(wait_s)
-            return ()
-        poll = self._poll
-        if poll is None:
-            polling = self._open_consumer().getmany(timeout_ms=_ms(wait_s), max_records=records_max)
-            poll = self._poll = asyncio.create_task(polling)
-        await asyncio.wait({poll}, timeout=wait_s)
-        if not poll.done() or self._receiving != epoch:
-            return ()
-        self._poll = None
-        with kafka_errors(f"reading {self._topic}"):
-            records = poll.result()
-        for partition, some in records.items():
-            ages = self._ages[partition.partition]
-            ages.received(some[0].offset, some[-1].offset, some[0].timestamp)
-        return [
-            self._delivery(record, epoch=epoch)
-            for partition_records in records.values()
-            for record in partition_records
-        ]
+        """What was fetched, at once; else the first that comes. A change wakes it as well."""
+        if self._metadata_is_new and not await self._is_same_topic():
+            await self._wait(min(wait_s, RETRY_PAUSE_S))
+            return []
+        deliveries = self._take(records_max)
+        if not deliveries:
+            await self._wait(wait_s)
+            deliveries = self._take(records_max)
+        return deliveries
 
     async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
         """Commit, as the member that was given the partitions and as nobody else."""
@@ -161,7 +164,8 @@ class KafkaSource:
 
     def resume(self, partitions: Iterable[int]) -> None:
         consumer = self._open_consumer()
-        consumer.resume(*self._assigned_of(partitions))
+        if self._receiving is not None:
+            consumer.resume(*self._assigned_of(partitions))
 
     def holds(self, *, epoch: int) -> bool:
         return (
@@ -173,21 +177,23 @@ class KafkaSource:
     async def lag(self, positions: Mapping[int, int]) -> Lag:
         """To the end of the log; offsets that hold no record do not count once they are passed."""
         self._open_consumer()
-        assert self._positions is not None
-        waiting = await self._positions.lag(positions, received=self._next)
+        assert self._fetches is not None
         now_ms = int(self._clock.now().timestamp() * 1_000)
-        ages_ms = [
-            self._ages[number].waiting_ms(positions[number], now_ms=now_ms)
-            for number, records in waiting.items()
-            if records and number in self._ages
-        ]
-        return Lag(records=sum(waiting.values()), oldest_age_s=max(ages_ms, default=0) / 1_000)
+        records, oldest_ms = await self._fetches.lag(positions, now_ms=now_ms)
+        return Lag(records=records, oldest_age_s=oldest_ms / 1_000)
 
     async def close(self) -> None:
         """Leave the group; give up waiting for a broker that does not answer."""
         consumer, self._consumer = self._consumer, None
+        positions, self._positions = self._positions, None
+        fetches, self._fetches = self._fetches, None
+        self._membership = None
         self._receiving = self._settling = self._failure = None
-        await self._break_off_poll()
+        self._wake()
+        if positions is not None:
+            await positions.flush()
+        if fetches is not None:
+            fetches.let_go()
         if consumer is None:
             return
         if not await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S):
@@ -198,16 +204,22 @@ class KafkaSource:
     async def revoked(self) -> None:
         """Receive nothing more; let the reader drain and settle; then nothing is settled either."""
         self._receiving = None
-        await self._break_off_poll()
+        self._wake()
+        if self._fetches is not None:
+            self._fetches.let_go()
         try:
             if self._listener is not None:
                 await self._listener.on_revoked()
         finally:
             self._settling = None
+        if self._positions is not None:
+            await self._positions.flush()
 
     async def assigned(self, partitions: frozenset[TopicPartition]) -> None:
         """Find out where to begin, go there, and only then hand out records."""
         membership, positions, listener = self._membership, self._positions, self._listener
+        fetches = self._fetches
+        assert fetches is not None
         assert membership is not None
         assert positions is not None
         assert listener is not None
@@ -219,52 +231,70 @@ class KafkaSource:
         except EventflowsError as error:
             self.fail(error)
             return
-        consumer = self._open_consumer()
-        for number, mark in marks.items():
-            consumer.seek(self._partition(number), mark.position)
-        self._next = {number: mark.position for number, mark in marks.items()}
-        self._ages = {number: RecordAges() for number in marks}
+        self._open_consumer()
+        self._identity, self._metadata_is_new = positions.identity, False
+        fetches.begin(marks)
         self._last_epoch += 1
         self._receiving = self._settling = self._last_epoch
         listener.on_assigned(marks, epoch=self._last_epoch, unreadable=positions.unreadable)
-        self._changed.set()
+        self._wake()
 
     def fail(self, error: Exception) -> None:
         """Let the next `receive` raise it."""
         self._failure = error
-        self._changed.set()
+        self._wake()
 
     # Small things ---------------------------------------------------------------------------------
 
-    def _delivery(self, record: ConsumerRecord, *, epoch: int) -> Delivery:
-        self._next[record.partition] = record.offset + 1
-        return Delivery(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            epoch,
-            record.headers,
-        )
+    def _take(self, records_max: int) -> list[Delivery]:
+        if self._failure is not None:
+            raise self._failure
+        if self._membership is not None:
+            self._membership.check()
+        epoch, fetches = self._receiving, self._fetches
+        if epoch is None or fetches is None:
+            return []
+        with kafka_errors(f"reading {self._topic}"):
+            return fetches.take(records_max, epoch=epoch)
 
-    async def _wait_for_change(self, wait_s: float) -> None:
-        self._changed.clear()
-        waiter = asyncio.ensure_future(self._changed.wait())
+    def _on_metadata(self, cluster: object) -> None:
+        self._metadata_is_new = True
+
+    async def _is_same_topic(self) -> bool:
+        """After news of the cluster, before anything more is handed out; False: ask again soon.
+
+        Whoever deletes a topic under a running consumer makes its fetches fail, and that makes
+        aiokafka ask for news. Raises NotFound, PositionLost, NotAllowed.
+        """
+        if self._receiving is None or self._positions is None:
+            return True
+        self._metadata_is_new = False
         try:
-            await asyncio.wait({waiter}, timeout=wait_s)
-        finally:
-            waiter.cancel()
+            with kafka_errors(f"reading {self._topic}"):
+                async with asyncio.timeout(CHECK_TIMEOUT_S):
+                    await self._positions.check()
+        except Unavailable:
+            self._metadata_is_new = True
+        return not self._metadata_is_new
 
-    async def _break_off_poll(self) -> None:
-        """What it had taken was not handed out; it comes again from the settled position."""
-        poll, self._poll = self._poll, None
-        if poll is not None:
-            poll.cancel()
-            await asyncio.wait({poll})
-            if not poll.cancelled():
-                poll.exception()  # seen; what ails the consumer shows in the next poll
+    async def _wait(self, wait_s: float) -> None:
+        """Until something was fetched or has changed, or for so long."""
+        loop, fetches = asyncio.get_running_loop(), self._fetches
+        waiting = loop.create_future() if fetches is None else fetches.arrival()
+        self._waiting = waiting
+        timer = loop.call_later(wait_s, self._wake)
+        try:
+            with (
+                kafka_errors(f"reading {self._topic}"),
+                contextlib.nullcontext() if fetches is None else fetches.polling(),
+            ):
+                await waiting
+        finally:
+            timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _open_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
