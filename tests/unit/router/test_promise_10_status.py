@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from router.adapters.memory_broker import MemoryBroker
-from router.application.pump import NOT_ASSIGNED, STALE
+from router.application.session import NOT_ASSIGNED, STALE
 from router.domain.status import PumpState
 
 from tests.support.router_pumps import (

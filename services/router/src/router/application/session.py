@@ -1,0 +1,297 @@
+"""One life of a flow's source, from open to close: receive, look, settle, measure, retire.
+
+Its assignments come and go with the group's rebalances. Trouble with the source ends it; the pump
+begins the next one, and what was not settled comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from catalog.events import FlowKind
+from kernel.errors import EventflowsError, Unavailable
+
+from router.application.assignment import Assignment
+from router.application.budget import Share
+from router.application.courier import Courier
+from router.application.flow_switch import FlowSwitch
+from router.application.limits import PumpLimits
+from router.application.openings import Openings
+from router.application.status_board import StatusBoard, Trouble
+from router.domain.completion_filter import position_of
+from router.domain.delivery import Delivery
+from router.domain.errors import StaleAssignment
+from router.domain.flow_spec import FlowSpec
+from router.domain.low_water import Mark
+from router.ports import Clock, FlowHistory, Source, Tracing
+
+NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
+NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are ours"
+STALE: Final = "the broker says that the partitions are somebody else's; waiting to be given others"
+NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowParts:
+    """What a pump is made of, for as long as it lives. `begun` is the highest offset of each
+    partition that was begun under assignments that are over."""
+
+    spec: FlowSpec
+    source: Source
+    courier: Courier
+    clock: Clock
+    limits: PumpLimits
+    history: FlowHistory
+    fence: Callable[[], bool]
+    openings: Openings
+    board: StatusBoard
+    switch: FlowSwitch
+    share: Share
+    tracing: Tracing | None
+    begun: dict[int, int] = field(default_factory=dict)
+
+
+class Session:
+    """The source's reader. One `run`, ever; it ends soon after `stopping` is set.
+
+    `grace_s` says how long calls may run on when it ends by `stopping`.
+    """
+
+    def __init__(
+        self, parts: FlowParts, *, stopping: asyncio.Event, grace_s: Callable[[], float]
+    ) -> None:
+        self._parts = parts
+        self._source = parts.source
+        self._clock = parts.clock
+        self._limits = parts.limits
+        self._board = parts.board
+        self._stopping = stopping
+        self._grace_s = grace_s
+        self._settle_soon = asyncio.Event()
+        self._tasks = asyncio.TaskGroup()
+        self._stale: Assignment | None = None
+        self.assignment: Assignment | None = None
+        self.was_assigned = False
+
+    async def run(self) -> EventflowsError | None:
+        """Receive until trouble or a stop. What ended it; None: `stopping`."""
+        async with self._tasks:
+            helpers = [
+                self._tasks.create_task(self._watch()),
+                self._tasks.create_task(self._settle_regularly()),
+                self._tasks.create_task(self._measure_lag()),
+            ]
+            try:
+                error = await until_stop(self._open(), self._stopping)
+                if error is None and not self._stopping.is_set():
+                    error = await until_stop(self._receive(), self._stopping)
+                if self._stopping.is_set():
+                    self._board.draining()
+                await self._retire(self._grace_s() if error is None else self._limits.drain_s)
+            finally:
+                if self.assignment is not None:
+                    self._forget(self.assignment)
+                await self._source.close()
+                self._board.lag_unknown()
+                for helper in helpers:
+                    helper.cancel()
+        return error
+
+    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
+        """Begin anew with these partitions."""
+        parts = self._parts
+        if self.assignment is not None:
+            self._forget(self.assignment)
+        self._board.commit_metadata_ignored_total += unreadable
+        self.assignment = Assignment(
+            marks,
+            epoch=epoch,
+            begun=parts.begun,
+            spec=parts.spec,
+            source=self._source,
+            courier=parts.courier,
+            clock=self._clock,
+            limits=self._limits,
+            history=parts.history,
+            board=self._board,
+            switch=parts.switch,
+            share=parts.share,
+            may_invoke=lambda: parts.fence() and self._source.holds(epoch=epoch),
+            settle_soon=self._settle_soon.set,
+            spawn=self._tasks.create_task,
+            tracing=parts.tracing,
+        )
+        self._stale = None
+        self.was_assigned = True
+        self._board.started()
+
+    async def on_revoked(self) -> None:
+        """Let running calls end within the drain bound and settle them."""
+        await self._retire(self._limits.drain_s)
+
+    # What goes on meanwhile -----------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Show what only shows when one looks."""
+        assignment, switch = self.assignment, self._parts.switch
+        stands_still = assignment is None or assignment.stands_still
+        self._board.steered(switch.mode, stands_still=stands_still)
+        self._board.halted(
+            switch.halted or (assignment.halted_reason if assignment else ""),
+            keys=assignment.halted_keys if assignment else 0,
+            whole=bool(switch.halted),
+        )
+
+    async def _open(self) -> None:
+        async with self._parts.openings.turn(self._parts.spec.source.connection_id):
+            await self._source.open(self)
+
+    async def _receive(self) -> None:
+        """Receive for ever; paused partitions are no reason not to poll (promise 5).
+
+        Raises what `Source.receive` raises, and Unavailable when the source has been without
+        partitions that are surely ours for so long that opening it anew is worth a try.
+        """
+        limits = self._limits
+        well_s = self._clock.monotonic_s()
+        while True:
+            deliveries = await self._source.receive(
+                wait_s=limits.receive_wait_s, records_max=limits.receive_records_max
+            )
+            assignment, now_s = self.assignment, self._clock.monotonic_s()
+            trouble = NOT_ASSIGNED if assignment is None else self._trouble_with(assignment)
+            bound_s = limits.unassigned_max_s if assignment is None else limits.unconfirmed_max_s
+            if trouble is None:
+                well_s = now_s
+            elif now_s - well_s > bound_s:
+                raise Unavailable(trouble)
+            if assignment is None:
+                continue
+            await self._reach(deliveries)
+            assignment = self.assignment  # it may have changed meanwhile
+            if assignment is None:
+                continue
+            assignment.accept(deliveries)
+            assignment.regulate()
+            assignment.dispatch()
+            if not assignment.records_held:
+                self._board.found_empty()
+            await asyncio.sleep(0)  # a source that always has records would keep the event loop
+
+    async def _reach(self, deliveries: Sequence[Delivery]) -> None:
+        """Wait until we know the log as far as these completions were made by.
+
+        Judged by less, a completion of a version that was just enabled would be passed over for
+        good. Raises Unavailable when our catalog stays behind: then they come again later.
+        """
+        if self._parts.spec.kind is not FlowKind.SUBSCRIBER and deliveries:
+            await self._parts.history.reach(max(map(position_of, deliveries)))
+
+    async def _watch(self) -> None:
+        """Look regularly whether we may invoke, and go on as soon as we may again."""
+        while True:
+            await self._clock.sleep(self._limits.look_interval_s)
+            assignment = self.assignment
+            if assignment is not None:
+                self._note(Trouble.FENCE, None if self._parts.fence() else NOT_OURS)
+                self._note(Trouble.SOURCE, self._trouble_with(assignment))
+                assignment.dispatch()
+            self.look()
+
+    async def _settle_regularly(self) -> None:
+        """At every interval, and earlier when much was done: what a kill repeats is bounded by
+        time and by number."""
+        while True:
+            await first_of(
+                self._clock.sleep(self._limits.commit_interval_s), self._settle_soon.wait()
+            )
+            self._settle_soon.clear()
+            if self.assignment is not None:
+                await self._settle(self.assignment)
+
+    async def _settle(self, assignment: Assignment) -> None:
+        try:
+            moved = await assignment.settle()
+        except StaleAssignment:
+            if assignment is self.assignment:
+                self._stale = assignment
+            self._parts.begun.update(assignment.begun())
+            assignment.abandon()
+        except EventflowsError as error:
+            self._board.trouble(Trouble.SETTLE, error.message)
+        else:
+            self._board.well(Trouble.SETTLE)
+            if moved:
+                self._board.committed()
+
+    async def _measure_lag(self) -> None:
+        while True:
+            assignment = self.assignment
+            if assignment is not None:
+                try:
+                    lag = await self._source.lag(assignment.positions())
+                    self._board.lag_records = lag.records
+                    self._board.lag_s = lag.oldest_age_s
+                except EventflowsError:
+                    self._board.lag_unknown()
+            await self._clock.sleep(self._limits.lag_interval_s)
+
+    async def _retire(self, bound_s: float) -> None:
+        """End the current assignment: drain, settle, forget (promises 3 and 9)."""
+        assignment = self.assignment
+        if assignment is None:
+            return
+        await assignment.drain(bound_s)
+        await self._settle(assignment)
+        if self.assignment is assignment:
+            self._forget(assignment)
+
+    # Small things ---------------------------------------------------------------------------------
+
+    def _forget(self, assignment: Assignment) -> None:
+        """It is over. What it began may come again, as a repeat."""
+        self._parts.begun.update(assignment.begun())
+        assignment.abandon()
+        self.assignment = None
+
+    def _trouble_with(self, assignment: Assignment) -> str | None:
+        """Why nothing may be invoked under this assignment; None: it is surely ours."""
+        if assignment is self._stale:
+            return STALE
+        return None if self._source.holds(epoch=assignment.epoch) else NOT_CONFIRMED
+
+    def _note(self, what: Trouble, reason: str | None) -> None:
+        if reason is None:
+            self._board.well(what)
+        else:
+            self._board.trouble(what, reason)
+
+
+async def until_stop(
+    work: Coroutine[Any, Any, None], stopping: asyncio.Event
+) -> EventflowsError | None:
+    """Do the work, or break it off when a stop is asked for. Returns an error of ours."""
+    task = await first_of(work, stopping.wait())
+    if task.cancelled():
+        return None
+    error = task.exception()
+    if error is None or isinstance(error, EventflowsError):
+        return error
+    raise error
+
+
+async def first_of(
+    work: Coroutine[Any, Any, None], signal: Coroutine[Any, Any, Any]
+) -> asyncio.Task[None]:
+    """Do the work until it ends or the signal comes; the ended task of the work."""
+    task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(signal)
+    try:
+        await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        signalled.cancel()
+        await asyncio.wait({task, signalled})
+    return task
