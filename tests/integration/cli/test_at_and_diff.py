@@ -50,6 +50,7 @@ async def test_the_state_now_and_at_the_beginning_is_counted(told: Told) -> None
     assert now["moment"]["position"] == told.story.positions
     assert now["counts"] == {
         "account": 1, "algorithm": 1, "connection": 1, "topic-access": 1, "flow": 1,
+        "dead-letter-task": 0,
     }  # fmt: skip
     before = (await told.command.done("log", "at", "0", "-o", "json")).json
     assert before["moment"]["position"] == 0
