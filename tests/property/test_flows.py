@@ -26,6 +26,8 @@ steps = st.one_of(
     st.tuples(st.just("enable"), wires, st.booleans(), st.sampled_from(("", *TOPICS))),
     st.tuples(st.just("disable"), wires),
     st.tuples(st.just("delete"), wires),
+    st.tuples(st.just("pause"), wires),
+    st.tuples(st.just("resume"), wires),
     st.tuples(st.just("chain"), *[st.sampled_from(ALGORITHMS)] * 2, st.booleans()),
 )
 
@@ -56,6 +58,10 @@ def tell(log: EventLog, step: tuple[object, ...]) -> None:
             log.disable(flow_id_of("plant", topic, name, one))
         case "delete", (str(topic), str(name), ApiType() as one):
             log.delete(flow_id_of("plant", topic, name, one))
+        case "pause", (str(topic), str(name), ApiType() as one):
+            log.pause(flow_id_of("plant", topic, name, one))
+        case "resume", (str(topic), str(name), ApiType() as one):
+            log.resume(flow_id_of("plant", topic, name, one))
         case "chain", str(name), str(target), bool(allowed):
             log.chain(name, target, allow_cycle=allowed)
         case _:
