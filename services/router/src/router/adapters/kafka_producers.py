@@ -12,8 +12,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
-from kernel.errors import NotFound, TooLarge, Unavailable
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NotEnoughReplicasAfterAppendError,
+    RequestTimedOutError,
+    UnknownTopicOrPartitionError,
+)
+from kernel.errors import EventflowsError, NotFound, TimedOut, TooLarge, Unavailable
 
 from router.adapters.kafka_clients import (
     RECORD_BYTES_MAX,
@@ -22,60 +29,46 @@ from router.adapters.kafka_clients import (
 )
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_probe import diagnose
+from router.adapters.kafka_writer import BATCH_BYTES_MAX, KafkaWriter
 from router.domain.kafka_connection import KafkaConnection
 
 START_TIMEOUT_S: Final = 20.0
-SEND_TIMEOUT_S: Final = 30.0
-"""A record that is not acknowledged by then may still arrive; then writing it again repeats it."""
 CLOSE_TIMEOUT_S: Final = 5.0
-BATCH_BYTES_MAX: Final = 64 * 1024
-"""Far below any topic's limit, so that only a single record can be too large."""
+_PERHAPS_WRITTEN: Final = (
+    KafkaTimeoutError,
+    RequestTimedOutError,
+    NotEnoughReplicasAfterAppendError,
+)
+"""They say that a record was handed over, and not that it was written. A `TimeoutError` is none of
+these: it ends the wait for a place in a batch."""
 
+_UNUSED: Final = "nobody writes by this connection any more"
 _log = logging.getLogger(__name__)
 
 
-class _Shared:
-    """A producer with its users: flows that may send, and sends that run."""
+class SharedProducer:
+    """The producer of one connection: made when it is needed, and made anew when it is broken."""
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
-        self.producer = producer
-        self.sends = 0
-        self.retired = False
-
-
-class KafkaProducers:
-    """All producers of this process, by connection."""
-
-    def __init__(self, *, client_id: str = "eventflows-router") -> None:
+    def __init__(self, connection: KafkaConnection, *, client_id: str) -> None:
+        self.users = 0
+        self._connection = connection
         self._client_id = client_id
-        self._users: dict[KafkaConnection, int] = {}
-        self._shared: dict[KafkaConnection, _Shared] = {}
-        self._starting: dict[KafkaConnection, asyncio.Task[_Shared]] = {}
+        self._writer: KafkaWriter | None = None
+        self._starting: asyncio.Task[KafkaWriter] | None = None
         self._stopping: set[asyncio.Task[None]] = set()
 
     @property
-    def open_count(self) -> int:
-        """Producers that are connected."""
-        return len(self._shared)
+    def is_open(self) -> bool:
+        """Is there a producer that is connected?"""
+        return self._writer is not None
 
-    def use(self, connection: KafkaConnection) -> None:
-        """One more user of a connection; nothing is connected before the first `send`."""
-        self._users[connection] = self._users.get(connection, 0) + 1
-
-    async def release(self, connection: KafkaConnection) -> None:
-        """One user less; the last one has the producer closed, and does not wait for that."""
-        if connection not in self._users:
-            return
-        self._users[connection] -= 1
-        if not self._users[connection]:
-            del self._users[connection]
-            shared = self._shared.pop(connection, None)
-            if shared is not None:
-                self._retire(shared)
+    @property
+    def is_ending(self) -> bool:
+        """Is something of it still being started or stopped, or in use?"""
+        return bool(self._starting or self._stopping or self._writer)
 
     async def send(
         self,
-        connection: KafkaConnection,
         topic: str,
         *,
         key: bytes | None,
@@ -86,74 +79,72 @@ class KafkaProducers:
         """Return once all in-sync replicas have the record. `partition` None: by its key.
 
         A record with neither key nor value gets an empty value: aiokafka cannot send it otherwise.
-        Raises TooLarge, NotFound, NotAllowed, Unauthenticated, Unavailable; after the last one the
-        record may be there or not.
+        Raises TooLarge, NotFound, NotAllowed, Unauthenticated, Unavailable, and of the last kind
+        TimedOut when the record was handed over and may be there.
         """
         if key is None and value is None:
             value = b""
-        shared = await self._started(connection)
-        shared.sends += 1
+        if not self.users:
+            raise Unavailable(_UNUSED)
+        writer = self._writer or await self._started()
         try:
-            with kafka_errors(f"cannot write to {topic}"):
-                async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await shared.producer.send_and_wait(
-                        topic, value=value, key=key, headers=list(headers), partition=partition
-                    )
-        except TooLarge:
-            self._replace(connection, shared)
-            raise
-        except Unavailable as error:
-            if isinstance(error.__cause__, UnknownTopicOrPartitionError):
-                raise NotFound(f"the topic {topic} does not exist") from error
-            self._replace(connection, shared)
-            raise
+            await writer.write(topic, key=key, value=value, headers=headers, partition=partition)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise self._judged(error, writer, topic) from error
         finally:
-            shared.sends -= 1
-            if shared.retired:
-                self._retire(shared)
+            if writer.is_retired:
+                self._retire(writer)
+
+    def release(self) -> None:
+        """Nobody uses it any more: end the producer, and do not wait for that."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._retire(writer)
 
     async def close(self) -> None:
-        """Close every producer; return when all have ended. Harmless twice.
-
-        Takes at most three times CLOSE_TIMEOUT_S.
-        """
-        self._users.clear()
-        starting = set(self._starting.values())
-        for task in starting:
-            task.cancel()
-        if starting:
-            await asyncio.wait(starting)
-        shared = list(self._shared.values())
-        self._shared.clear()
-        for each in shared:
-            self._retire(each)
+        """Return when all has ended, within three times CLOSE_TIMEOUT_S. Harmless twice."""
+        self.users = 0
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait({self._starting})
+        self.release()
         if self._stopping:
             await asyncio.wait(set(self._stopping))
 
-    async def _started(self, connection: KafkaConnection) -> _Shared:
-        """The connection's producer. All who need a new one wait for the same start."""
-        shared = self._shared.get(connection)
-        if shared is not None:
-            return shared
-        starting = self._starting.get(connection)
-        if starting is None:
-            starting = asyncio.create_task(self._start_shared(connection))
-            self._starting[connection] = starting
-            starting.add_done_callback(_look_at)
-        return await asyncio.shield(starting)
-
-    async def _start_shared(self, connection: KafkaConnection) -> _Shared:
+    def _judged(self, failure: Exception, writer: KafkaWriter, topic: str) -> EventflowsError:
+        """What a failed write means for its caller, and for the producer."""
+        if isinstance(failure, UnknownTopicOrPartitionError):
+            return NotFound(f"the topic {topic} does not exist")
         try:
-            shared = _Shared(await self._start(connection))
-        finally:
-            del self._starting[connection]
-        if connection in self._users:
-            self._shared[connection] = shared
-        else:
-            self._retire(shared)
-        return shared
+            with kafka_errors(f"cannot write to {topic}"):
+                raise failure
+        except EventflowsError as error:
+            if isinstance(error, TooLarge | Unavailable):
+                self._replace(writer)
+            if isinstance(failure, _PERHAPS_WRITTEN):
+                return TimedOut(error.message)
+            return error
 
-    async def _start(self, connection: KafkaConnection) -> AIOKafkaProducer:
+    async def _started(self) -> KafkaWriter:
+        """All who need a new producer wait for the same start."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_shared())
+            self._starting.add_done_callback(_look_at)
+        return await asyncio.shield(self._starting)
+
+    async def _start_shared(self) -> KafkaWriter:
+        try:
+            writer = KafkaWriter(await self._start())
+        finally:
+            self._starting = None
+        if self.users:
+            self._writer = writer
+        else:
+            self._retire(writer)
+        return writer
+
+    async def _start(self) -> AIOKafkaProducer:
+        connection = self._connection
         producer = AIOKafkaProducer(
             **client_settings(connection, client_id=self._client_id),
             enable_idempotence=True,
@@ -175,26 +166,84 @@ class KafkaProducers:
             raise
         return producer
 
-    def _replace(self, connection: KafkaConnection, shared: _Shared) -> None:
+    def _replace(self, writer: KafkaWriter) -> None:
         """The next `send` begins with a new producer; running ones end with the old one."""
-        if self._shared.get(connection) is shared:
-            del self._shared[connection]
-        shared.retired = True
+        if self._writer is writer:
+            self._writer = None
+        writer.is_retired = True
 
-    def _retire(self, shared: _Shared) -> None:
-        """End a producer once its last send is over, in a task of its own.
+    def _retire(self, writer: KafkaWriter) -> None:
+        """End a producer once its last write is over, in a task of its own.
 
-        Whoever sent last may have no time: a worker that was cancelled ends while its partitions
+        Whoever wrote last may have no time: a worker that was cancelled ends while its partitions
         are revoked, and a producer whose broker is away takes seconds to end.
         """
-        shared.retired = True
-        if not shared.sends:
-            stopping = asyncio.create_task(_stop(shared.producer), name="a producer ends")
+        writer.is_retired = True
+        if not writer.writes:
+            stopping = asyncio.create_task(_stop(writer.producer), name="a producer ends")
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
 
 
-def _look_at(task: asyncio.Task[_Shared]) -> None:
+class KafkaProducers:
+    """All producers of this process, by connection."""
+
+    def __init__(self, *, client_id: str = "eventflows-router") -> None:
+        self._client_id = client_id
+        self._shared: dict[KafkaConnection, SharedProducer] = {}
+        self._ending: set[SharedProducer] = set()
+
+    @property
+    def open_count(self) -> int:
+        """Producers that are connected and have a user."""
+        return sum(shared.is_open for shared in self._shared.values())
+
+    def use(self, connection: KafkaConnection) -> SharedProducer:
+        """One more user of a connection; nothing is connected before the first `send`."""
+        shared = self._shared.get(connection)
+        if shared is None:
+            shared = SharedProducer(connection, client_id=self._client_id)
+            self._shared[connection] = shared
+        shared.users += 1
+        return shared
+
+    async def release(self, connection: KafkaConnection) -> None:
+        """One user less; the last one has the producer closed, and does not wait for that."""
+        shared = self._shared.get(connection)
+        if shared is None:
+            return
+        shared.users -= 1
+        if not shared.users:
+            del self._shared[connection]
+            shared.release()
+            self._ending.add(shared)
+            self._ending = {each for each in self._ending if each.is_ending}
+
+    async def send(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+        partition: int | None = None,
+    ) -> None:
+        """`SharedProducer.send` of a connection that is in use; Unavailable for another one."""
+        shared = self._shared.get(connection)
+        if shared is None:
+            raise Unavailable(_UNUSED)
+        await shared.send(topic, key=key, value=value, headers=headers, partition=partition)
+
+    async def close(self) -> None:
+        """Close every producer; return when all have ended. Harmless twice."""
+        shared = {*self._shared.values(), *self._ending}
+        self._shared.clear()
+        self._ending.clear()
+        await asyncio.gather(*(each.close() for each in shared))
+
+
+def _look_at(task: asyncio.Task[KafkaWriter]) -> None:
     """Whoever waited has gone, perhaps; then nobody else sees the error."""
     if not task.cancelled():
         task.exception()

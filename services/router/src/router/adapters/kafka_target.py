@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.errors import EventflowsError, TooLarge
+from kernel.errors import EventflowsError, TimedOut, TooLarge
 
 from router.adapters.kafka_producers import KafkaProducers
 from router.domain.delivery import Run
@@ -24,20 +24,14 @@ class KafkaTarget:
         self._topic = spec.target.topic
         self._connection = connection
         self._producers = producers
+        self._producer = producers.use(connection)
         self._closed = False
-        producers.use(connection)
 
     async def invoke(self, run: Run) -> Outcome:
         """Write key and value of the completion as they are."""
-        record = published_record(run)
+        key, value, headers = published_record(run)
         try:
-            await self._producers.send(
-                self._connection,
-                self._topic,
-                key=record.key,
-                value=record.value,
-                headers=record.headers,
-            )
+            await self._producer.send(self._topic, key=key, value=value, headers=headers)
         except TooLarge as error:
             return failed(
                 OutcomeKind.REFUSED,
@@ -45,6 +39,8 @@ class KafkaTarget:
                 error_type="RecordTooLarge",
                 reason=REASON_TOO_LARGE,
             )
+        except TimedOut as error:
+            return failed(OutcomeKind.NO_ANSWER, error.message, error_type="TimedOut")
         except EventflowsError as error:
             return failed(OutcomeKind.UNREACHABLE, error.message, error_type=type(error).__name__)
         return SUCCEEDED

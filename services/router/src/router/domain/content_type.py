@@ -31,18 +31,19 @@ def content_of(delivery: Delivery) -> tuple[bytes, str]:
     return delivery.value, _named_type(delivery) or sniff(delivery.value)
 
 
-def completion_content_type(delivery: Delivery) -> str:
-    """Content type of a completion, for the record that a publisher flow writes."""
-    return _named_type(delivery) or BINARY
+def completion_content_type(delivery: Delivery) -> bytes:
+    """Content type of a completion, for the header of the record that a publisher flow writes."""
+    return (_named_type(delivery) or BINARY).encode()
 
 
 def _named_type(delivery: Delivery) -> str | None:
     if not delivery.headers:
         return None
-    completion = _OF_COMPLETIONS.get(delivery.header(COMPLETION_TYPE_HEADER) or b"")
+    headers = dict(delivery.headers)  # the last of a repeated name counts
+    completion = _OF_COMPLETIONS.get(headers.get(COMPLETION_TYPE_HEADER) or b"")
     if completion is not None:
         return completion
-    named = (delivery.header(CONTENT_TYPE_HEADER) or b"").decode("ascii", "replace")
+    named = (headers.get(CONTENT_TYPE_HEADER) or b"").decode("ascii", "replace")
     media_type = named.partition(";")[0].strip().lower()
     return media_type if media_type in (JSON, TEXT, BINARY) else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from router.domain.content_type import CONTENT_TYPE_HEADER, completion_content_type
 from router.domain.delivery import Headers, Run
@@ -12,8 +12,7 @@ from router.domain.trace_context import TRACEPARENT_HEADER
 REQUEST_ID_HEADER = "ef-request-id"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedRecord:
+class PublishedRecord(NamedTuple):
     """Key and value are the completion's own bytes; None: null."""
 
     key: bytes | None
@@ -27,13 +26,14 @@ def published_record(run: Run) -> PublishedRecord:
     A record with neither key nor value gets an empty value: aiokafka cannot send it otherwise.
     """
     delivery = run.delivery
-    value = b"" if delivery.key is None and delivery.value is None else delivery.value
-    request_id = delivery.header(REQUEST_ID_HEADER) or run.request_id.encode()
+    key, value = delivery.key, delivery.value
+    if key is None and value is None:
+        value = b""
     headers: Headers = (
-        (CONTENT_TYPE_HEADER, completion_content_type(delivery).encode()),
-        (REQUEST_ID_HEADER, request_id),
-        (HOPS_HEADER, str(run.hops).encode()),
+        (CONTENT_TYPE_HEADER, completion_content_type(delivery)),
+        (REQUEST_ID_HEADER, delivery.header(REQUEST_ID_HEADER) or run.request_id.encode()),
+        (HOPS_HEADER, b"%d" % run.hops),
     )
     if run.traceparent:
         headers += ((TRACEPARENT_HEADER, run.traceparent.encode()),)
-    return PublishedRecord(key=delivery.key, value=value, headers=headers)
+    return PublishedRecord(key, value, headers)
