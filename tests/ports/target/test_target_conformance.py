@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from devstack import Kafka
-from router.adapters import kafka_producers
+from router.adapters import kafka_writer
 from router.adapters.algorithm_target import runner_pool
 from router.adapters.kafka_clients import RECORD_BYTES_MAX, REQUEST_ROOM_BYTES
 from router.adapters.kafka_producers import KafkaProducers
@@ -71,7 +71,7 @@ def open_subject(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], "AsyncIterator[Subject]"]:
     """Opens a target of one kind."""
-    monkeypatch.setattr(kafka_producers, "SEND_TIMEOUT_S", SEND_TIMEOUT_S)
+    monkeypatch.setattr(kafka_writer, "SEND_TIMEOUT_S", SEND_TIMEOUT_S)
     if request.param == "memory":
         return _memory
     if request.param == "algorithm":
@@ -258,6 +258,50 @@ async def test_a_record_too_large_is_refused_and_the_next_one_succeeds(subject: 
     assert await subject.values() == [b"1", b"2"]
 
 
+async def test_a_large_record_that_is_allowed_passes_whole(subject: Subject) -> None:
+    value = bytes(subject.too_large_bytes // 2)
+    assert await subject.target.invoke(run(value)) == SUCCEEDED
+    assert await subject.values() == [value]
+
+
+async def test_a_refusal_of_one_record_loses_none_that_is_sent_at_the_same_time(
+    subject: Subject,
+) -> None:
+    """What goes down with it is told, and succeeds when it is tried again."""
+    values = [b"1", bytes(subject.too_large_bytes), b"2"]
+    sent = [run(value, key=b"%d" % at) for at, value in enumerate(values)]
+    before, refused, behind = await asyncio.gather(*map(subject.target.invoke, sent))
+    assert (refused.kind, refused.word) == (OutcomeKind.REFUSED, "record_too_large")
+    for again, outcome in ((sent[0], before), (sent[2], behind)):
+        if outcome != SUCCEEDED:
+            assert outcome.kind in (OutcomeKind.NO_ANSWER, OutcomeKind.UNREACHABLE)
+            assert await subject.target.invoke(again) == SUCCEEDED
+    assert {b"1", b"2"} <= set(await subject.values())
+
+
+async def test_an_empty_value_and_an_empty_key_are_no_nulls_to_a_topic(subject: Subject) -> None:
+    assert await subject.target.invoke(run(b"", key=b"")) == SUCCEEDED
+    (arrival,) = await subject.arrived()
+    assert arrival.key == b""
+    assert arrival.value in (b"", subject.nulls[0])
+
+
+async def test_records_of_a_key_that_are_sent_in_turn_arrive_in_turn(subject: Subject) -> None:
+    """While others are on their way; a key of some length and one of hardly any."""
+    keys = [b"a", b"key-" * 200]
+
+    async def send(key: bytes) -> None:
+        for number in range(20):
+            sent = run(b"%d" % number, key=key)
+            assert await subject.target.invoke(sent) == SUCCEEDED
+
+    await asyncio.gather(*(send(key) for key in keys))
+    arrived = await subject.arrived()
+    for key in keys:
+        values = [arrival.value for arrival in arrived if arrival.key == key]
+        assert values == [b"%d" % number for number in range(20)]
+
+
 async def test_many_calls_run_at_the_same_time(subject: Subject) -> None:
     values = [str(number).encode() for number in range(50)]
     outcomes = await asyncio.gather(*(subject.target.invoke(run(value)) for value in values))
@@ -271,13 +315,26 @@ async def test_another_side_that_is_away_is_an_outcome_and_no_exception(subject:
     assert outcome.error
 
 
-async def test_another_side_that_goes_is_unreachable_from_then_on(subject: Subject) -> None:
+async def test_another_side_that_goes_is_told_and_never_a_success(subject: Subject) -> None:
+    """The first time perhaps by silence, for the record may have been on its way."""
     assert await subject.target.invoke(run(b"1")) == SUCCEEDED
     await subject.vanish()
-    for value in (b"2", b"3"):
-        outcome = await subject.target.invoke(run(value))
-        assert outcome.kind is OutcomeKind.UNREACHABLE
-        assert outcome.error
+    first, then = [await subject.target.invoke(run(value)) for value in (b"2", b"3")]
+    assert first.kind in (OutcomeKind.NO_ANSWER, OutcomeKind.UNREACHABLE)
+    assert then.kind is OutcomeKind.UNREACHABLE
+    assert first.error
+    assert then.error
+
+
+async def test_many_calls_to_another_side_that_went_all_end(subject: Subject) -> None:
+    assert await subject.target.invoke(run(b"1")) == SUCCEEDED
+    await subject.vanish()
+    calls = [subject.target.invoke(run(str(number).encode())) for number in range(20)]
+    outcomes = await asyncio.gather(*calls)
+    assert {outcome.kind for outcome in outcomes} <= {
+        OutcomeKind.NO_ANSWER,
+        OutcomeKind.UNREACHABLE,
+    }
 
 
 async def test_a_cancelled_call_leaves_the_target_usable(subject: Subject) -> None:
