@@ -15,6 +15,7 @@ import uvloop
 from tests.bench import (
     catalog_memory,
     flows_10k,
+    http_client,
     log_appends,
     log_replay,
     log_size,
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[Measurement]]] = {
     "log.replay_vs_copy": log_replay.measure_pages,
     "log.replay": log_replay.measure_catalog,
     "rest.listing_per_s": rest_listing.measure,
+    "router.http_client": http_client.measure,
     "router.throughput": router_throughput.measure,
     "router.keyed_slow": router_keyed_slow.measure,
     "router.latency": router_latency.measure,

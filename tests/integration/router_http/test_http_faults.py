@@ -512,10 +512,28 @@ def test_a_call_that_waits_in_vain_was_not_sent(play: Play) -> None:
         async with against(says(), limits=replace(LIMITS, connections_max=1)) as pool:
             holding = asyncio.create_task(post(pool))
             await asyncio.sleep(0)
-            with pytest.raises(NotSent, match="all 1 connections are in use"):
+            with pytest.raises(NotSent, match="no connection came free"):
                 await post(pool)
             holding.cancel()
             await asyncio.wait({holding})
+
+    play(scenario())
+
+
+def test_connections_are_opened_a_few_at_a_time(play: Play) -> None:
+    """However many calls begin at once, a server's queue does not overflow."""
+
+    async def scenario() -> None:
+        limits = replace(LIMITS, connecting_max=2, wait_s=20)
+        async with against(always_ok, limits=limits) as pool:
+            calls = [asyncio.create_task(post(pool)) for _ in range(50)]
+            while pool.waiting_count < 48:
+                await asyncio.sleep(0)
+            assert pool.open_count == 2
+            calls[10].cancel()
+            await asyncio.wait(calls)
+            answers = [call.result().body for call in calls if not call.cancelled()]
+            assert answers == [b"ok"] * 49
 
     play(scenario())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from devstack.authority import write_authority
+from router.bootstrap import runner_tls
 from router.settings import RouterSettings
 from servicekit.settings import HostPort, SettingsError, describe_settings, load_settings
 
@@ -76,6 +78,21 @@ def test_a_wildcard_is_never_told_to_others(environment: pytest.MonkeyPatch) -> 
     address = load_settings(RouterSettings).rpc_address(HostPort("0.0.0.0", 7001))
     assert address.host not in {"0.0.0.0", ""}
     assert address.port == 7001
+
+
+def test_a_file_that_holds_no_authority_stops_the_start_and_says_how_to_mend_it(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = tmp_path / "ca.pem"
+    write_authority(authority, tmp_path / "server.pem", tmp_path / "client.pem")
+    assert runner_tls(load_settings(RouterSettings)) is None
+    environment.setenv(PREFIX + "RUNNER_CA_FILE", str(authority))
+    trusting = runner_tls(load_settings(RouterSettings))
+    assert trusting is not None
+    assert len(trusting.get_ca_certs()) == 1
+    authority.write_text("no certificate")
+    with pytest.raises(SettingsError, match="name a PEM file"):
+        runner_tls(load_settings(RouterSettings))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -285,7 +286,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             connections=connections,
             producers=producers,
             positions=positions,
-            runner=await enter(runner_pool(settings.runner_url)),
+            runner=await enter(runner_pool(settings.runner_url, ssl_context=runner_tls(settings))),
             token=token,
             ownership=ownership,
             follower=follower,
@@ -362,6 +363,19 @@ def _tracing(settings: RouterSettings, worker_id: str) -> OtelTracing | None:
         ratio=settings.otlp_sample_ratio,
         chance=random.random,
     )
+
+
+def runner_tls(settings: RouterSettings) -> ssl.SSLContext | None:
+    """Whom we trust to be the runner; None: whom the system trusts. Raises SettingsError."""
+    if settings.runner_ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(settings.runner_ca_file))
+    except OSError as error:  # what is no certificate is one too
+        problem = (
+            "EVENTFLOWS_ROUTER_RUNNER_CA_FILE cannot be read as certificates: name a PEM file."
+        )
+        raise SettingsError([problem]) from error
 
 
 def _make_data_dir(settings: RouterSettings) -> None:

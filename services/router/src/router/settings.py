@@ -24,6 +24,10 @@ class RouterSettings(ServiceSettings, env_prefix="EVENTFLOWS_ROUTER_"):
         description="http://host:port of the runner, which runs algorithms",
         pattern=r"^https?://[^/\s]+/?$",
     )
+    runner_ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authorities of an https runner_url; empty: the system's own",
+    )
     kafka_bootstrap_servers: Addresses = Field(
         description="host:port of brokers of our internal Kafka, with commas"
     )

@@ -27,6 +27,7 @@ ANSWER_MARGIN_S: Final = 15.0
 KEY_BYTES_MAX: Final = 4096
 """A longer record key is left out: no HTTP server takes a header of any length."""
 _OUTCOME: Final = OUTCOME_HEADER.lower().encode()
+_OK: Final = 200
 _SAID_SUCCEEDED: Final = b"succeeded"
 
 
@@ -90,7 +91,7 @@ class AlgorithmTarget:
             return failed(OutcomeKind.NO_ANSWER, f"no answer of the runner: {error.message}")
         except InvalidInput as error:
             return failed(OutcomeKind.REFUSED, error.message, error_type="InvalidHeader")
-        if answer.status == 200 and answer.headers.get(_OUTCOME) == _SAID_SUCCEEDED:
+        if answer.status == _OK and answer.headers.get(_OUTCOME) == _SAID_SUCCEEDED:
             return SUCCEEDED
         return judge(_answer_of(answer), now=self._now())
 
@@ -127,6 +128,8 @@ def _answer_of(answer: HttpAnswer) -> Answer:
 
 
 def _wants_body(status: int, headers: dict[bytes, bytes]) -> bool:
+    if status == _OK and headers.get(_OUTCOME) == _SAID_SUCCEEDED:
+        return False
     return needs_body(status, _text(headers.get(_OUTCOME)))
 
 

@@ -24,6 +24,9 @@ from router.adapters.http_connection import (
 )
 
 CONNECTIONS_MAX: Final = 2_048
+CONNECTING_MAX: Final = 64
+"""Connections that are opened at once: a server that has just started takes about a hundred; what
+overflows its queue is tried again a second later."""
 WAITERS_MAX: Final = 16_384
 """Calls that may wait for a connection; a worker's flows have at most 200 × their concurrency."""
 WAIT_S: Final = 10.0
@@ -49,6 +52,7 @@ class PoolLimits:
     """What a pool may hold and how long a call may wait for a connection."""
 
     connections_max: int = CONNECTIONS_MAX
+    connecting_max: int = CONNECTING_MAX
     waiters_max: int = WAITERS_MAX
     wait_s: float = WAIT_S
     connect_s: float = CONNECT_S
@@ -86,7 +90,7 @@ class HttpPool:
         self.expects = True
         self._wants_body = wants_body
         self._limits = limits or PoolLimits()
-        self._places_taken = 0
+        self._places_taken = self._connecting = 0
         self._open: set[HttpConnection] = set()
         self._idle: dict[HttpConnection, None] = {}
         self._waiters: deque[tuple[_Waiter, float]] = deque()
@@ -167,7 +171,7 @@ class HttpPool:
         if connection in self._open:
             self._open.remove(connection)
             self._idle.pop(connection, None)
-            self._free_place()
+            self._leave_place()
 
     # Ways to a connection.
 
@@ -186,8 +190,8 @@ class HttpPool:
         while True:
             if self._is_closed:
                 raise NotSent("the pool was closed")
-            if self._places_taken < limits.connections_max:
-                self._places_taken += 1
+            if self._may_connect:
+                self._take_place()
                 return await self._connect()
             if len(self._waiters) >= limits.waiters_max:
                 raise NotSent(f"{limits.waiters_max} calls wait for a connection already")
@@ -213,14 +217,17 @@ class HttpPool:
             if self._is_closed or not connection.is_usable:
                 connection.abort()
                 raise NotSent("the connection was closed at once")
+            self._open.add(connection)
         except OSError as error:  # TLS's errors, those of names and TimeoutError are some too
-            self._free_place()
             text = "in time" if isinstance(error, TimeoutError) else f"({_describe(error)})"
+            self._places_taken -= 1
             raise NotSent(f"no connection {text}") from error
         except BaseException:
-            self._free_place()
+            self._places_taken -= 1
             raise
-        self._open.add(connection)
+        finally:
+            self._connecting -= 1
+            self._let_next_connect()
         self._keep_sweeping()
         return connection
 
@@ -259,23 +266,38 @@ class HttpPool:
 
     # Places and deadlines.
 
+    @property
+    def _may_connect(self) -> bool:
+        limits = self._limits
+        return (
+            self._places_taken < limits.connections_max and self._connecting < limits.connecting_max
+        )
+
+    def _take_place(self) -> None:
+        self._places_taken += 1
+        self._connecting += 1
+
+    def _leave_place(self) -> None:
+        self._places_taken -= 1
+        self._let_next_connect()
+
+    def _let_next_connect(self) -> None:
+        """Give the places that are free to the calls that wait longest."""
+        while self._waiters and self._may_connect:
+            waiter, _ = self._waiters.popleft()
+            if not waiter.done():
+                self._take_place()
+                waiter.set_result(None)
+        if not self._places_taken:
+            self._last_place_free.set()
+
     def _give_back(self, connection: HttpConnection | None) -> None:
         """Somebody was given this and has gone."""
         if connection is None:
-            self._free_place()
+            self._connecting -= 1
+            self._leave_place()
         elif connection.is_usable:
             self.connection_is_free(connection)
-
-    def _free_place(self) -> None:
-        """Let the call that waits longest open a connection of its own, in this place."""
-        while self._waiters:
-            waiter, _ = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._places_taken -= 1
-        if not self._places_taken:
-            self._last_place_free.set()
 
     def _keep_sweeping(self) -> None:
         if self._sweeping is None and not self._is_closed:
@@ -288,8 +310,7 @@ class HttpPool:
         for connection in [each for each in self._open if each.deadline <= now]:
             connection.expire(now)
         while self._waiters and (self._waiters[0][0].done() or self._waiters[0][1] <= now):
-            count = self._limits.connections_max
-            _refuse(self._waiters.popleft()[0], f"all {count} connections are in use")
+            _refuse(self._waiters.popleft()[0], "no connection came free in time")
         if self._open or self._waiters:
             self._keep_sweeping()
 
