@@ -1,6 +1,7 @@
 """Our HTTP client against a server that breaks every rule, by script."""
 
 import asyncio
+import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ ANSWER = AnswerLimits(head_bytes_max=4_096, body_bytes_max=50_000)
 CONNECTION = ConnectionLimits(answer=ANSWER, continue_wait_s=0.2, continue_body_bytes=100_000)
 LIMITS = PoolLimits(connection=CONNECTION, connect_s=2, wait_s=0.3)
 LARGE = bytes(8_000_000)
+FAULTS = ["slow", "silent", "reset", "cut", "twice", "close"]
 
 
 @asynccontextmanager
@@ -574,6 +576,62 @@ def test_a_closed_pool_ends_its_calls_and_takes_no_more(play: Play) -> None:
             assert [type(result) for result in results] == [NoAnswer, NotSent]
             with pytest.raises(NotSent, match="closed"):
                 await post(pool)
+
+    play(scenario())
+
+
+def test_whatever_happens_to_many_calls_each_ends_and_none_gets_anothers_answer(
+    play: Play,
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    echo = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+
+    async def chaotic(peer: Peer) -> None:
+        while True:
+            body = (await peer.request())[1]
+            whole = echo % (len(body), body)
+            match chance.choice(["well", "well", "well", *FAULTS]):
+                case "slow":
+                    await asyncio.sleep(0.01)
+                    await peer.say(whole)
+                case "silent":
+                    await peer.until_closed()
+                case "reset":
+                    peer.reset()
+                case "cut":
+                    await peer.say(whole[: len(whole) // 2])
+                    return
+                case "twice":
+                    await peer.say(whole + whole)
+                case "close":
+                    await peer.say(whole)
+                    return
+                case _:
+                    await peer.say(whole)
+
+    async def caller(pool: HttpPool, number: int) -> str:
+        body = b"%d" % number * chance.choice([1, 1, 1, 10_000])
+        calling = asyncio.ensure_future(post(pool, body, timeout_s=0.2))
+        if chance.random() < 0.1:
+            await asyncio.sleep(chance.random() / 50)
+            calling.cancel()
+        await asyncio.wait({calling})
+        if calling.cancelled():
+            return "cancelled"
+        if calling.exception() is not None:
+            assert isinstance(calling.exception(), NoAnswer | NotSent)
+            return "failed"
+        assert calling.result().body == body
+        return "answered"
+
+    async def scenario() -> None:
+        limits = replace(LIMITS, connections_max=20, wait_s=20)
+        async with against(chaotic, limits=limits) as pool:
+            ends = await asyncio.gather(*(caller(pool, number) for number in range(600)))
+            assert set(ends) == {"cancelled", "failed", "answered"}
+            assert pool.open_count <= 20
 
     play(scenario())
 
