@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -26,20 +27,20 @@ def content_of(delivery: Delivery) -> tuple[bytes, str]:
     A tombstone is JSON `null`. The record's own header decides if it names one of the three; else
     the bytes do: JSON if they parse, text if they are UTF-8, binary otherwise.
     """
-    if not delivery.value:
+    value, headers = delivery.value, delivery.headers
+    if not value:
         return NULL_BODY, JSON
-    return delivery.value, _named_type(delivery) or sniff(delivery.value)
+    # In a dict the last of a repeated name counts.
+    named = _named_type(dict(headers)) if headers else None
+    return value, named or sniff(value)
 
 
-def completion_content_type(delivery: Delivery) -> bytes:
+def completion_content_type(headers: Mapping[str, bytes]) -> bytes:
     """Content type of a completion, for the header of the record that a publisher flow writes."""
-    return (_named_type(delivery) or BINARY).encode()
+    return (_named_type(headers) or BINARY).encode()
 
 
-def _named_type(delivery: Delivery) -> str | None:
-    if not delivery.headers:
-        return None
-    headers = dict(delivery.headers)  # the last of a repeated name counts
+def _named_type(headers: Mapping[str, bytes]) -> str | None:
     completion = _OF_COMPLETIONS.get(headers.get(COMPLETION_TYPE_HEADER) or b"")
     if completion is not None:
         return completion

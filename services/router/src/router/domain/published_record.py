@@ -29,9 +29,10 @@ def published_record(run: Run) -> PublishedRecord:
     key, value = delivery.key, delivery.value
     if key is None and value is None:
         value = b""
+    own = dict(delivery.headers)  # the last of a repeated name counts
     headers: Headers = (
-        (CONTENT_TYPE_HEADER, completion_content_type(delivery)),
-        (REQUEST_ID_HEADER, delivery.header(REQUEST_ID_HEADER) or run.request_id.encode()),
+        (CONTENT_TYPE_HEADER, completion_content_type(own)),
+        (REQUEST_ID_HEADER, own.get(REQUEST_ID_HEADER) or run.request_id.encode()),
         (HOPS_HEADER, b"%d" % run.hops),
     )
     if run.traceparent:
