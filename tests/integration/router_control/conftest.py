@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
 import pytest_asyncio
+from catalog.events import ConnectionCreated, SecurityProtocol
 from devstack import Kafka
 from devstack.ports import free_ports
 from devstack.service import Service, answers_http
@@ -20,7 +21,9 @@ from eventflows.router.v1.router_pb2_grpc import RouterStub
 from servicekit.identity import Identities, IdentityFiles, ServiceToken, create_identities
 from servicekit.rpc import rpc_channel
 
+from tests.support.event_log import id_of
 from tests.support.http import get_json, get_text
+from tests.support.router_runner import Runner, running_runner
 from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ALGORITHM = "acme/echo"
 POLL_S = 0.05
 WAIT_S = 30.0
 _prefixes = count(1)
@@ -194,3 +198,28 @@ async def routers(
     )
     async with cluster:
         yield cluster
+
+
+@pytest_asyncio.fixture
+async def runner() -> AsyncIterator[Runner]:
+    """A runner that answers every run with a result."""
+    async with running_runner() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def script(registry: ScriptedRegistry, kafka: Kafka) -> ScriptedRegistry:
+    """A log with an algorithm and a connection to Kafka; nothing is granted yet."""
+    log = registry.log
+    log.account("acme")
+    log.algorithm(ALGORITHM, "1.0.0")
+    log.add(
+        id_of("cluster"),
+        ConnectionCreated(
+            connection_id=id_of("cluster"),
+            name="cluster",
+            bootstrap_servers=(kafka.bootstrap_servers,),
+            security_protocol=SecurityProtocol.PLAINTEXT,
+        ),
+    )
+    return registry

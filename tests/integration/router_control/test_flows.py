@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
-import pytest_asyncio
 from catalog.events import ConnectionCreated, SecurityProtocol
 from devstack import Kafka
 from eventflows.router.v1 import router_pb2
 from eventflows.router.v1.router_pb2 import FlowStatus, GetFlowStatusRequest
 
-from tests.integration.router_control.conftest import POLL_S, WAIT_S, Routers, Worker
+from tests.integration.router_control.conftest import ALGORITHM, POLL_S, WAIT_S, Routers, Worker
 from tests.support.event_log import id_of
 from tests.support.produce import produce_values
-from tests.support.router_runner import Runner, running_runner
+from tests.support.router_runner import Runner
 from tests.support.scripted_registry import ScriptedRegistry
 
-ALGORITHM = "acme/echo"
 EFFECTIVE_S = 1.0
 TAKE_OVER_TIMEOUT_S = 20.0
 RUNNING = router_pb2.FLOW_STATE_RUNNING
 BLOCKED = router_pb2.FLOW_STATE_BLOCKED
-
-
-@pytest_asyncio.fixture
-async def runner() -> AsyncIterator[Runner]:
-    """A runner that answers every run with a result."""
-    async with running_runner() as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def script(registry: ScriptedRegistry, kafka: Kafka) -> ScriptedRegistry:
-    """A log with an algorithm and a connection to Kafka; nothing is granted yet."""
-    log = registry.log
-    log.account("acme")
-    log.algorithm(ALGORITHM, "1.0.0")
-    log.add(
-        id_of("cluster"),
-        ConnectionCreated(
-            connection_id=id_of("cluster"),
-            name="cluster",
-            bootstrap_servers=(kafka.bootstrap_servers,),
-            security_protocol=SecurityProtocol.PLAINTEXT,
-        ),
-    )
-    return registry
 
 
 async def subscribed(script: ScriptedRegistry, kafka: Kafka) -> tuple[str, str]:
