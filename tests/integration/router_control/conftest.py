@@ -18,6 +18,8 @@ from devstack.ports import free_ports
 from devstack.service import Service, answers_http
 from eventflows.router.v1.router_pb2 import FlowStatus, GetFlowStatusRequest
 from eventflows.router.v1.router_pb2_grpc import RouterStub
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from servicekit.identity import Identities, IdentityFiles, ServiceToken, create_identities
 from servicekit.rpc import rpc_channel
 
@@ -135,6 +137,14 @@ class Routers:
                         await asyncio.sleep(POLL_S)
             except TimeoutError:
                 raise AssertionError(f"{worker.name} got no further than {seen}") from None
+
+    async def until_serving(self, worker: Worker, serving: bool) -> None:
+        """Wait until gRPC's health says so."""
+        wanted = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        token = ServiceToken.load(self.identities.tokens["gateway"])
+        async with asyncio.timeout(WAIT_S), rpc_channel(worker.rpc, token) as channel:
+            while (await HealthStub(channel).Check(HealthCheckRequest())).status != wanted:
+                await asyncio.sleep(POLL_S)
 
     def spawn(self, name: str, **settings: str) -> Worker:
         """A worker process, not waited for."""

@@ -56,9 +56,11 @@ async def test_a_worker_that_nobody_confirms_stops_its_flows_until_somebody_does
             lambda health: not health["shards"] and not health["flows"], timeout_s=LOST_TIMEOUT_S
         )
         assert (lost["ready"], lost["member"]) == (False, False)
+        await routers.until_serving(worker, False)
         own_kafka.process.resume()
         await worker.until(lambda health: bool(health["ready"]), timeout_s=BACK_TIMEOUT_S)
         await routers.until_flows(worker, lambda f: f[flow_id].state == FLOW_STATE_RUNNING)
+        await routers.until_serving(worker, True)
 
         own_kafka.kill()
         await worker.until(lambda health: not health["ready"], timeout_s=LOST_TIMEOUT_S)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from devstack.authority import write_authority
-from router.bootstrap import runner_tls
+from router.bootstrap_pumps import runner_tls
 from router.settings import RouterSettings
 from servicekit.settings import HostPort, SettingsError, describe_settings, load_settings
 

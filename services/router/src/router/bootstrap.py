@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,130 +21,32 @@ from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
 from servicekit.settings import SettingsError
 
 from router.adapters import kafka_probe
-from router.adapters.algorithm_target import AlgorithmTarget, runner_pool
-from router.adapters.http_client import HttpPool
+from router.adapters.algorithm_target import runner_pool
 from router.adapters.internal_topics import ensure_internal_topics
-from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
-from router.adapters.kafka_source import KafkaSource
-from router.adapters.kafka_target import KafkaTarget
-from router.adapters.otel_tracing import OtelTracing, otlp_exporter
 from router.adapters.positions_topic import PositionsTopic
 from router.adapters.registry_credentials import RegistryCredentials
 from router.adapters.restart_file import RestartFile
 from router.adapters.router_peers import RouterPeers
 from router.adapters.system_clock import SystemClock
 from router.adapters.worker_directory import WorkerDirectory
-from router.application.budget import WorkerBudget
 from router.application.connections import Connections
-from router.application.flow_history import CatalogFlowHistory
 from router.application.flow_status import FlowStatusQuery
 from router.application.health import HealthWatch
-from router.application.limits import PumpLimits
-from router.application.openings import Openings
 from router.application.plans import FlowPlans
-from router.application.pump import Pump
-from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
-from router.application.shards import ShardOwnership, shard_of
+from router.application.shards import ShardOwnership
 from router.application.supervisor import Supervisor
 from router.bootstrap_dead_letters import DeadLetterHalf, open_dead_letters
-from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec
+from router.bootstrap_pumps import PumpFactory, open_tracing, runner_tls
+from router.domain.flow_spec import INTERNAL_CONNECTION
 from router.domain.kafka_connection import KafkaConnection
 from router.entrypoints.faust_app import Part, WorkerConfig, WorkerHooks
 from router.entrypoints.metrics import WorkerMetrics, WorkerSnapshot
 from router.entrypoints.rpc import RouterRpc
-from router.ports import Positions, Target, Tracing
 from router.settings import RouterSettings
 
 READINESS_INTERVAL_S = 1.0
-
-
-class PumpFactory:
-    """Makes the pump of a spec, with the credentials of this moment."""
-
-    def __init__(
-        self,
-        *,
-        connections: Connections,
-        producers: KafkaProducers,
-        runner: HttpPool,
-        positions: Positions,
-        token: ServiceToken,
-        ownership: ShardOwnership,
-        follower: CatalogFollower,
-        durations: RunDurations,
-        tracing: Tracing | None,
-    ) -> None:
-        self._connections = connections
-        self._producers = producers
-        self._runner = runner
-        self._positions = positions
-        self._token = token.authorization.removeprefix("Bearer ")
-        self._ownership = ownership
-        self._follower = follower
-        self._clock = SystemClock()
-        self._budget = WorkerBudget()
-        self._openings = Openings()
-        self._durations = durations
-        self._tracing = tracing
-
-    async def __call__(self, spec: FlowSpec) -> Pump:
-        """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
-        resolve = self._connections.resolve
-        source = await resolve(spec.source.connection_id)
-        target = await self._target(spec)
-        dead_letters = await self._dead_letters(spec)
-        shard = shard_of(spec.flow_id, instance=spec.instance)
-        return Pump(
-            spec,
-            source=KafkaSource(
-                spec, connection=source, clock=self._clock, positions=self._positions
-            ),
-            target=target,
-            dead_letters=dead_letters,
-            clock=self._clock,
-            random=random.SystemRandom(),
-            limits=PumpLimits(),
-            history=CatalogFlowHistory(self._follower, flow_id=spec.flow_id),
-            fence=lambda: shard in self._ownership.owned,
-            budget=self._budget,
-            openings=self._openings,
-            durations=self._durations,
-            tracing=self._tracing,
-        )
-
-    async def redelivery(self, spec: FlowSpec) -> Redelivery:
-        """What sends a flow's dead letters again. Raises as `__call__`."""
-        dead_letters = await self._dead_letters(spec)
-        return Redelivery(
-            spec,
-            target=await self._target(spec),
-            dead_letters=dead_letters,
-            clock=self._clock,
-            random=random.SystemRandom(),
-        )
-
-    async def _dead_letters(self, spec: FlowSpec) -> KafkaDeadLetters:
-        resolve, own_id = self._connections.resolve, spec.dead_letter_connection_id
-        return KafkaDeadLetters(
-            spec,
-            own=None if own_id is None else await resolve(own_id),
-            internal=await resolve(INTERNAL_CONNECTION),
-            producers=self._producers,
-        )
-
-    async def _target(self, spec: FlowSpec) -> Target:
-        if isinstance(spec.target, AlgorithmTargetSpec):
-            return AlgorithmTarget(
-                spec,
-                pool=self._runner,
-                token=self._token,
-                position=lambda: self._follower.catalog.position,
-                now=self._clock.now,
-            )
-        connection = await self._connections.resolve(spec.target.connection_id)
-        return KafkaTarget(spec, connection=connection, producers=self._producers)
 
 
 class _Readiness:
@@ -279,7 +180,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         plans = FlowPlans(
             follower, group_prefix=settings.group_prefix, is_complete=follower.caught_up.is_set
         )
-        tracing = _tracing(settings, worker_id)
+        tracing = open_tracing(settings, worker_id)
         if tracing is not None:
             stack.push_async_callback(tracing.close)
         pumps = PumpFactory(
@@ -352,30 +253,6 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             clock=clock,
             dead_letters=dead_letters,
         )
-
-
-def _tracing(settings: RouterSettings, worker_id: str) -> OtelTracing | None:
-    if not settings.otlp_endpoint:
-        return None
-    return OtelTracing(
-        otlp_exporter(settings.otlp_endpoint),
-        worker_id=worker_id,
-        ratio=settings.otlp_sample_ratio,
-        chance=random.random,
-    )
-
-
-def runner_tls(settings: RouterSettings) -> ssl.SSLContext | None:
-    """Whom we trust to be the runner; None: whom the system trusts. Raises SettingsError."""
-    if settings.runner_ca_file is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(settings.runner_ca_file))
-    except OSError as error:  # what is no certificate is one too
-        problem = (
-            "EVENTFLOWS_ROUTER_RUNNER_CA_FILE cannot be read as certificates: name a PEM file."
-        )
-        raise SettingsError([problem]) from error
 
 
 def _make_data_dir(settings: RouterSettings) -> None:
