@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 
 from examples.demo import steps
 from tests.e2e.conftest import Landscape
+from tests.support.certificates import certified
 from tests.support.secret_search import SecretSearch
 
 RPC_TIMEOUT_S = 10.0
@@ -46,6 +47,12 @@ class Canaries:
         self.passwords[name] = password.encode()
         return password
 
+    def client_pair(self) -> dict[str, str]:
+        """A client certificate with its key, of which the secret line is remembered."""
+        pair = certified("canary")
+        self.passwords["client key"] = pair.key.splitlines()[1].encode()
+        return {"client_certificate": pair.certificate, "client_key": pair.key}
+
     def search(self, landscape: Landscape) -> SecretSearch:
         """For everything that may stand only where it is meant to be."""
         return SecretSearch(secrets_of(landscape), self.passwords)
@@ -68,6 +75,8 @@ async def lived(landscape: Landscape) -> Canaries:
     update, key = with_password("updated"), {"Idempotency-Key": str(uuid4())}
     for _ in range(2):
         assert (await admin.answer("PUT", one, update, headers=key))[0] == OK
+    await admin.put(one, with_password("with a client key", **canaries.client_pair()))
+    assert not (await admin.post(f"{one}/test", {}))["connected"]
     for refused in (
         with_password("wrong mechanism", sasl_mechanism="GSSAPI"),
         with_password("wrong certificate", ca_certificate="no certificate"),

@@ -39,10 +39,8 @@ async def found_id(calls: Calls, kind: Kind, which: str, then: pb.AsOf | None) -
 
     Raises NotFound, and InvalidInput when several have that name.
     """
-    try:
+    if is_id(which):
         return str(UUID(which))
-    except ValueError:
-        pass
     names = Names(calls, as_of=then)
     found = []
     async for page in listed(calls, kind, then):
@@ -60,26 +58,43 @@ async def found_id(calls: Calls, kind: Kind, which: str, then: pb.AsOf | None) -
     return found[0]
 
 
+def is_id(which: str) -> bool:
+    """Is it an id, and not a name?"""
+    try:
+        UUID(which)
+    except ValueError:
+        return False
+    return True
+
+
 async def found_flow(calls: Calls, which: str) -> catalog_pb2.Flow:
     """The flow that is meant by an id, by its name as `flow list` has it, or by its algorithm,
     `owner/name` or `owner/name/topic`.
 
     Raises NotFound, and InvalidInput when several fit.
     """
+    if is_id(which):
+        request = pb.GetAggregateRequest(kind=Kind.FLOW.number, id=str(UUID(which)))
+        answer = await calls.ask(calls.stub.GetAggregate, request)
+        if not answer.HasField("aggregate"):
+            raise _no_flow(which)
+        return answer.aggregate.flow  # type: ignore[no-any-return]
     names = Names(calls)
     found: list[catalog_pb2.Flow] = []
     async for page in listed(calls, Kind.FLOW, None):
         for each in page.aggregates:
             one = each.flow
-            if one.flow_id == which.lower():
-                return one
             algorithm = await names.of(Kind.ALGORITHM, one.algorithm_id)
             words = (algorithm, f"{algorithm}/{one.channel.name}", await names.of_aggregate(each))
             if which in words:
                 found.append(one)
     if not found:
-        raise NotFound(f"there is no flow {which}: `eventflows flow list` lists them")
+        raise _no_flow(which)
     if len(found) > 1:
         ids = ", ".join(one.flow_id for one in found)
         raise InvalidInput(f"several flows are meant by {which}: give one of the ids {ids}")
     return found[0]
+
+
+def _no_flow(which: str) -> NotFound:
+    return NotFound(f"there is no flow {which}: `eventflows flow list` lists them")

@@ -130,6 +130,40 @@ async def test_an_enabled_flow_runs_and_says_so(
     assert shown["live"]["worker"]
     page = await cluster.admin.get("/v1/admin/event-flows?state=running")
     assert flow["id"] in {one["id"] for one in page["results"]}
+    await _is_paused_and_resumed_over_grpc(cluster, owner, f"{owner.name}/{name}", flow["id"])
+
+
+async def _is_paused_and_resumed_over_grpc(
+    cluster: Cluster, owner: Owner, algorithm: str, flow: str
+) -> None:
+    """By its owner and by an admin; it has no dead letters, which the index knows."""
+    async with rpc_channel(cluster.devstack.gateway_address, None) as channel:
+        flows: Any = gateway_pb2_grpc.EventFlowsStub(channel)
+        letters: Any = gateway_pb2_grpc.DeadLettersStub(channel)
+        by_owner = (("authorization", f"Simple {owner.key}"),)
+        by_admin = (("authorization", f"Simple {cluster.admin_key}"),)
+        await flows.PauseEventFlow(
+            pb.PauseEventFlowRequest(algorithm=algorithm, id=flow), metadata=by_owner
+        )
+        await _until_state(flows, pb.GetEventFlowRequest(algorithm=algorithm, id=flow), by_owner)
+        resumed = await flows.ResumeEventFlow(pb.ResumeEventFlowRequest(id=flow), metadata=by_admin)
+        assert not resumed.HasField("paused")
+        for metadata, named in ((by_owner, algorithm), (by_admin, "")):
+            found = await letters.ListDeadLetters(
+                pb.ListDeadLettersRequest(algorithm=named, flow=flow), metadata=metadata
+            )
+            assert list(found.dead_letters) == []
+            counted = await letters.RedriveDeadLetters(
+                pb.RedriveDeadLettersRequest(algorithm=named, flow=flow, dry_run=True),
+                metadata=metadata,
+            )
+            assert counted.letters == 0
+
+
+async def _until_state(flows: Any, request: pb.GetEventFlowRequest, metadata: Any) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while (await flows.GetEventFlow(request, metadata=metadata)).state != "paused":
+            await asyncio.sleep(POLL_PAUSE_S)
 
 
 async def test_grpc_sees_what_rest_wrote(cluster: Cluster, owner: Owner) -> None:

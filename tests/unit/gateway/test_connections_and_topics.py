@@ -1,16 +1,12 @@
 """Broker connections, their topics and who may use them; credentials never come back."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from servicekit.logs import redact
 
+from tests.support.certificates import certified
 from tests.unit.gateway.stage import Owner, Stage
 
 PATH = "/v1/admin/broker-connections"
@@ -76,32 +72,11 @@ async def test_a_bad_field_is_named_and_no_secret_is_repeated(
     assert PASSWORD not in answer.content.decode()
 
 
-def client_certificate(name: str = "flows") -> tuple[str, str]:
-    """A certificate of its own making and its key, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2036, 1, 1, tzinfo=UTC))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(pem).decode(), private.decode()
-
-
 def by_certificate(name: str) -> dict[str, Any]:
-    certificate, key = client_certificate()
+    pair = certified("flows")
     return {
         "name": name, "broker_url": "kafka.example.com:9093", "connection_type": "kafka_ssl",
-        "client_certificate": certificate, "client_key": key, "group_prefix": "acme.",
+        "client_certificate": pair.certificate, "client_key": pair.key, "group_prefix": "acme.",
     }  # fmt: skip
 
 
@@ -111,7 +86,7 @@ async def test_a_client_key_goes_in_and_never_comes_out(stage: Stage) -> None:
     assert (made["connection_type"], made["has_credentials"]) == ("kafka_ssl", True)
     assert made["client_certificate"].strip() == body["client_certificate"].strip()
     assert made["client_certificate_subject"] == "CN=flows"
-    assert made["client_certificate_expires_at"] == "2036-01-01T00:00:00.000Z"
+    assert made["client_certificate_expires_at"] == "2026-01-02T00:00:00.000Z"
     assert made["group_prefix"] == "acme."
     shown = await stage.admin("GET", f"{PATH}/{made['id']}")
     assert shown == made
@@ -129,19 +104,19 @@ async def test_a_client_key_is_kept_until_its_certificate_is_another(stage: Stag
     path, without_key = f"{PATH}/{made['id']}", {**body, "client_key": None}
     kept = await stage.admin("PUT", path, {**without_key, "group_prefix": "other."})
     assert (kept["fingerprint"], kept["group_prefix"]) == (made["fingerprint"], "other.")
-    certificate, key = client_certificate("others")
-    changed = {**without_key, "client_certificate": certificate}
+    other = certified("others")
+    changed = {**without_key, "client_certificate": other.certificate}
     answer = await stage.client.call("PUT", path, changed, key=stage.admin_key)
     assert answer.status == 400
     assert answer.error["message"].startswith("client_key is needed for a new client_certificate")
-    replaced = await stage.admin("PUT", path, {**changed, "client_key": key})
+    replaced = await stage.admin("PUT", path, {**changed, "client_key": other.key})
     assert replaced["client_certificate_subject"] == "CN=others"
     assert replaced["fingerprint"] != made["fingerprint"]
 
 
 async def test_passwords_and_certificates_go_with_their_types(stage: Stage) -> None:
-    certificate, key = client_certificate()
-    pair = {"client_certificate": certificate, "client_key": key}
+    made = certified("flows")
+    pair = {"client_certificate": made.certificate, "client_key": made.key}
     sasl = secured(stage.name("broker"))
     for change, mechanism in (
         (pair, "SCRAM-SHA-512"),
@@ -162,7 +137,7 @@ async def test_passwords_and_certificates_go_with_their_types(stage: Stage) -> N
     [
         ({"client_key": None}, "client_key is needed: client_certificate and client_key belong"),
         ({"client_certificate": None}, "client_certificate is needed: client_certificate and"),
-        ({"client_key": client_certificate()[1]}, "client_key is not the key of client_cert"),
+        ({"client_key": certified("others").key}, "client_key is not the key of client_cert"),
         ({"client_key": "x" * 20_000}, "client_key must have at most"),
         ({"broker_username": "u"}, "broker_username would not be used by connection_type kafka_ss"),
         ({"sasl_mechanism": "PLAIN"}, "sasl_mechanism would not be used by connection_type kafka"),

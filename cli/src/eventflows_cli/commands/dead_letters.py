@@ -16,7 +16,7 @@ from eventflows_cli.app import dlq
 from eventflows_cli.appending import CommandId, appended, command_id_of, of_result
 from eventflows_cli.calls import Calls
 from eventflows_cli.commands.flows import Which
-from eventflows_cli.find import found_flow, listed
+from eventflows_cli.find import found_flow, is_id, listed
 from eventflows_cli.json_shapes import Json
 from eventflows_cli.kinds import Kind
 from eventflows_cli.letter_shapes import of_letter, of_task, of_whole_letter
@@ -223,6 +223,9 @@ async def cancel(
 
 
 async def _flow_id(run: Run, which: str) -> str:
+    """An id may also be that of a flow that is gone: its dead letters are still there."""
+    if is_id(which):
+        return str(UUID(which))
     async with run.registry() as calls:
         return (await found_flow(calls, which)).flow_id
 
