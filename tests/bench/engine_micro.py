@@ -23,13 +23,14 @@ from router.adapters.system_clock import SystemClock
 from router.application.budget import WorkerBudget
 from router.application.limits import PumpLimits
 from router.application.pump import Pump
-from router.domain.delivery import Delivery, Run
+from router.domain.delivery import Delivery, Headers, Run
+from router.domain.flow_spec import FlowSpec
 from router.domain.lag import Lag
 from router.domain.low_water import Mark
 from router.domain.outcome import SUCCEEDED, Outcome
 from router.ports import AssignmentListener
 
-from tests.support.router_flows import SUBSCRIBER, KnownHistory
+from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, KnownHistory
 
 RECORDS = 100_000
 PARTITIONS = 12
@@ -99,7 +100,7 @@ class CountingTarget:
         """Nothing is held."""
 
 
-def _batches() -> list[list[Delivery]]:
+def _batches(headers: Headers) -> list[list[Delivery]]:
     chance = random.Random(7)
     offsets = [0] * PARTITIONS
     batches = []
@@ -109,15 +110,17 @@ def _batches() -> list[list[Delivery]]:
             key = b"key-%d" % (chance.randrange(KEYS // PARTITIONS) * PARTITIONS + partition)
             offset = offsets[partition]
             offsets[partition] += 1
-            batch.append(Delivery("topic", partition, offset, 1_000, key, bytes(200), 1))
+            batch.append(Delivery("topic", partition, offset, 1_000, key, bytes(200), 1, headers))
         batches.append(batch)
     return batches
 
 
-async def _through_a_pump(target: CountingTarget) -> None:
-    source = ListSource(_BATCHES)
+async def _through_a_pump(
+    target: CountingTarget, batches: Sequence[Sequence[Delivery]], spec: FlowSpec
+) -> None:
+    source = ListSource(batches)
     pump = Pump(
-        SUBSCRIBER,
+        spec,
         source=source,
         target=target,
         dead_letters=MemoryDeadLetters(),
@@ -135,25 +138,29 @@ async def _through_a_pump(target: CountingTarget) -> None:
     assert sum(mark.position for mark in source.marks.values()) == RECORDS
 
 
-async def _bare(target: CountingTarget) -> None:
+async def _bare(
+    target: CountingTarget, batches: Sequence[Sequence[Delivery]], spec: FlowSpec
+) -> None:
     """The same number of calls at once, and nothing else."""
-    left = iter([Run(delivery, "req", 1, 1, "") for batch in _BATCHES for delivery in batch])
+    left = iter([Run(delivery, "req", 1, 1, "") for batch in batches for delivery in batch])
 
     async def work() -> None:
         for run in left:
             await target.invoke(run)
 
-    await asyncio.gather(*(work() for _ in range(SUBSCRIBER.concurrency_max)))
+    await asyncio.gather(*(work() for _ in range(spec.concurrency_max)))
 
 
-_BATCHES = _batches()
+Way = Callable[[CountingTarget, Sequence[Sequence[Delivery]], FlowSpec], Awaitable[None]]
 
 
-def _cost_us(way: Callable[[CountingTarget], Awaitable[None]], *, later: bool) -> float:
+def _cost_us(way: Way, spec: FlowSpec, *, later: bool) -> float:
+    batches = _batches(COMPLETION if spec is PUBLISHER else ())
+
     async def measured() -> float:
         target = CountingTarget(later=later)
         before_s = time.process_time()
-        await way(target)
+        await way(target, batches, spec)
         return time.process_time() - before_s
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -161,21 +168,22 @@ def _cost_us(way: Callable[[CountingTarget], Awaitable[None]], *, later: bool) -
 
 
 def main() -> None:
-    """Print the cost of both targets."""
+    """Print what records and completions cost, with both targets."""
     if "--profile" in sys.argv:
         profile = cProfile.Profile()
-        profile.runcall(_cost_us, _through_a_pump, later=True)
+        profile.runcall(_cost_us, _through_a_pump, PUBLISHER, later=True)
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         return
-    for later in (False, True):
-        pumps = [_cost_us(_through_a_pump, later=later) for _ in range(REPETITIONS)]
-        bare = statistics.median(_cost_us(_bare, later=later) for _ in range(REPETITIONS))
-        when = "a turn later" if later else "at once"
-        pump = statistics.median(pumps)
-        print(
-            f"target answers {when}: {pump - bare:.1f} µs a record"
-            f" ({pump:.1f}, {min(pumps):.1f} to {max(pumps):.1f}, of which {bare:.1f} target)"
-        )
+    for spec, what in ((SUBSCRIBER, "record"), (PUBLISHER, "completion")):
+        for later in (False, True):
+            pumps = [_cost_us(_through_a_pump, spec, later=later) for _ in range(REPETITIONS)]
+            bare = statistics.median(_cost_us(_bare, spec, later=later) for _ in range(REPETITIONS))
+            when = "a turn later" if later else "at once"
+            pump = statistics.median(pumps)
+            print(
+                f"target answers {when}: {pump - bare:.1f} µs a {what}"
+                f" ({pump:.1f}, {min(pumps):.1f} to {max(pumps):.1f}, of which {bare:.1f} target)"
+            )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from catalog.events import DeliveryOrder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from router.domain.lanes import InLane, Lanes
-from router.domain.turns import Turns
+from router.domain.turns import Queue, Turns
 
 
 class Item(InLane):
@@ -70,7 +70,7 @@ def test_every_item_runs_once_and_no_order_is_ever_broken(
     order: DeliveryOrder, arrivals: list[tuple[int, bytes | None]], data: st.DataObject
 ) -> None:
     lanes: dict[int, Lanes[Item]] = {number: Lanes(order) for number in range(3)}
-    ready: dict[int, deque[Item]] = {number: deque() for number in range(3)}
+    ready: dict[int, Queue[Item]] = {number: [] for number in range(3)}
     turns: Turns[Item] = Turns()
     to_come = deque(Item(name, key, partition) for name, (partition, key) in enumerate(arrivals))
     running: list[Item] = []
@@ -81,7 +81,7 @@ def test_every_item_runs_once_and_no_order_is_ever_broken(
         if choice == "come":
             item = to_come.popleft()
             if lanes[item.partition].add(item, item.key):
-                turns.add(ready[item.partition], item)
+                turns.add(ready[item.partition], item.name, item)
         elif choice == "begin":
             begun.append(turns.take())
             running.append(begun[-1])
@@ -90,7 +90,7 @@ def test_every_item_runs_once_and_no_order_is_ever_broken(
             item = running.pop(data.draw(st.integers(0, len(running) - 1)))
             follower = lanes[item.partition].finish(item)
             if follower is not None:
-                turns.add(ready[item.partition], follower)
+                turns.add(ready[item.partition], follower.name, follower)
     assert sorted(item.name for item in begun) == list(range(len(arrivals)))
     for place, item in enumerate(begun):
         assert all(

@@ -1,42 +1,41 @@
 """Turns are fair, and what is due comes in time."""
 
-from collections import deque
-
 from hypothesis import given
 from hypothesis import strategies as st
 from router.domain.due_queue import DueQueue
-from router.domain.turns import Turns
+from router.domain.turns import Queue, Turns
 
 
 def test_a_long_queue_does_not_starve_a_short_one() -> None:
     turns: Turns[str] = Turns()
-    hot: deque[str] = deque()
-    cold: deque[str] = deque()
+    hot: Queue[str] = []
+    cold: Queue[str] = []
     for number in range(1_000):
-        turns.add(hot, f"hot {number}")
-    turns.add(cold, "cold 0")
-    turns.add(cold, "cold 1")
+        turns.add(hot, number, f"hot {number}")
+    turns.add(cold, 0, "cold 0")
+    turns.add(cold, 1, "cold 1")
     assert [turns.take() for _ in range(5)] == ["hot 0", "cold 0", "hot 1", "cold 1", "hot 2"]
 
 
-@given(st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 3), st.booleans()))))
-def test_each_queue_keeps_its_order_and_waits_at_most_one_round(
-    steps: list[tuple[int, bool] | None],
+@given(st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 3), st.integers(0, 9)))))
+def test_each_queue_gives_its_lowest_rank_and_waits_at_most_one_round(
+    steps: list[tuple[int, int] | None],
 ) -> None:
     turns: Turns[tuple[int, int]] = Turns()
-    queues: list[deque[tuple[int, int]]] = [deque() for _ in range(4)]
-    model: list[deque[tuple[int, int]]] = [deque() for _ in range(4)]
+    queues: list[Queue[tuple[int, int]]] = [[] for _ in range(4)]
+    model: list[set[int]] = [set() for _ in range(4)]
     passed_over = [0] * 4
     for number, step in enumerate(steps):
         if step is not None:
-            queue, is_first = step
-            (turns.add_first if is_first else turns.add)(queues[queue], (queue, number))
-            (model[queue].appendleft if is_first else model[queue].append)((queue, number))
+            queue, rank = step[0], step[1] * 1_000 + number
+            turns.add(queues[queue], rank, (queue, rank))
+            model[queue].add(rank)
         elif turns.count:
-            item = turns.take()
-            assert item == model[item[0]].popleft()
+            queue, rank = turns.take()
+            assert rank == min(model[queue])
+            model[queue].remove(rank)
             for other in range(4):
-                waits = other != item[0] and bool(model[other])
+                waits = other != queue and bool(model[other])
                 passed_over[other] = passed_over[other] + 1 if waits else 0
             assert max(passed_over) <= 3
         assert turns.count == sum(map(len, model))
@@ -44,11 +43,11 @@ def test_each_queue_keeps_its_order_and_waits_at_most_one_round(
 
 def test_after_a_clear_there_is_nothing() -> None:
     turns: Turns[int] = Turns()
-    queue: deque[int] = deque()
-    turns.add(queue, 1)
+    queue: Queue[int] = []
+    turns.add(queue, 0, 1)
     turns.clear()
     assert (turns.count, len(queue)) == (0, 0)
-    turns.add(queue, 2)
+    turns.add(queue, 0, 2)
     assert turns.take() == 2
 
 

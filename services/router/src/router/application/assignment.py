@@ -196,7 +196,7 @@ class Assignment:
             self.records_held += 1
             self.bytes_held += work.size_bytes
             if partition.lanes.add(work, delivery.key):
-                self._turns.add(partition.ready, work)
+                self._turns.add(partition.ready, place, work)
 
     def regulate(self) -> None:
         """Pause and resume partitions by the switch and the limits of records, bytes and span
@@ -239,7 +239,7 @@ class Assignment:
             halted, self._halted, self.halted_reason = self._halted, [], ""
             for work in halted:
                 work.trial = None
-                self._turns.add(work.partition.ready, work)
+                self._turns.add(work.partition.ready, work.place, work)
         self.regulate()
         self.dispatch()
 
@@ -342,20 +342,19 @@ class Assignment:
         if self._unsettled == self._commit_records_max:
             self._settle_soon()
         if follower is not None:
-            self._turns.add(partition.ready, follower)
+            self._turns.add(partition.ready, follower.place, follower)
         if self._paused:
             self._look_again -= 1
             if self._look_again <= 0:
                 self.regulate()
 
     async def _wake_the_due(self) -> None:
-        """Backing off takes no slot (promise 6): what is due becomes ready, before all others of
-        its partition, since it holds the mark back."""
+        """Backing off takes no slot (promise 6): what is due becomes ready."""
         while (due_s := self._due.next_s) is not None:
             wait_s = due_s - self._clock.monotonic_s()
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
-            for work in reversed(self._due.take_due(self._clock.monotonic_s())):
-                self._turns.add_first(work.partition.ready, work)
+            for work in self._due.take_due(self._clock.monotonic_s()):
+                self._turns.add(work.partition.ready, work.place, work)
             self.dispatch()
         self._alarm = None

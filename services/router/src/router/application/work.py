@@ -14,6 +14,7 @@ from router.domain.delivery import Delivery
 from router.domain.gate import Gate
 from router.domain.lanes import InLane, Lanes
 from router.domain.low_water import LowWater, Mark
+from router.domain.turns import Queue
 from router.ports import DeliveryTrace
 
 NEVER: Final = -1
@@ -83,7 +84,7 @@ class PartitionWork:
         self.low_water = LowWater(mark)
         self.settled_version = self.low_water.version
         self.lanes: Lanes[Work] = Lanes(order)
-        self.ready: deque[Work] = deque()
+        self.ready: Queue[Work] = []
         self.records_held = 0
         self.bytes_held = 0
         self.begun_max = begun_max

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from typing import Final
 
 from router.domain.low_water import Mark, Ranges
 
 METADATA_BYTES_MAX: Final = 4_096
+NUMBERS_KEPT_MAX: Final = 16_384
+"""Numbers whose text is kept: nearly all are below the span that a partition may have."""
 _VERSION: Final = "1"
 _PREFIX_BYTES: Final = len(f"{_VERSION};{'0' * 8};")
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -63,6 +66,7 @@ def _checksum(position: int, body: str) -> str:
     return f"{zlib.crc32(f'{position};{body}'.encode('ascii')):08x}"
 
 
+@lru_cache(maxsize=NUMBERS_KEPT_MAX)
 def _base36(number: int) -> str:
     digits = ""
     while number or not digits:

@@ -31,10 +31,11 @@ def takes(kind: FlowKind, changes: Sequence[FlowChange], delivery: Delivery) -> 
     """
     if kind is FlowKind.SUBSCRIBER:
         return True
-    if delivery.header(STATUS_HEADER) != b"succeeded" or delivery.header(MODE_HEADER) != b"live":
+    headers = dict(delivery.headers)  # of a repeated one the last counts, as everywhere
+    if headers.get(STATUS_HEADER) != b"succeeded" or headers.get(MODE_HEADER) != b"live":
         return False
-    wanted = _version_at(changes, position_of(delivery))
-    return wanted is not None and wanted.encode() in (b"", delivery.header(VERSION_HEADER))
+    wanted = _version_at(changes, _position(headers.get(POSITION_HEADER)))
+    return wanted is not None and wanted.encode() in (b"", headers.get(VERSION_HEADER))
 
 
 def _version_at(changes: Sequence[FlowChange], position: int) -> str | None:
@@ -50,5 +51,8 @@ def _version_at(changes: Sequence[FlowChange], position: int) -> str | None:
 
 def position_of(delivery: Delivery) -> int:
     """The place in the registry's log that a completion was made by; -1 when it names none."""
-    text = delivery.header(POSITION_HEADER) or b""
-    return int(text) if text.isdigit() and len(text) <= _DIGITS_MAX else -1
+    return _position(delivery.header(POSITION_HEADER))
+
+
+def _position(text: bytes | None) -> int:
+    return int(text) if text and text.isdigit() and len(text) <= _DIGITS_MAX else -1
