@@ -46,3 +46,21 @@ async def test_promise_9_a_pump_that_never_ran_can_be_stopped() -> None:
         assert bench.pump.status().state is PumpState.STOPPED
         await bench.running
         assert bench.target.runs == []
+
+
+async def test_promise_9_a_settle_that_fails_at_the_stop_is_tried_again() -> None:
+    async with running_pump() as bench:
+        bench.broker.append(b"one")
+        await bench.until_settled(1)
+        bench.source.settle_failures = 2
+        await bench.pump.stop(grace_s=1)
+        assert bench.broker.committed == {0: 1}
+
+
+async def test_promise_9_a_stop_does_not_wait_for_a_broker_that_settles_nothing() -> None:
+    async with running_pump() as bench:
+        bench.broker.append(b"one")
+        await bench.until_settled(1)
+        bench.source.settle_failures = 1_000
+        await bench.pump.stop(grace_s=1)
+        assert bench.broker.committed == {}

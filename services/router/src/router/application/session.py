@@ -31,6 +31,8 @@ from router.ports import Clock, FlowHistory, Source, Tracing
 NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
 NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are ours"
 STALE: Final = "the broker says that the partitions are somebody else's; waiting to be given others"
+LAST_SETTLES_MAX: Final = 3
+"""Tries to settle an assignment that ends, one after the other."""
 NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
 
 
@@ -81,7 +83,8 @@ class Session:
         async with self._tasks:
             helpers = [
                 self._tasks.create_task(self._watch()),
-                self._tasks.create_task(self._settle_regularly()),
+                self._tasks.create_task(self._settle_when_due()),
+                self._tasks.create_task(self._tick()),
                 self._tasks.create_task(self._measure_lag()),
             ]
             try:
@@ -201,18 +204,22 @@ class Session:
                 assignment.dispatch()
             self.look()
 
-    async def _settle_regularly(self) -> None:
+    async def _settle_when_due(self) -> None:
         """At every interval, and earlier when much was done: what a kill repeats is bounded by
         time and by number."""
         while True:
-            await first_of(
-                self._clock.sleep(self._limits.commit_interval_s), self._settle_soon.wait()
-            )
+            await self._settle_soon.wait()
             self._settle_soon.clear()
             if self.assignment is not None:
                 await self._settle(self.assignment)
 
-    async def _settle(self, assignment: Assignment) -> None:
+    async def _tick(self) -> None:
+        while True:
+            await self._clock.sleep(self._limits.commit_interval_s)
+            self._settle_soon.set()
+
+    async def _settle(self, assignment: Assignment) -> bool:
+        """Is there nothing left to settle? False: it may help to try again."""
         try:
             moved = await assignment.settle()
         except StaleAssignment:
@@ -222,10 +229,12 @@ class Session:
             assignment.abandon()
         except EventflowsError as error:
             self._board.trouble(Trouble.SETTLE, error.message)
+            return False
         else:
             self._board.well(Trouble.SETTLE)
             if moved:
                 self._board.committed()
+        return True
 
     async def _measure_lag(self) -> None:
         while True:
@@ -240,12 +249,19 @@ class Session:
             await self._clock.sleep(self._limits.lag_interval_s)
 
     async def _retire(self, bound_s: float) -> None:
-        """End the current assignment: drain, settle, forget (promises 3 and 9)."""
+        """End the current assignment: drain, settle, forget (promises 3 and 9).
+
+        A settle that fails is tried again within the bound: what it does not settle is repeated.
+        """
         assignment = self.assignment
         if assignment is None:
             return
+        began_s = self._clock.monotonic_s()
         await assignment.drain(bound_s)
-        await self._settle(assignment)
+        for _ in range(LAST_SETTLES_MAX):
+            is_settled = await self._settle(assignment)
+            if is_settled or self._clock.monotonic_s() - began_s >= bound_s:
+                break
         if self.assignment is assignment:
             self._forget(assignment)
 
@@ -274,24 +290,17 @@ async def until_stop(
     work: Coroutine[Any, Any, None], stopping: asyncio.Event
 ) -> EventflowsError | None:
     """Do the work, or break it off when a stop is asked for. Returns an error of ours."""
-    task = await first_of(work, stopping.wait())
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        stop.cancel()
+        await asyncio.wait({task, stop})
     if task.cancelled():
         return None
     error = task.exception()
     if error is None or isinstance(error, EventflowsError):
         return error
     raise error
-
-
-async def first_of(
-    work: Coroutine[Any, Any, None], signal: Coroutine[Any, Any, Any]
-) -> asyncio.Task[None]:
-    """Do the work until it ends or the signal comes; the ended task of the work."""
-    task, signalled = asyncio.ensure_future(work), asyncio.ensure_future(signal)
-    try:
-        await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        task.cancel()
-        signalled.cancel()
-        await asyncio.wait({task, signalled})
-    return task
