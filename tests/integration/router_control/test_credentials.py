@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient
 from catalog.events import ApiType
 from catalog.identifiers import granted_flow_id
 from devstack import Kafka, Postgres
@@ -101,16 +102,18 @@ class Wired:
         )
 
 
-async def wired(registry: Served, broker: Kafka, password: str) -> Wired:
-    """A published algorithm that subscribes to a new topic."""
+async def wired(registry: Served, broker: Kafka, password: str, **fields: object) -> Wired:
+    """A published algorithm that subscribes to a new topic. `fields` are the connection's."""
     topic = f"credentials-{uuid4()}"
     await broker.create_topic(topic, 1)
     account, algorithm_id = account_request("acme"), str(uuid4())
-    connection = connection_request(
-        bootstrap_servers=[broker.bootstrap_servers],
-        ca_certificate=broker.ca_pem or "",
-        credentials=pb.Credential(username=FLOW_USER, password=password),
-    )
+    given = {
+        "bootstrap_servers": [broker.bootstrap_servers],
+        "ca_certificate": broker.ca_pem or "",
+        "credentials": pb.Credential(username=FLOW_USER, password=password),
+        **fields,
+    }
+    connection = connection_request(**given)
     now = datetime.now(UTC)
     async with registry.client() as client:
         await client.CreateAccount(account)
@@ -197,6 +200,41 @@ async def test_a_flow_goes_on_with_the_new_password_after_the_old_one_stopped_be
     log = worker.service.log_path.read_text()
     assert FIRST_PASSWORD not in log
     assert SECOND_PASSWORD not in log
+
+
+async def test_a_flow_enters_by_a_client_certificate_in_a_group_of_its_connections_prefix(
+    workers: Routers, real_registry: Served, runner: Runner
+) -> None:
+    broker = Kafka(name="certified-kafka", security="SASL_SSL", doors=["MTLS"])
+    try:
+        await broker.start()
+        certificate, key = broker.client_pem
+        flow = await wired(
+            real_registry,
+            broker,
+            "",
+            bootstrap_servers=[broker.door("MTLS")],
+            security_protocol=events_pb2.SECURITY_PROTOCOL_SSL,
+            sasl_mechanism="",
+            client_certificate=certificate,
+            credentials=pb.Credential(client_key=key),
+            group_prefix="acme.",
+        )
+        worker = await workers.start("one", runner_url=runner.url)
+        records = bodies_of("certified")
+        await produce_values(broker, flow.topic, records)
+        await until_asked(runner, {value for _, value in records})
+        admin = AIOKafkaAdminClient(**broker.client_settings())
+        await admin.start()
+        try:
+            groups = {group for group, _ in await admin.list_consumer_groups()}
+        finally:
+            await admin.close()
+        assert groups == {f"acme.{flow.flow_id}"}
+    finally:
+        await broker.stop()
+    log = worker.service.log_path.read_text()
+    assert not any(line in log for line in key.splitlines())
 
 
 async def test_a_flow_whose_credentials_the_vault_lost_is_blocked_until_they_are_entered(
