@@ -21,7 +21,7 @@ from kernel.errors import (
 )
 from servicekit.failures import CODE_METADATA
 from servicekit.identity import ServiceToken
-from servicekit.rpc import error_from_status, rpc_channel
+from servicekit.rpc import RECORD_ANSWER_BYTES_MAX, error_from_status, rpc_channel
 from servicekit.settings import HostPort
 
 from eventflows_cli.profile import Profile
@@ -186,7 +186,12 @@ async def connected_to_router(profile: Profile, address: HostPort) -> AsyncItera
 @asynccontextmanager
 async def _channel(profile: Profile, address: HostPort) -> AsyncIterator[grpc.aio.Channel]:
     token = ServiceToken.load(profile.key_file)
-    async with rpc_channel(address, token, unary_timeout_s=profile.timeout_s) as channel:
+    async with rpc_channel(
+        address,
+        token,
+        unary_timeout_s=profile.timeout_s,
+        answer_bytes_max=RECORD_ANSWER_BYTES_MAX,
+    ) as channel:
         # The first attempt of a channel is given up after 100 ms: too early for a service that is
         # busy or far away. One that is not there is told by the first call.
         with suppress(TimeoutError):

@@ -26,7 +26,13 @@ from kernel.errors import (
     Unavailable,
 )
 from servicekit.identity import Identities, ServiceToken
-from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
+from servicekit.rpc import (
+    RECORD_ANSWER_BYTES_MAX,
+    RpcServer,
+    RpcService,
+    rpc_channel,
+    rpc_server,
+)
 from servicekit.settings import HostPort
 
 TOKEN = ServiceToken(secrets.token_urlsafe(32))
@@ -168,6 +174,11 @@ async def whole_answer(runner: HttpRunner) -> bytes:
         return b"".join([chunk async for chunk in answer.body])
 
 
+LARGE = "0-24"
+RECORD_BYTES_MAX = 24 * 1024 * 1024
+"""The router takes larger records apart from the others."""
+
+
 class Worker(router_pb2_grpc.RouterServicer):
     """A router worker that answers, or raises."""
 
@@ -201,7 +212,9 @@ class Worker(router_pb2_grpc.RouterServicer):
     async def GetDeadLetter(  # noqa: N802
         self, request: router_pb2.GetDeadLetterRequest, context: Any
     ) -> router_pb2.GetDeadLetterResponse:
-        raise NotFound(f"there is no {request.letter_id}")
+        if request.letter_id != LARGE:
+            raise NotFound(f"there is no {request.letter_id}")
+        return router_pb2.GetDeadLetterResponse(value=bytes(RECORD_BYTES_MAX), has_value=True)
 
     async def CountDeadLetters(  # noqa: N802
         self, request: router_pb2.CountDeadLettersRequest, context: Any
@@ -225,6 +238,7 @@ def served(worker: Worker) -> RpcServer:
                 worker,
             )
         ],
+        answer_bytes_max=RECORD_ANSWER_BYTES_MAX,
     )
 
 
@@ -283,3 +297,17 @@ async def test_questions_about_dead_letters_reach_a_worker() -> None:
         counting.selection.letter_ids.extend(["0-1", "0-2"])
         assert (await router.count_dead_letters(counting)).letters == 2
         assert (await router.dead_letter_task("t-1")).dead_letter_task_id == "t-1"
+
+
+async def test_the_largest_record_is_looked_into_by_those_who_ask_for_such_answers() -> None:
+    request = router_pb2.GetDeadLetterRequest(letter_id=LARGE)
+    async with AsyncExitStack() as exits:
+        address = (await exits.enter_async_context(served(Worker()))).address
+        plain = await exits.enter_async_context(rpc_channel(address, TOKEN))
+        large = await exits.enter_async_context(
+            rpc_channel(address, TOKEN, answer_bytes_max=RECORD_ANSWER_BYTES_MAX)
+        )
+        answer = await GrpcRouter([large]).get_dead_letter(request)
+        assert len(answer.value) == RECORD_BYTES_MAX
+        with pytest.raises(TooLarge):
+            await GrpcRouter([plain]).get_dead_letter(request)

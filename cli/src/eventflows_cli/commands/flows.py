@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
 
 import typer
 from eventflows.catalog.v1 import catalog_pb2
@@ -20,6 +20,9 @@ from eventflows_cli.run import DONE, Run, command
 from eventflows_cli.views import flows as view
 from eventflows_cli.views import results
 from eventflows_cli.words import FlowState
+
+ASKED_MAX: Final = 1_000
+"""Flows in one question to the router."""
 
 Which = Annotated[
     str,
@@ -51,7 +54,7 @@ async def list_(
                 of = await names.of(Kind.ALGORITHM, one.algorithm_id)
                 if algorithm in (None, of):
                     found.append((one, await names.of_aggregate(each)))
-    statuses = await _statuses(run)
+    statuses = await _statuses(run, [one.flow_id for one, _ in found])
     documents = [of_flow(one, statuses.get(one.flow_id), name=name) for one, name in found]
     document = {"flows": [one for one in documents if not state or one["state"] in state]}
     run.output.show(
@@ -112,15 +115,21 @@ async def resume(run: Run, *, which: Which, command_id: CommandId = None) -> int
     return DONE
 
 
-async def _statuses(run: Run) -> Mapping[str, router_pb2.FlowStatus]:
-    """What the router says of all flows; nothing, and a word about it, without its address."""
+async def _statuses(run: Run, flow_ids: Sequence[str]) -> Mapping[str, router_pb2.FlowStatus]:
+    """What the router says of these flows; nothing, and a word about it, without its address."""
     if run.profile().router_address is None:
         run.output.say(
             "the profile has no router_address: only what the log says of the flows is shown"
         )
         return {}
+    statuses: dict[str, router_pb2.FlowStatus] = {}
+    away: set[str] = set()
     async with run.router() as router:
-        answer = await router.ask(router.stub.GetFlowStatus, router_pb2.GetFlowStatusRequest())
-    if answer.unreachable_workers:
-        run.output.say(f"no answer from {', '.join(answer.unreachable_workers)}: their flows lack")
-    return {one.flow_id: one for one in answer.flows}
+        for begin in range(0, len(flow_ids), ASKED_MAX):
+            request = router_pb2.GetFlowStatusRequest(flow_ids=flow_ids[begin : begin + ASKED_MAX])
+            answer = await router.ask(router.stub.GetFlowStatus, request)
+            statuses |= {one.flow_id: one for one in answer.flows}
+            away |= set(answer.unreachable_workers)
+    if away:
+        run.output.say(f"no answer from {', '.join(sorted(away))}: what they know of flows lacks")
+    return statuses

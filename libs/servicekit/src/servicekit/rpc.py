@@ -41,6 +41,7 @@ from servicekit.server_interceptors import (
 from servicekit.settings import HostPort, SettingsError
 
 __all__ = [
+    "RECORD_ANSWER_BYTES_MAX",
     "RpcServer",
     "RpcService",
     "current_caller",
@@ -53,6 +54,8 @@ __all__ = [
 
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of one gRPC message, both directions: several times a Watch batch (256 kB)."""
+RECORD_ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of an answer that holds a whole record of a topic (24 MiB), for those who ask for such."""
 CALLS_AT_ONCE_MAX: Final = 1_000
 """Per server; above it calls end with RESOURCE_EXHAUSTED, for the other side Overloaded."""
 STOP_GRACE_S: Final = 5.0
@@ -66,10 +69,6 @@ RECONNECT_LONGEST_MS: Final = 500
 CONNECT_TIMEOUT_MS: Final = 3_000
 """One attempt to connect: a busy or distant server takes longer than the first pause."""
 
-_SIZES = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-)
 _KEEPALIVE = (
     ("grpc.keepalive_time_ms", KEEPALIVE_EVERY_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
@@ -77,14 +76,14 @@ _KEEPALIVE = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 _SERVER_OPTIONS = (
-    *_SIZES,
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     *_KEEPALIVE,
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MIN_MS),
     # The default shares a port silently with any stray server that also listens on it (measured).
     ("grpc.so_reuseport", 0),
 )
 _CHANNEL_OPTIONS = (
-    *_SIZES,
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     *_KEEPALIVE,
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
     # By its name a pause; in gRPC's core it is the least time that an attempt to connect gets.
@@ -186,6 +185,7 @@ def rpc_server(
     serving: bool = True,
     stop_grace_s: float = STOP_GRACE_S,
     calls_at_once_max: int = CALLS_AT_ONCE_MAX,
+    answer_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> RpcServer:
     """A server that is not started yet.
 
@@ -204,7 +204,7 @@ def rpc_server(
         raise ValueError("a server without identities needs an interceptor that checks callers")
     server = grpc.aio.server(
         interceptors=[FailureInterceptor(), *checks, *interceptors],
-        options=_SERVER_OPTIONS,
+        options=(*_SERVER_OPTIONS, ("grpc.max_send_message_length", answer_bytes_max)),
         maximum_concurrent_rpcs=calls_at_once_max,
     )
     for service in services:
@@ -223,16 +223,17 @@ def rpc_channel(
     token: ServiceToken | None,
     *,
     unary_timeout_s: float = UNARY_TIMEOUT_DEFAULT_S,
+    answer_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> grpc.aio.Channel:
     """A channel whose calls carry the token, the trace of their context, and a deadline.
 
     `unary_timeout_s` holds for calls without a `timeout` of their own; streams have none unless
     given. Connects on the first call and again after every loss, waiting at most
-    RECONNECT_LONGEST_MS. Close it (`async with`).
+    RECONNECT_LONGEST_MS. An answer above `answer_bytes_max` is TooLarge. Close it (`async with`).
     """
     return grpc.aio.insecure_channel(
         str(address),
-        options=_CHANNEL_OPTIONS,
+        options=(*_CHANNEL_OPTIONS, ("grpc.max_receive_message_length", answer_bytes_max)),
         interceptors=client_interceptors(token, unary_timeout_s=unary_timeout_s),
     )
 

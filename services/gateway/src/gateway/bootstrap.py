@@ -14,7 +14,7 @@ from catalog.follow import CatalogFollower
 from kernel.errors import Unavailable
 from servicekit.identity import ServiceToken
 from servicekit.metrics import serve_metrics
-from servicekit.rpc import RpcServer, rpc_channel
+from servicekit.rpc import RECORD_ANSWER_BYTES_MAX, RpcServer, rpc_channel
 
 from gateway.adapters.grpc_log import GrpcLog
 from gateway.adapters.grpc_past import GrpcPast
@@ -76,7 +76,9 @@ async def _gateway(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, Ca
         registry = await exits.enter_async_context(rpc_channel(settings.registry_address, token))
         runner = await exits.enter_async_context(rpc_channel(settings.runner_address, token))
         routers = [
-            await exits.enter_async_context(rpc_channel(address, token))
+            await exits.enter_async_context(
+                rpc_channel(address, token, answer_bytes_max=RECORD_ANSWER_BYTES_MAX)
+            )
             for address in settings.router_addresses
         ]
         session = await exits.enter_async_context(

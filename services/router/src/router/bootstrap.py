@@ -17,7 +17,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from servicekit.identity import Identities, ServiceToken
 from servicekit.metrics import serve_metrics
-from servicekit.rpc import RpcServer, RpcService, rpc_channel, rpc_server
+from servicekit.rpc import RECORD_ANSWER_BYTES_MAX, RpcServer, RpcService, rpc_channel, rpc_server
 from servicekit.settings import SettingsError
 
 from router.adapters import kafka_probe
@@ -283,7 +283,11 @@ def _rpc_server(
         ),
     )
     return rpc_server(
-        listen=settings.rpc_listen, identities=identities, services=[service], serving=False
+        listen=settings.rpc_listen,
+        identities=identities,
+        services=[service],
+        serving=False,
+        answer_bytes_max=RECORD_ANSWER_BYTES_MAX,
     )
 
 

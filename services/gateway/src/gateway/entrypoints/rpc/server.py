@@ -9,7 +9,7 @@ from eventflows.gateway.v1.gateway_pb2_grpc import (
     add_EventListenersServicer_to_server,
     add_UsersServicer_to_server,
 )
-from servicekit.rpc import RpcServer, RpcService, rpc_server
+from servicekit.rpc import RECORD_ANSWER_BYTES_MAX, RpcServer, RpcService, rpc_server
 from servicekit.settings import HostPort
 
 from gateway.application.gateway import Gateway
@@ -32,6 +32,7 @@ def gateway_server(gateway: Gateway, *, listen: HostPort) -> RpcServer:
         identities=None,
         interceptors=[ApiKeyInterceptor(gateway)],
         serving=False,
+        answer_bytes_max=RECORD_ANSWER_BYTES_MAX,
         services=[
             RpcService(
                 services["Users"], add_UsersServicer_to_server, UsersServicer(gateway, wishes)
