@@ -17,6 +17,7 @@ _LONGEST_FIRST = (
     "integration/router_control",
     "integration/registry",
     "integration/cli",
+    "integration/chaos",
     "integration/runner",
     "integration/relay",
     "integration/gateway",

@@ -28,6 +28,8 @@ ANSWER: Final = (
 ) + BODY
 _END: Final = b"\r\n\r\n"
 _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+_EXPECT: Final = b"\r\nexpect: 100-continue"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NUMBER_AT: Final = len(b'{"n":')
 
 
@@ -75,6 +77,7 @@ class InstantAnswer(asyncio.Protocol):
             body = end + len(_END)
             whole = body + _length(data, begin, end)
             if len(data) < whole:
+                self._go_on(data, begin, body)
                 break
             if endpoint.noting:
                 self._note(data, body)
@@ -91,6 +94,12 @@ class InstantAnswer(asyncio.Protocol):
             self._loop.call_later(endpoint.delay_s, self._answer_late, count, self._loop.time())
         else:
             self._answer(count)
+
+    def _go_on(self, data: bytes, begin: int, body: int) -> None:
+        """Who asks first whether a large body is welcome sends nothing before it hears so."""
+        if len(data) == body and _EXPECT in data[begin:body].lower():
+            assert self._transport is not None
+            self._transport.write(_CONTINUE)
 
     def _note(self, data: bytes, body: int) -> None:
         comma = data.find(b",", body, body + 32)

@@ -17,6 +17,7 @@ COLUMNS = (
     ("fault", 16),
     ("strikes", 8),
     ("records", 9),
+    ("letters", 9),
     ("lost", 6),
     ("order", 6),
     ("again", 7),
@@ -61,6 +62,7 @@ class Report:
     fault: str
     strikes: int
     records: int
+    letters: int
     lost: int
     order_breaks: int
     deliveries_repeated: int
@@ -106,6 +108,7 @@ def report(
         fault=fault,
         strikes=len(injuries),
         records=records,
+        letters=sum(one.verdict.letters for one in findings),
         lost=sum(len(one.verdict.lost) for one in findings),
         order_breaks=sum(
             len(one.verdict.order_breaks) + len(one.run_order_breaks) for one in findings
@@ -137,6 +140,7 @@ def _line(row: Report) -> str:
         row.fault,
         row.strikes,
         row.records,
+        row.letters,
         row.lost,
         row.order_breaks,
         row.deliveries_repeated,

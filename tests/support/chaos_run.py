@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -35,22 +36,27 @@ POISONED_TIMEOUT_S = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do, for how long. `fault` is a name of STRIKES, or RANDOM."""
+    """What to do. `fault` is a name of STRIKES, or RANDOM, and goes on for `seconds`.
+
+    With `sequence` these strikes are made instead, each once, one after the other. `poison`: what
+    is wrong with which record; None: a mixture for the faults that have it.
+    """
 
     fault: str
     seconds: float
     seed: int
     records_per_s: float = RECORDS_PER_S
     pairs: int = PAIRS
+    sequence: Sequence[tuple[str, Strike]] = ()
+    poison: Mapping[int, str] | None = None
 
 
 async def run_fault(world: World, plan: Plan) -> Report:
     """Wire new flows, send, strike until the time is up, wait for the end, judge."""
-    dice = random.Random(f"{plan.seed}/{plan.fault}")
     poison = _poison(plan)
     settings = {"timeout_s": POISONED_TIMEOUT_S} if poison else {}
     wires = [await world.wire(**settings) for _ in range(plan.pairs)]
-    scene = Scene(world=world, wires=wires, dice=dice)
+    scene = Scene(world=world, wires=wires, dice=random.Random(f"{plan.seed}/{plan.fault}"))
     traffic = Traffic(
         world.customer, wires, per_s=plan.records_per_s, seed=plan.seed, poison=poison
     )
@@ -64,9 +70,10 @@ async def run_fault(world: World, plan: Plan) -> Report:
     findings = [await _findings(world, one, set(poison)) for one in wires]
     for one in wires:
         await world.unwire(one)
+    only = STRIKES.get(plan.fault)
     return report(
         plan.fault,
-        repeats_share_max=None if plan.fault == RANDOM else STRIKES[plan.fault].repeats_share_max,
+        repeats_share_max=None if only is None else only.repeats_share_max,
         findings=findings,
         uncommitted=left,
         injuries=injuries,
@@ -79,9 +86,8 @@ async def _strike(scene: Scene, plan: Plan) -> list[Injury]:
     """Strike again and again until the time is up; when each began."""
     await after(QUIET_S)
     injuries: list[Injury] = []
-    end_s = time.monotonic() + plan.seconds
-    while True:
-        name, strike = _next(scene, plan)
+    end_s = math.inf if plan.sequence else time.monotonic() + plan.seconds
+    for name, strike in _strikes(plan, scene.dice):
         began_s = time.monotonic()
         injuries.append(Injury(name=name, at_s=began_s, kills_worker=strike.kills_worker))
         await strike.act(scene)
@@ -89,16 +95,24 @@ async def _strike(scene: Scene, plan: Plan) -> list[Injury]:
         next_s = max(began_s + every_s, time.monotonic())
         await after(max(0.0, min(next_s, end_s) - time.monotonic()))
         if time.monotonic() >= end_s:
-            return injuries
+            break
+    return injuries
 
 
-def _next(scene: Scene, plan: Plan) -> tuple[str, Strike]:
-    name = scene.dice.choice(sorted(STRIKES)) if plan.fault == RANDOM else plan.fault
-    return name, STRIKES[name]
+def _strikes(plan: Plan, dice: random.Random) -> Iterator[tuple[str, Strike]]:
+    """In the order in which they are made; for ever, unless the plan has a sequence."""
+    if plan.sequence:
+        yield from plan.sequence
+        return
+    while True:
+        name = dice.choice(sorted(STRIKES)) if plan.fault == RANDOM else plan.fault
+        yield name, STRIKES[name]
 
 
-def _poison(plan: Plan) -> dict[int, str]:
+def _poison(plan: Plan) -> Mapping[int, str]:
     """Which records are poison, and of which kind."""
+    if plan.poison is not None:
+        return plan.poison
     if plan.fault not in {"poison", RANDOM}:
         return {}
     count = int(plan.seconds * plan.records_per_s)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from devstack import TcpProxy
 from devstack.service import Service
 
 from tests.support.chaos_world import Wires, World, after
@@ -115,8 +116,16 @@ async def freeze_worker(scene: Scene) -> None:
 
 async def cut_network(scene: Scene) -> None:
     proxy = scene.dice.choice([scene.world.to_customer, scene.world.to_runner])
+    await _cut(proxy, scene.dice.choice(CUTS_S))
+
+
+async def cut_customer_off_for_a_moment(scene: Scene) -> None:
+    await _cut(scene.world.to_customer, min(CUTS_S))
+
+
+async def _cut(proxy: TcpProxy, seconds: float) -> None:
     proxy.cut()
-    await after(scene.dice.choice(CUTS_S))
+    await after(seconds)
     proxy.heal()
 
 
