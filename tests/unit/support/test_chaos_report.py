@@ -111,7 +111,8 @@ def test_the_tap_sees_requests_and_their_answers_however_the_bytes_are_cut() -> 
     going, coming = tap.taps()
     request = (
         b"POST /v1/algo/a/b/1 HTTP/1.1\r\nX-Eventflows-Flow: f\r\n"
-        b"X-Eventflows-Request-Id: req-1\r\nX-Eventflows-Attempt: 3\r\nContent-Length: 4\r\n\r\nbody"
+        b"X-Eventflows-Request-Id: req-1\r\nX-Eventflows-Attempt: 3\r\n"
+        b"Content-Length: 4\r\n\r\nbody"
     )
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     for number in range(len(request)):
