@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
@@ -30,8 +31,11 @@ END_TIMEOUT_S = 240.0
 END_LOOK_S = 1.0
 RANDOM_EVERY_S = (5.0, 20.0)
 POISON_EVERY = 400
-POISON = ("fail", "hang")
-POISONED_TIMEOUT_S = 2
+POISON = ("fail", "hang", "cut")
+POISON_AMONG_OTHERS = ("fail", "hang")
+"""What cuts its connection looks like an algorithm that is away, which is tried for hours."""
+TIMEOUT_S = 2
+GIVING_UP = {"failure": "unreachable", "attempts_max": 5, "delay_longest_ms": 1_000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +58,7 @@ class Plan:
 async def run_fault(world: World, plan: Plan) -> Report:
     """Wire new flows, send, strike until the time is up, wait for the end, judge."""
     poison = _poison(plan)
-    settings = {"timeout_s": POISONED_TIMEOUT_S} if poison else {}
-    wires = [await world.wire(**settings) for _ in range(plan.pairs)]
+    wires = [await world.wire(**_settings(poison)) for _ in range(plan.pairs)]
     scene = Scene(world=world, wires=wires, dice=random.Random(f"{plan.seed}/{plan.fault}"))
     traffic = Traffic(
         world.customer, wires, per_s=plan.records_per_s, seed=plan.seed, poison=poison
@@ -115,11 +118,20 @@ def _poison(plan: Plan) -> Mapping[int, str]:
         return plan.poison
     if plan.fault not in {"poison", RANDOM}:
         return {}
+    kinds = POISON_AMONG_OTHERS if plan.fault == RANDOM else POISON
     count = int(plan.seconds * plan.records_per_s)
     return {
-        number: POISON[index % len(POISON)]
+        number: kinds[index % len(kinds)]
         for index, number in enumerate(range(POISON_EVERY // 2, count, POISON_EVERY))
     }
+
+
+def _settings(poison: Mapping[int, str]) -> dict[str, Any]:
+    """Of the flows to the algorithm: they must not wait for poison as long as for a true one."""
+    settings: dict[str, Any] = {"timeout_s": TIMEOUT_S} if poison else {}
+    if "cut" in poison.values():
+        settings["retries"] = [GIVING_UP]
+    return settings
 
 
 async def _until_the_end(world: World, wires: Sequence[Wires]) -> int:

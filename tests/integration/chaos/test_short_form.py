@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 SEED = 5
 WORKERS = 2
 PAIRS = 2
-POISON = {20: "fail", 31: "hang"}
+POISON = {20: "fail", 31: "hang", 40: "cut"}
 SEQUENCE = [
     ("sigterm", Strike(act=chaos_strikes.stop_worker, every_s=5, repeats_share_max=None)),
     ("kill", replace(chaos_strikes.STRIKES["kill"], every_s=0)),
