@@ -13,10 +13,15 @@ import random
 import sys
 import time
 
-from tests.support.chaos_report import Report, table
+from aiokafka.errors import KafkaError
+from devstack import DevstackError
+from devstack.rest import RestRefused
+
+from examples.demo.steps import StepFailed
+from tests.support.chaos_report import Report, broken_off, table
 from tests.support.chaos_run import Plan, run_fault
 from tests.support.chaos_strikes import RANDOM, STRIKES
-from tests.support.chaos_world import running_world
+from tests.support.chaos_world import World, running_world
 
 MINUTES_EACH = 2.0
 MINUTES_RANDOM = 10.0
@@ -32,9 +37,18 @@ async def main(faults: list[str], minutes: float | None, seed: int) -> list[Repo
             default = MINUTES_RANDOM if fault == RANDOM else MINUTES_EACH
             seconds = 60 * (default if minutes is None else minutes)
             print(f"{time.strftime('%H:%M:%S')} {fault}: {seconds:g} s …", flush=True)
-            reports.append(await run_fault(world, Plan(fault=fault, seconds=seconds, seed=seed)))
+            reports.append(await _report(world, Plan(fault=fault, seconds=seconds, seed=seed)))
             print(table(reports[-1:]), flush=True)
     return reports
+
+
+async def _report(world: World, plan: Plan) -> Report:
+    """What a fault came to. One that ends in an error does not end the others."""
+    try:
+        return await run_fault(world, plan)
+    except (DevstackError, StepFailed, RestRefused, KafkaError, OSError, TimeoutError) as error:
+        await world.mend()
+        return broken_off(plan.fault, error)
 
 
 def wanted() -> tuple[list[str], float | None, int]:

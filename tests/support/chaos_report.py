@@ -127,6 +127,26 @@ def report(
     )
 
 
+def broken_off(fault: str, error: BaseException) -> Report:
+    """A run that did not come to its end, which is a finding too."""
+    return Report(
+        fault=fault,
+        strikes=0,
+        records=0,
+        letters=0,
+        lost=0,
+        order_breaks=0,
+        deliveries_repeated=0,
+        deliveries_repeated_worst=0,
+        runs_repeated=0,
+        results_repeated=0,
+        stalls_s=(),
+        uncommitted=0,
+        caught_up_s=0.0,
+        problems=(f"broken off: {type(error).__name__}: {error}",),
+    )
+
+
 def table(reports: Sequence[Report]) -> str:
     """For people: one line a fault, then what is wrong."""
     head = "".join(f"{name:>{width}}" for name, width in COLUMNS)
@@ -148,7 +168,7 @@ def _line(row: Report) -> str:
         row.runs_repeated,
         f"{row.runs_repeated / max(1, row.records):.3%}",
         row.results_repeated,
-        f"{statistics.median(row.stalls_s):.1f} ≤ {max(row.stalls_s):.1f}",
+        f"{statistics.median(row.stalls_s):.1f} ≤ {max(row.stalls_s):.1f}" if row.stalls_s else "",
         "yes" if row.uncommitted == 0 else "NO",
         f"{row.caught_up_s:.1f}",
     )

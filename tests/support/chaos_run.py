@@ -67,6 +67,7 @@ async def run_fault(world: World, plan: Plan) -> Report:
     try:
         injuries = await _strike(scene, plan)
     finally:
+        await world.mend()
         await traffic.stop()
     stopped_s = time.monotonic()
     left = await _until_the_end(world, wires)

@@ -12,14 +12,14 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from devstack import Kafka, Process, TcpProxy, free_ports
+from devstack import Kafka, NotOurs, Process, TcpProxy, free_ports
 from devstack.cluster import Cluster
 from devstack.rest import Rest
 
@@ -122,6 +122,22 @@ class World:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             async with session.post(f"{self.endpoint_url}/mode/{mode}") as answer:
                 answer.raise_for_status()
+
+    async def mend(self) -> None:
+        """Undo whatever a strike left that was broken off: everything runs, nothing is cut."""
+        for proxy in (self.to_customer, self.to_runner):
+            proxy.heal()
+        self.clock_file.unlink(missing_ok=True)
+        for server in (self.customer, self.cluster.kafka, self.cluster.postgres):
+            with suppress(NotOurs):
+                if not server.process.running:
+                    await server.restart()
+        for service in self.cluster.services:
+            if service.process.running:
+                service.process.resume()
+            else:
+                await service.start(timeout_s=RUNNING_TIMEOUT_S)
+        await self.set_mode("usual")
 
     def runs(self, wires: Wires) -> list[dict[str, Any]]:
         """Every run that the algorithm has begun, in that order."""
