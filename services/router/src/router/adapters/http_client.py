@@ -90,19 +90,19 @@ class HttpPool:
         self.expects = True
         self._wants_body = wants_body
         self._limits = limits or PoolLimits()
-        self._places_taken = self._connecting = 0
+        self._count = self._connecting = 0
         self._open: set[HttpConnection] = set()
         self._idle: dict[HttpConnection, None] = {}
         self._waiters: deque[tuple[_Waiter, float]] = deque()
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._last_place_free = asyncio.Event()
+        self._none_left = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     @property
     def open_count(self) -> int:
         """Connections that are open or being opened."""
-        return self._places_taken
+        return self._count
 
     @property
     def idle_count(self) -> int:
@@ -119,7 +119,7 @@ class HttpPool:
 
         `head` is whole: request line, fields with `Host` and `Content-Length`, empty line.
         `timeout_s` begins once there is a connection. Raises NotSent when the server cannot have
-        acted (no connection, no place in the pool, broken before all was sent), NoAnswer when it
+        acted (no connection, none came free, broken before all was sent), NoAnswer when it
         may have. Cancelling closes the connection.
         """
         now = self._loop.time()
@@ -147,13 +147,13 @@ class HttpPool:
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        if self._places_taken:
-            self._last_place_free.clear()
+        if self._count:
+            self._none_left.clear()
             try:
                 async with asyncio.timeout(CLOSE_S):
-                    await self._last_place_free.wait()
+                    await self._none_left.wait()
             except TimeoutError:
-                _log.warning("%d connections were still being opened", self._places_taken)
+                _log.warning("%d connections were still being opened", self._count)
 
     # What connections tell.
 
@@ -167,11 +167,11 @@ class HttpPool:
         self._idle[connection] = None
 
     def connection_is_gone(self, connection: HttpConnection) -> None:
-        """Its place is free."""
+        """Another one may be opened instead."""
         if connection in self._open:
             self._open.remove(connection)
             self._idle.pop(connection, None)
-            self._leave_place()
+            self._count_one_less()
 
     # Ways to a connection.
 
@@ -191,7 +191,7 @@ class HttpPool:
             if self._is_closed:
                 raise NotSent("the pool was closed")
             if self._may_connect:
-                self._take_place()
+                self._count_one_more()
                 return await self._connect()
             if len(self._waiters) >= limits.waiters_max:
                 raise NotSent(f"{limits.waiters_max} calls wait for a connection already")
@@ -210,7 +210,7 @@ class HttpPool:
                 return connection
 
     async def _connect(self) -> HttpConnection:
-        """Fill a place that was taken."""
+        """Open the connection that was counted already."""
         try:
             async with asyncio.timeout(self._limits.connect_s):
                 connection = await self._first_that_connects()
@@ -220,10 +220,10 @@ class HttpPool:
             self._open.add(connection)
         except OSError as error:  # TLS's errors, those of names and TimeoutError are some too
             text = "in time" if isinstance(error, TimeoutError) else f"({_describe(error)})"
-            self._places_taken -= 1
+            self._count -= 1
             raise NotSent(f"no connection {text}") from error
         except BaseException:
-            self._places_taken -= 1
+            self._count -= 1
             raise
         finally:
             self._connecting -= 1
@@ -234,7 +234,10 @@ class HttpPool:
     async def _first_that_connects(self) -> HttpConnection:
         """Try each address of the host in turn. Raises the last one's OSError."""
         loop, made = self._loop, self._make
-        addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        try:
+            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # a label of more than 63 characters, for one
+            raise OSError("the name is no host name") from error
         failure: OSError = OSError("the name has no address")
         for family, _, proto, _, address in addresses:
             connection = made()
@@ -264,38 +267,36 @@ class HttpPool:
             self, wants_body=self._wants_body, limits=self._limits.connection, loop=self._loop
         )
 
-    # Places and deadlines.
+    # Counts and deadlines.
 
     @property
     def _may_connect(self) -> bool:
         limits = self._limits
-        return (
-            self._places_taken < limits.connections_max and self._connecting < limits.connecting_max
-        )
+        return self._count < limits.connections_max and self._connecting < limits.connecting_max
 
-    def _take_place(self) -> None:
-        self._places_taken += 1
+    def _count_one_more(self) -> None:
+        self._count += 1
         self._connecting += 1
 
-    def _leave_place(self) -> None:
-        self._places_taken -= 1
+    def _count_one_less(self) -> None:
+        self._count -= 1
         self._let_next_connect()
 
     def _let_next_connect(self) -> None:
-        """Give the places that are free to the calls that wait longest."""
+        """Let the calls that wait longest open what may be opened."""
         while self._waiters and self._may_connect:
             waiter, _ = self._waiters.popleft()
             if not waiter.done():
-                self._take_place()
+                self._count_one_more()
                 waiter.set_result(None)
-        if not self._places_taken:
-            self._last_place_free.set()
+        if not self._count:
+            self._none_left.set()
 
     def _give_back(self, connection: HttpConnection | None) -> None:
         """Somebody was given this and has gone."""
         if connection is None:
             self._connecting -= 1
-            self._leave_place()
+            self._count_one_less()
         elif connection.is_usable:
             self.connection_is_free(connection)
 
@@ -321,4 +322,4 @@ def _refuse(waiter: _Waiter, why: str) -> None:
 
 
 def _describe(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__
