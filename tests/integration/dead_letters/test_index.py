@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kernel.errors import Unavailable
 from router.domain.dead_letter_query import LetterQuery
-from router.domain.dead_letter_record import LetterId, LetterState, original_of
+from router.domain.dead_letter_record import LetterState, original_of
 
 from tests.integration.dead_letters.conftest import World
 from tests.support.letters import ids
@@ -62,10 +62,3 @@ async def test_the_original_is_read_back_byte_for_byte(
     record = await world.topic.read(letter_id)
     assert record is not None
     assert original_of(record) == original
-
-
-async def test_what_is_not_in_the_topic_is_not_read(world: World) -> None:
-    await world.letter(delivery(1))
-    for letter_id in ((0, 1), (0, 999), (1, 0), (7, 0)):
-        partition, offset = letter_id
-        assert await world.topic.read(LetterId(partition=partition, offset=offset)) is None

@@ -138,6 +138,7 @@ class Router:
                 "position": self.follower.catalog.position,
                 "staleness_s": None if math.isinf(staleness_s) else round(staleness_s, 3),
             },
+            "dead_letter_index": self.dead_letters.health(),
         }
 
     def _snapshot(self) -> WorkerSnapshot:
@@ -148,6 +149,7 @@ class Router:
             catalog_staleness_s=self.follower.staleness_s(),
             catalog_position=self.follower.catalog.position,
             run_durations=self.run_durations.snapshot(),
+            dead_letters=self.dead_letters.status,
         )
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 from catalog.follow import CatalogFollower
@@ -22,7 +23,7 @@ from router.adapters.postgres_letter_queries import PostgresLetterQueries
 from router.adapters.registry_tasks import RegistryTasks
 from router.application.connections import Connections
 from router.application.dead_letter_desk import DeadLetterDesk
-from router.application.dead_letter_reader import DeadLetterReader
+from router.application.dead_letter_reader import DeadLetterReader, ReaderStatus
 from router.application.dead_letter_task import OpenRedelivery, TaskTools
 from router.application.dead_letter_tasks import DeadLetterTasks, readiness
 from router.application.plans import FlowPlans
@@ -48,6 +49,22 @@ class DeadLetterHalf:
         """In the order of their start."""
         parts = {"dead letter reader": self.reader, "dead letter tasks": self.tasks}
         return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def status(self) -> ReaderStatus | None:
+        """How the index's reader is doing here."""
+        return None if self.reader is None else self.reader.status()
+
+    def health(self) -> Mapping[str, Any] | None:
+        """For the health page; no part of being ready, since no flow waits for it."""
+        status = self.status
+        if status is None:
+            return None
+        return {
+            "partitions": sorted(status.partitions),
+            "lag_records": status.lag_records,
+            "problem": status.problem,
+        }
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ from router.domain.dead_letter import HEADER_PREFIX, NULL_VALUE, original_header
 from router.domain.delivery import Delivery, Headers
 from router.domain.outcome import OutcomeKind
 
-KEY_PREFIX_BYTES: Final = 4_096
+KEY_PREFIX_BYTES: Final = 1_024
 """Of a longer key the index keeps the beginning, and a hash of the whole."""
 ERROR_CHARACTERS_MAX: Final = 512
 TEXT_CHARACTERS_MAX: Final = 512

@@ -16,14 +16,18 @@ from kernel.errors import InvalidInput, NotFound, StateForbids
 
 from router.application.dead_letter_desk import DeadLetterDesk, WholeLetter
 from router.application.dead_letter_tasks import DeadLetterTasks
-from router.domain.dead_letter import HEADER_PREFIX
-from router.domain.dead_letter_query import LetterQuery, key_of_token, parsed_id, token_of
+from router.domain.dead_letter import HEADER_PREFIX, HISTORY_BYTES_MAX
+from router.domain.dead_letter_query import LetterQuery, key_of_token, page_key, parsed_id, token_of
 from router.domain.dead_letter_record import Letter, LetterState, original_of
-from router.domain.delivery import Delivery
+from router.domain.delivery import Delivery, Headers
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
 ID_CHARACTERS_MAX: Final = 128
+ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024
+"""Of letters, or of a value: a message of ours has at most 4 MiB."""
+HEADERS_BYTES_MAX: Final = 256 * 1024
+KEY_BYTES_MAX: Final = 256 * 1024
 ERROR_CHARACTERS_MAX: Final = 4_096
 NO_INDEX: Final = (
     "This cluster keeps no index of dead letters: give the routers a database with the setting "
@@ -62,11 +66,18 @@ class DeadLetterRpc(RouterServicer):
             below=key_of_token(request.page_token),
             letters_max=request.page_size or PAGE_DEFAULT,
         )
-        return router_pb2.ListDeadLettersResponse(
-            letters=[_message(letter, page.topic) for letter in page.letters],
-            next_page_token="" if page.below is None else token_of(page.below),
-            truncated=page.truncated,
-        )
+        answer = router_pb2.ListDeadLettersResponse(truncated=page.truncated)
+        size_bytes, below = 0, page.below
+        for letter in page.letters:
+            message = _message(letter, page.topic)
+            size_bytes += message.ByteSize()
+            if size_bytes > ANSWER_BYTES_MAX:
+                break
+            answer.letters.append(message)
+            below = page_key(letter)
+        if page.below is not None or len(answer.letters) < len(page.letters):
+            answer.next_page_token = token_of(below) if below is not None else ""
+        return answer
 
     async def GetDeadLetter(  # noqa: N802
         self, request: router_pb2.GetDeadLetterRequest, context: Any
@@ -173,24 +184,39 @@ def _message(letter: Letter, topic: str) -> router_pb2.DeadLetter:
 def _whole(whole: WholeLetter, topic: str) -> router_pb2.GetDeadLetterResponse:
     original = original_of(whole.record)
     message = _message(whole.letter, topic)
-    message.record_key = original.key or b""
+    message.record_key = (original.key or b"")[:KEY_BYTES_MAX]
     error = whole.record.header(HEADER_PREFIX + "error") or b""
     message.error = error.decode("utf-8", "replace")[:ERROR_CHARACTERS_MAX]
+    value, headers = original.value or b"", _headers(original.headers)
     return router_pb2.GetDeadLetterResponse(
         letter=message,
-        value=original.value or b"",
+        value=value[:ANSWER_BYTES_MAX],
         has_value=original.value is not None,
-        headers=[
-            router_pb2.RecordHeader(name=name, value=value) for name, value in original.headers
-        ],
+        headers=headers,
         history=_history(whole.record),
+        truncated=len(value) > ANSWER_BYTES_MAX or len(headers) < len(original.headers),
     )
+
+
+def _headers(headers: Headers) -> list[router_pb2.RecordHeader]:
+    """As many as an answer has room for."""
+    shown, size_bytes = [], 0
+    for name, value in headers:
+        header = router_pb2.RecordHeader(name=name, value=value or b"")
+        size_bytes += header.ByteSize()
+        if size_bytes > HEADERS_BYTES_MAX:
+            break
+        shown.append(header)
+    return shown
 
 
 def _history(record: Delivery) -> Iterable[router_pb2.FailedAttempt]:
     """What can be read of it: in a customer's topic it may be anything."""
+    text = record.header(HEADER_PREFIX + "history") or b"[]"
+    if len(text) > HISTORY_BYTES_MAX:
+        return
     try:
-        for line in json.loads(record.header(HEADER_PREFIX + "history") or b"[]"):
+        for line in json.loads(text):
             yield router_pb2.FailedAttempt(
                 attempt=int(line["attempt"]),
                 at=_timestamp(datetime.fromisoformat(line["at"])),

@@ -20,10 +20,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from router.application.dead_letter_reader import ReaderStatus
 from router.application.run_durations import BOUNDS_S
 from router.domain.flow_report import FlowReport, merged, report_of_pump
 from router.domain.outcome import OutcomeKind
 from router.domain.status import LAG_S_UNKNOWN, LAG_UNKNOWN, PumpState, PumpStatus
+from router.entrypoints.dead_letter_metrics import dead_letter_metrics
 
 STATES = tuple(state.value for state in PumpState)
 _FLOW = ("flow_id",)
@@ -41,6 +43,7 @@ class WorkerSnapshot:
     owned_shards: int = 0
     catalog_staleness_s: float = 0.0
     catalog_position: int = 0
+    dead_letters: ReaderStatus | None = None
     run_durations: tuple[tuple[int, ...], float] = ((0,) * (len(BOUNDS_S) + 1), 0.0)
 
 
@@ -68,6 +71,8 @@ class WorkerMetrics(Collector):
             "Position of the log that the catalog has reached.",
             snapshot.catalog_position,
         )
+        if snapshot.dead_letters is not None:
+            yield from dead_letter_metrics(snapshot.dead_letters)
         states = GaugeMetricFamily(
             "router_flows", "Flow instances of this worker by state.", labels=("state",)
         )
