@@ -15,6 +15,8 @@ from pathlib import Path
 from servicekit.identity import ROLES, create_identities
 
 MASTER_KEY_BYTES = 32
+DEAD_LETTER_LOGIN = "dead_letters_app"
+DEAD_LETTER_DATABASE = "dead_letters"
 LOGINS = {"owner": "postgres", "log_app": "log_app", "vault_app": "vault_app", "log_ops": "log_ops"}
 SERVICE_UID = 10001  # the user of the Dockerfile
 
@@ -27,6 +29,9 @@ def main(folder: Path, postgres: str, database: str) -> None:
     for file, login in LOGINS.items():
         password = keep(folder / f"{login}.password", secrets.token_urlsafe(24))
         keep(folder / f"{file}.dsn", f"postgresql://{login}:{password}@{postgres}/{database}")
+    password = keep(folder / f"{DEAD_LETTER_LOGIN}.password", secrets.token_urlsafe(24))
+    address = f"{DEAD_LETTER_LOGIN}:{password}@{postgres}/{DEAD_LETTER_DATABASE}"
+    keep(folder / f"{DEAD_LETTER_LOGIN}.dsn", f"postgresql://{address}")
     for path in folder.iterdir():
         os.chown(path, SERVICE_UID, SERVICE_UID)
 

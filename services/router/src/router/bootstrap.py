@@ -105,7 +105,10 @@ class Router:
 
     async def prepare(self) -> None:
         """Make the internal topics; waits for Kafka as long as it takes."""
-        await ensure_internal_topics(self.settings.kafka_servers)
+        await ensure_internal_topics(
+            self.settings.kafka_servers,
+            dead_letter_retention_s=self.settings.dead_letter_retention_s,
+        )
 
     async def announce(self) -> None:
         """Tell the other workers and Prometheus how things stand. Raises Unavailable."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from kernel.backoff import delay_s
 from kernel.errors import StateForbids
@@ -29,6 +30,7 @@ DEAD_LETTER_ROOM_BYTES = 1024 * 1024
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 YEAR_MS = 365 * DAY_MS
+DEAD_LETTER_RETENTION_S = 30 * 86_400.0
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_FIRST_S = 0.2
 RETRY_LONGEST_S = 5.0
@@ -83,7 +85,7 @@ TOPICS = (
         name=DEAD_LETTERS_TOPIC,
         partitions=8,
         config={
-            "retention.ms": str(30 * DAY_MS),
+            "retention.ms": str(int(DEAD_LETTER_RETENTION_S * 1_000)),
             "segment.ms": str(DAY_MS),
             "max.message.bytes": str(MESSAGE_BYTES_MAX + DEAD_LETTER_ROOM_BYTES),
         },
@@ -91,9 +93,12 @@ TOPICS = (
 )
 
 
-async def ensure_internal_topics(bootstrap_servers: str) -> None:
+async def ensure_internal_topics(
+    bootstrap_servers: str, *, dead_letter_retention_s: float = DEAD_LETTER_RETENTION_S
+) -> None:
     """Make the topics that are missing; return when all exist. Waits for Kafka as long as it takes.
 
+    The topic of dead letters gets this retention also if it exists, and no setting but ours.
     Any number of workers may call it at the same time. Raises StateForbids when a topic exists with
     a number of partitions that the router cannot work with: a person has to act.
     """
@@ -101,7 +106,7 @@ async def ensure_internal_topics(bootstrap_servers: str) -> None:
     while True:
         attempt += 1
         try:
-            await _ensure_once(bootstrap_servers)
+            await _ensure_once(bootstrap_servers, dead_letter_retention_s)
         except KafkaError as error:
             wait_s = delay_s(
                 attempt, first_s=RETRY_FIRST_S, longest_s=RETRY_LONGEST_S, random=random.random
@@ -112,7 +117,7 @@ async def ensure_internal_topics(bootstrap_servers: str) -> None:
             return
 
 
-async def _ensure_once(bootstrap_servers: str) -> None:
+async def _ensure_once(bootstrap_servers: str, dead_letter_retention_s: float) -> None:
     admin = AIOKafkaAdminClient(
         bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS
     )
@@ -125,6 +130,7 @@ async def _ensure_once(bootstrap_servers: str) -> None:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(f"{name}: {reason}")
         await _require_partitions(admin)
+        await _keep_dead_letters(admin, dead_letter_retention_s)
     finally:
         await admin.close()
 
@@ -132,6 +138,16 @@ async def _ensure_once(bootstrap_servers: str) -> None:
 def _new_topic(topic: InternalTopic, copies: int) -> NewTopic:
     config = {"max.message.bytes": str(MESSAGE_BYTES_MAX), **topic.config}
     return NewTopic(topic.name, topic.partitions, copies, topic_configs=config)
+
+
+async def _keep_dead_letters(admin: AIOKafkaAdminClient, retention_s: float) -> None:
+    (topic,) = [topic for topic in TOPICS if topic.name == DEAD_LETTERS_TOPIC]
+    config = {**topic.config, "retention.ms": str(int(retention_s * 1_000))}
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, config)
+    (answer,) = await admin.alter_configs([resource])
+    for code, reason, *_ in answer.resources:
+        if code:
+            raise for_code(code)(f"{topic.name}: {reason}")
 
 
 async def _require_partitions(admin: AIOKafkaAdminClient) -> None:

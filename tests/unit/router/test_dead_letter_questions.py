@@ -1,0 +1,251 @@
+"""What people are told about dead letters, from the index and from a flow's own topic."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from catalog.events import DeadLetterSelection
+from eventflows.events.v1 import events_pb2
+from eventflows.router.v1 import router_pb2 as pb
+from kernel.errors import InvalidInput, NotFound, StateForbids
+from router.adapters.memory_letter_index import MemoryLetterIndex
+from router.adapters.memory_letter_topic import MemoryLetterTopic
+from router.application import dead_letter_desk
+from router.application.dead_letter_desk import DeadLetterDesk
+from router.application.dead_letter_reader import ReaderStatus
+from router.dead_letter_ports import LetterFigures, LetterTopic, ReadPosition
+from router.domain.dead_letter_query import LetterQuery
+from router.domain.dead_letter_record import LetterId, fold
+from router.entrypoints import dead_letter_rpc
+from router.entrypoints.dead_letter_metrics import dead_letter_metrics
+from router.entrypoints.rpc import RouterRpc
+
+from tests.support.letters import START, letter_headers
+from tests.support.router_flows import delivery
+
+OWN = "rejects"
+
+
+class Desk:
+    """An internal topic with its index, a flow with a topic of its own, and the servicer."""
+
+    def __init__(self) -> None:
+        self.topic, self.index, self.own = (
+            MemoryLetterTopic(),
+            MemoryLetterIndex(),
+            MemoryLetterTopic(),
+        )
+        settings = SimpleNamespace(dead_letter_topic=OWN)
+        channel = SimpleNamespace(connection_id="c-1")
+        self.flows: dict[str, Any] = {
+            "flow-1": SimpleNamespace(settings=settings, channel=channel),
+            "flow-2": SimpleNamespace(settings=None, channel=channel),
+        }
+        self.catalog: Any = SimpleNamespace(flow=self.flows.get)
+        self.opened: list[tuple[str, str]] = []
+        desk = DeadLetterDesk(
+            index=self.index,
+            topic=self.topic,
+            topic_name="dead-letters",
+            feed=self,
+            open_topic=self.open_topic,
+        )
+        self.desk = desk
+        self.rpc = RouterRpc(
+            connections=None,  # type: ignore[arg-type]
+            flow_status=None,  # type: ignore[arg-type]
+            dead_letters=desk,
+        )
+
+    async def changes(self) -> AsyncGenerator[int, None]:
+        yield 0
+
+    async def open_topic(self, connection_id: str, name: str) -> LetterTopic:
+        self.opened.append((connection_id, name))
+        return self.own
+
+    async def letters(self, count: int, *, value: bytes = b"value", **original: Any) -> None:
+        """Letters in the internal topic, one a second, and in the index."""
+        for number in range(count):
+            at = START + timedelta(seconds=number)
+            headers = letter_headers(delivery(number, **original), at=at)
+            self.topic.append(0, headers, value=value, at_ms=int(at.timestamp() * 1_000))
+        expected = (await self.index.positions()).get(0)
+        now = ReadPosition(next_offset=count, last_ms=1)
+        await self.index.fold(0, fold(self.topic.log[0]), expected=expected, now=now)
+
+    async def list(self, **request: Any) -> pb.ListDeadLettersResponse:
+        return await self.rpc.ListDeadLetters(pb.ListDeadLettersRequest(**request), None)
+
+
+async def test_pages_come_newest_first_and_end() -> None:
+    desk = Desk()
+    await desk.letters(5)
+    pages, token = [], ""
+    while True:
+        answer = await desk.list(page_size=2, page_token=token)
+        pages.append([letter.offset for letter in answer.letters])
+        token = answer.next_page_token
+        if not token:
+            break
+    assert pages == [[4, 3], [2, 1], [0]]
+
+
+async def test_an_answer_is_bounded_by_bytes_and_goes_on_where_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dead_letter_rpc, "ANSWER_BYTES_MAX", 600)
+    desk = Desk()
+    await desk.letters(5)
+    shown: list[int] = []
+    answer = await desk.list()
+    while answer.next_page_token:
+        shown += [letter.offset for letter in answer.letters]
+        answer = await desk.list(page_token=answer.next_page_token)
+    shown += [letter.offset for letter in answer.letters]
+    assert shown == [4, 3, 2, 1, 0]
+
+
+async def test_a_selection_is_read_as_the_log_writes_it() -> None:
+    desk = Desk()
+    await desk.letters(5)
+    selection = events_pb2.DeadLetterSelection(offset_first=1, offset_last=2)
+    selection.since.FromDatetime((START + timedelta(seconds=2)).replace(tzinfo=None))
+    assert [one.offset for one in (await desk.list(selection=selection)).letters] == [2]
+    request = pb.CountDeadLettersRequest(selection=selection)
+    assert (await desk.rpc.CountDeadLetters(request, None)).letters == 1
+
+
+@pytest.mark.parametrize(
+    "request_fields",
+    [
+        {"page_size": 501},
+        {"page_size": -1},
+        {"page_token": "AAAA"},
+        {"page_token": "x" * 1_000},
+        {"state": 77},
+        {"flow_id": "f" * 1_000},
+        {"selection": events_pb2.DeadLetterSelection(letter_ids=["x"])},
+        {"selection": events_pb2.DeadLetterSelection(letter_ids=["1-1"] * 1_001)},
+        {"selection": events_pb2.DeadLetterSelection(offset_first=5, offset_last=2)},
+        {"selection": events_pb2.DeadLetterSelection(topic="a\0b")},
+    ],
+)
+async def test_what_cannot_be_meant_is_refused(request_fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        await Desk().list(**request_fields)
+
+
+async def test_a_letter_is_shown_whole() -> None:
+    desk = Desk()
+    own = (("mine", b"1"), ("ef-dl-flow", b"brought"))
+    await desk.letters(1, value=b"\x00\xff", headers=own)
+    answer = await desk.rpc.GetDeadLetter(pb.GetDeadLetterRequest(letter_id="0-0"), None)
+    assert (answer.value, answer.has_value, answer.truncated) == (b"\x00\xff", True, False)
+    assert [(header.name, header.value) for header in answer.headers] == list(own)
+    assert [(one.outcome, one.error) for one in answer.history] == [("algorithm_error", "bad")]
+    assert (answer.letter.flow_id, answer.letter.letter_topic) == ("flow-1", "dead-letters")
+
+
+async def test_of_a_large_letter_the_beginning_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_rpc, "ANSWER_BYTES_MAX", 3)
+    desk = Desk()
+    await desk.letters(1)
+    answer = await desk.rpc.GetDeadLetter(pb.GetDeadLetterRequest(letter_id="0-0"), None)
+    assert (answer.value, answer.truncated, answer.letter.value_bytes) == (b"val", True, 5)
+
+
+@pytest.mark.parametrize("letter_id", ["0-9", "1-0"])
+async def test_a_letter_that_is_not_there_is_not_found(letter_id: str) -> None:
+    desk = Desk()
+    await desk.letters(1)
+    with pytest.raises(NotFound):
+        await desk.rpc.GetDeadLetter(pb.GetDeadLetterRequest(letter_id=letter_id), None)
+
+
+async def test_a_letter_whose_topic_keeps_it_no_longer_is_not_found() -> None:
+    desk = Desk()
+    await desk.letters(2)
+    desk.topic.expire(0, 1)
+    with pytest.raises(NotFound):
+        await desk.desk.whole(LetterId(partition=0, offset=0))
+
+
+async def test_without_a_database_it_is_said_what_to_set() -> None:
+    rpc = RouterRpc(connections=None, flow_status=None)  # type: ignore[arg-type]
+    questions: list[tuple[Any, Any]] = [
+        (rpc.ListDeadLetters, pb.ListDeadLettersRequest()),
+        (rpc.CountDeadLetters, pb.CountDeadLettersRequest()),
+        (rpc.GetDeadLetter, pb.GetDeadLetterRequest(letter_id="0-0")),
+        (rpc.GetDeadLetterTask, pb.GetDeadLetterTaskRequest()),
+    ]
+    for ask, request in questions:
+        with pytest.raises(StateForbids, match="DEAD_LETTER_DSN_FILE"):
+            await ask(request, None)
+
+
+async def test_an_own_topic_shows_the_flows_letters_among_anything_else() -> None:
+    desk = Desk()
+    desk.own.append(0, (("foreign", b"1"),))
+    other = letter_headers(delivery(7))
+    desk.own.append(1, tuple((n, b"other" if n == "ef-dl-flow" else v) for n, v in other))
+    mine = [desk.own.append(1, letter_headers(delivery(number))) for number in range(3)]
+    answer = await desk.list(flow_id="flow-1", own_topic=True, page_size=2)
+    assert [letter.letter_id for letter in answer.letters] == [str(mine[2]), str(mine[1])]
+    assert (answer.letters[0].letter_topic, answer.truncated) == (OWN, False)
+    rest = await desk.list(
+        flow_id="flow-1", own_topic=True, page_size=2, page_token=answer.next_page_token
+    )
+    assert [letter.letter_id for letter in rest.letters] == [str(mine[0])]
+    assert desk.opened == [("c-1", OWN)] * 2
+    request = pb.GetDeadLetterRequest(letter_id="1-0", flow_id="flow-1", own_topic=True)
+    with pytest.raises(NotFound):
+        await desk.rpc.GetDeadLetter(request, None)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("SCAN_RECORDS_MAX", 4), ("SCAN_BYTES_MAX", 100)])
+async def test_a_scan_ends_at_its_limit_with_the_newest(
+    limit: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_desk, limit, value)
+    desk = Desk()
+    for number in range(20):
+        desk.own.append(0, letter_headers(delivery(number)))
+    page = await desk.desk.own_page(LetterQuery(flow_id="flow-1"), below=None, letters_max=50)
+    assert page.truncated
+    assert page.letters[0].source_offset == 19
+    assert len(page.letters) < 20
+
+
+@pytest.mark.parametrize(
+    ("flow_id", "error"), [("", InvalidInput), ("flow-2", StateForbids), ("flow-9", NotFound)]
+)
+async def test_an_own_topic_that_is_not_there_is_said(flow_id: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await Desk().list(flow_id=flow_id, own_topic=True)
+
+
+def test_the_index_tells_its_metrics_and_leaves_out_what_it_does_not_know() -> None:
+    unknown = {metric.name for metric in dead_letter_metrics(ReaderStatus())}
+    assert unknown == {"router_dead_letters_unreadable", "router_dead_letter_index_rebuilds"}
+    figures = LetterFigures(open_letters=3, oldest_open=START, by_flow={"flow-1": 2})
+    told = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in dead_letter_metrics(ReaderStatus(lag_records=5, figures=figures))
+        for sample in metric.samples
+    }
+    assert told["router_dead_letter_index_lag_records",] == 5
+    assert told["router_dead_letters_open",] == 3
+    assert told["router_flow_dead_letters_open", "flow-1"] == 2
+    assert told["router_dead_letters_oldest_open_timestamp_seconds",] == START.timestamp()
+
+
+def test_both_ends_of_a_time_are_the_narrower_ones() -> None:
+    query = LetterQuery(
+        selection=DeadLetterSelection(until=START + timedelta(hours=1)), given_up_before=START
+    )
+    assert query.until == START
