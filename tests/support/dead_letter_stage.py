@@ -41,6 +41,7 @@ class Stage:
         self.index = MemoryLetterIndex()
         self.target = MemoryTarget()
         self.ready: FlowSpec | str | None = SUBSCRIBER
+        self.own_topic = ""
         self.opened: list[FlowSpec] = []
         self.ends: list[tuple[str, int, int, str]] = []
         self.fails_to_finish = 0
@@ -69,6 +70,7 @@ class Stage:
             marks=self.topic,
             ends=self,
             ready=lambda _: self.ready,
+            own_topic=lambda _: self.own_topic,
             open_redelivery=self.open_redelivery,
             clock=self.clock,
             random=Random(1),

@@ -30,6 +30,7 @@ from tests.support.router_sources import connection_of
 
 PARTITIONS = 2
 WAIT_S = 30.0
+LARGEST_BYTES = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,9 @@ async def world(kafka: Kafka, postgres: Postgres) -> AsyncIterator[World]:
     try:
         async with (
             LetterDatabase(await letter_database(postgres)) as database,
-            AIOKafkaProducer(**kafka.client_settings(), acks="all") as producer,
+            AIOKafkaProducer(
+                **kafka.client_settings(), acks="all", max_request_size=LARGEST_BYTES
+            ) as producer,
         ):
             yield World(
                 connection=connection,

@@ -62,3 +62,16 @@ async def test_the_original_is_read_back_byte_for_byte(
     record = await world.topic.read(letter_id)
     assert record is not None
     assert original_of(record) == original
+
+
+async def test_a_letter_of_15_mb_is_indexed_and_read(world: World) -> None:
+    value = bytes(15_000_000)
+    async with world.reading() as reader:
+        large = await world.letter(delivery(1, value=value))
+        small = await world.letter(delivery(2))
+        await world.caught_up(reader)
+    found = await world.queries.page(ALL, below=None, letters_max=10)
+    assert sorted(ids(found)) == sorted([str(large), str(small)])
+    record = await world.topic.read(large)
+    assert record is not None
+    assert record.value == value

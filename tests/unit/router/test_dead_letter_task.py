@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from catalog.events import DeadLetterSelection, FailureClass
 from catalog.records import DeadLetterTaskKind
+from hypothesis import given
+from hypothesis import strategies as st
 from router.application import dead_letter_task
-from router.application.dead_letter_task import FLOW_GONE, TaskRun
+from router.application.dead_letter_task import FLOW_GONE, ONLY_LISTED, TaskRun
 from router.domain.dead_letter_record import LetterState
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.outcome import OutcomeKind, failed
@@ -179,6 +181,14 @@ async def test_a_flow_that_was_deleted_ends_the_task(stage: Stage) -> None:
     assert stage.ends == [("task-1", 0, 0, FLOW_GONE)]
 
 
+async def test_a_task_that_finds_nothing_says_that_own_topics_are_only_listed(
+    stage: Stage,
+) -> None:
+    stage.own_topic = "rejects"
+    await carried_out(stage.run_of(task_of()))
+    assert stage.ends == [("task-1", 0, 0, ONLY_LISTED.format("rejects"))]
+
+
 async def test_a_purge_marks_and_needs_no_flow(stage: Stage) -> None:
     stage.ready = None
     letter = stage.letter(delivery(1))
@@ -227,3 +237,30 @@ def test_a_bucket_lets_through_its_rate_and_saves_nothing_up() -> None:
     assert [bucket.take(100.0) for _ in range(3)] == [0.0, 0.25, 0.5]
     assert bucket.take(200.0) == 0.0
     assert bucket.take(200.1) == pytest.approx(0.15)
+
+
+@given(st.lists(st.integers(0, 120), max_size=5), st.integers(1, 8), st.sets(st.integers(0, 7)))
+async def test_however_often_it_is_killed_every_letter_gets_one_mark_and_is_counted_once(
+    kills: list[int], letters: int, dying: set[int]
+) -> None:
+    """Killed between any two steps: after so many turns of the loop, again and again."""
+    stage = Stage()
+    written = [stage.letter(delivery(n, key=b"%d" % (n % 3))) for n in range(letters)]
+    dying = {number for number in dying if number < letters}
+    for number in dying:
+        stage.target.answers[b"value-%d" % number].extend([BAD] * 50)
+    async with started(stage.reader.run()):
+        for turns in kills:
+            async with started(stage.run_of(task_of()).run()):
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+        await carried_out(stage.run_of(task_of()))
+    assert stage.ends[-1] == ("task-1", letters - len(dying), len(dying), "")
+    assert len(set(stage.ends)) == 1
+    states = {stage.index.letters[letter].state for letter in written}
+    assert LetterState.OPEN not in states
+    offsets = [run.delivery.offset for run in stage.target.runs]
+    assert set(offsets) == set(range(letters))
+    assert len(offsets) <= letters + len(kills) * letters
+    ids = {(run.delivery.offset, run.request_id) for run in stage.target.runs}
+    assert len(ids) == letters, "a repeat has the same request id"

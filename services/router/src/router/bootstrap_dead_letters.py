@@ -25,7 +25,7 @@ from router.application.connections import Connections
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import DeadLetterReader, ReaderStatus
 from router.application.dead_letter_task import OpenRedelivery, TaskTools
-from router.application.dead_letter_tasks import DeadLetterTasks, readiness
+from router.application.dead_letter_tasks import DeadLetterTasks, own_topics, readiness
 from router.application.plans import FlowPlans
 from router.application.shards import ShardOwnership
 from router.control_ports import Workers
@@ -107,6 +107,7 @@ async def open_dead_letters(
             marks=KafkaLetterMarks(internal, producers=producers),
             ends=RegistryTasks(registry),
             ready=readiness(plans, follower),
+            own_topic=own_topics(follower),
             open_redelivery=open_redelivery,
             clock=clock,
             random=random.SystemRandom(),

@@ -41,6 +41,7 @@ AT_ONCE_MAX: Final = 16
 LOOK_S: Final = 0.2
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 10.0
+ONLY_LISTED: Final = "none is in the internal topic; those in the flow's own, {}, are listed only"
 FLOW_GONE: Final = "the flow was deleted"
 NOT_READ_YET: Final = "the index has not read all marks yet"
 
@@ -57,7 +58,7 @@ class TaskTools:
     """What every task of a worker works with.
 
     `ready` gives the spec by which a flow may be redriven now, or a sentence why it may not; None
-    for a flow that is gone.
+    for a flow that is gone. `own_topic` names the flow's own dead letter topic; empty: it has none.
     """
 
     index: LetterQueries
@@ -66,6 +67,7 @@ class TaskTools:
     marks: LetterMarks
     ends: TaskEnds
     ready: Callable[[str], FlowSpec | str | None]
+    own_topic: Callable[[str], str]
     open_redelivery: OpenRedelivery
     clock: Clock
     random: Random
@@ -248,6 +250,9 @@ class TaskRun:
         tally = await self._tools.index.tally(self.task.dead_letter_task_id)
         done = tally.get(LetterState.REDRIVEN, 0) + tally.get(LetterState.PURGED, 0)
         failed = tally.get(LetterState.DIED_AGAIN, 0)
+        own_topic = self._tools.own_topic(self.task.flow_id)
+        if not done and not failed and not problem and own_topic:
+            problem = ONLY_LISTED.format(own_topic)
         await self._tools.ends.finish(
             self.task.dead_letter_task_id, succeeded=done, failed=failed, problem=problem
         )
