@@ -22,7 +22,7 @@ from router.domain.request_id import request_id
 
 from tests.support.dead_letter_stage import Stage, started, task_of
 from tests.support.letters import START
-from tests.support.manual_clock import until
+from tests.support.manual_clock import ManualClock, let_others_run, until
 from tests.support.router_flows import SUBSCRIBER, delivery
 
 BAD = failed(OutcomeKind.ALGORITHM_ERROR, "bad again", error_type="InputError")
@@ -133,6 +133,22 @@ async def test_different_keys_run_at_the_same_time(stage: Stage) -> None:
     async with started(stage.run_of(task_of()).run()):
         await stage.target.until_runs(4)
         await stage.target.let_go(*values)
+
+
+async def test_letters_go_at_the_rate_that_was_asked_for() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    for number in range(3):
+        stage.letter(delivery(number, key=None))
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 3)
+        async with started(stage.run_of(task_of(rate_per_s=2.0)).run()):
+            await stage.target.until_ended(1)
+            clock.advance(0.4)
+            await let_others_run()
+            assert len(stage.target.runs) == 1
+            clock.advance(0.2)
+            await stage.target.until_ended(2)
 
 
 async def test_whoever_takes_over_sends_only_what_has_no_mark(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from catalog.records import DeadLetterTask, DeadLetterTaskState
 from kernel.errors import NotFound, Unavailable
+from router.application import dead_letter_tasks
 from router.application.dead_letter_tasks import TASKS_AT_ONCE_MAX, DeadLetterTasks
 from router.application.shards import shard_of
 from router.control_ports import WorkerEntry
@@ -18,7 +19,7 @@ from router.domain.dead_letter_task import TaskProgress
 
 from tests.support.dead_letter_stage import Stage, started, task_of
 from tests.support.letters import START
-from tests.support.manual_clock import until
+from tests.support.manual_clock import let_others_run, until
 from tests.support.router_flows import delivery
 
 
@@ -149,6 +150,16 @@ async def test_the_owner_is_asked_about_a_task_of_another_worker() -> None:
     assert await tasks.progress("task-1") == registry.peer
 
 
-async def test_a_task_that_nobody_knows_is_not_found() -> None:
+async def test_a_task_that_was_asked_for_a_moment_ago_is_waited_for() -> None:
+    registry = Registry()
+    registry.owned.clear()
+    asking = asyncio.create_task(registry.tasks_of(Stage()).progress("task-1"))
+    await let_others_run()
+    registry.ask(task_of())
+    assert (await asking).state == "waiting"
+
+
+async def test_a_task_that_nobody_knows_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_tasks, "FOLLOW_WAIT_S", 0.01)
     with pytest.raises(NotFound):
         await Registry().tasks_of(Stage()).progress("task-9")

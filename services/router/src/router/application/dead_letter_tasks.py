@@ -28,6 +28,8 @@ from router.domain.flow_spec import FlowSpec
 TASKS_AT_ONCE_MAX: Final = 8
 LOOK_S: Final = 0.5
 """How often time is looked at: shards come and go without a change of the catalog."""
+FOLLOW_WAIT_S: Final = 1.0
+"""A task that was asked for a moment ago may be on its way to our catalog; peers ask us for 2 s."""
 FAILED_WAIT_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
@@ -81,13 +83,24 @@ class DeadLetterTasks:
         return None if run is None else replace(run.progress, worker=self._worker_id)
 
     async def progress(self, task_id: str) -> TaskProgress:
-        """How far a task is, wherever it is carried out. Raises NotFound."""
-        task = self._feed.catalog.dead_letter_task(task_id)
-        if task is None:
-            raise NotFound(f"There is no dead letter task {task_id}, or it ended long ago.")
+        """How far a task is, wherever it is carried out. Raises NotFound for one that the catalog
+        does not know within FOLLOW_WAIT_S."""
+        task = await self._known(task_id)
         if task.ended_time is not None:
             return _ended(task)
         return self.local(task_id) or await self._of_owner(task)
+
+    async def _known(self, task_id: str) -> DeadLetterTask:
+        task = self._feed.catalog.dead_letter_task(task_id)
+        if task is not None:
+            return task
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOLLOW_WAIT_S):
+                async for _ in self._feed.changes():
+                    task = self._feed.catalog.dead_letter_task(task_id)
+                    if task is not None:
+                        return task
+        raise NotFound(f"There is no dead letter task {task_id}, or it ended long ago.")
 
     async def _of_owner(self, task: DeadLetterTask) -> TaskProgress:
         shard = shard_of(task.flow_id)
