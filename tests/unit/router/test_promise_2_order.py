@@ -133,3 +133,17 @@ async def test_promise_2_a_hot_partition_does_not_starve_the_others() -> None:
         await bench.target.let_go(b"hot 0")
         await bench.until_settled(101)
         assert bench.target.values.index(b"cold") <= 2
+
+
+async def test_promise_2_the_oldest_head_runs_first_so_a_busy_key_is_not_left_behind() -> None:
+    async with running_pump(replace(SUBSCRIBER, concurrency_max=1)) as bench:
+        bench.target.hold(b"busy 0")
+        bench.broker.append(b"busy 0", key=b"busy")
+        bench.broker.append(b"busy 1", key=b"busy")
+        for number in range(3):
+            bench.broker.append(b"idle %d" % number, key=b"%d" % number)
+        await bench.target.until_runs(1)
+        await let_others_run()
+        await bench.target.let_go(b"busy 0")
+        await bench.until_settled(5)
+        assert bench.target.values == [b"busy 0", b"busy 1", b"idle 0", b"idle 1", b"idle 2"]

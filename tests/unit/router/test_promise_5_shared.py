@@ -87,6 +87,23 @@ async def test_promise_5_a_pump_that_ends_gives_everything_back() -> None:
     assert (budget.calls_open, budget.bytes_held) == (0, 0)
 
 
+async def test_promise_5_a_flow_that_ends_while_it_waits_takes_no_part_any_more() -> None:
+    budget = WorkerBudget(calls_open_max=2)
+    async with two_pumps(budget) as (first, second):
+        first.target.hold(b"0", b"1")
+        for number in range(4):
+            first.broker.append(b"%d" % number)
+        await first.target.until_runs(2)
+        second.broker.append(b"late")
+        await until(lambda: len(budget.waiting) == 2)
+        await second.pump.stop(grace_s=1)
+        assert len(budget.waiting) == 1
+        assert budget.fair_calls == 2, "the first one is alone again"
+        assert second.target.runs == []
+        await first.target.let_go(b"0", b"1")
+        await first.until_settled(4)
+
+
 async def test_promise_5_a_flow_whose_target_answers_at_once_leaves_others_the_event_loop() -> None:
     async with running_pump(replace(SUBSCRIBER, concurrency_max=1)) as bench:
         calls = 0

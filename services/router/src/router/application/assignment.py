@@ -292,6 +292,7 @@ class Assignment:
         self._turns.clear()
         self._due.clear()
         self._share.hold(0)
+        self._share.want_no_more()
         if self._alarm is not None:
             self._alarm.cancel()
 

@@ -114,6 +114,13 @@ class Share:
         if budget.waiting:
             budget.serve()
 
+    def want_no_more(self) -> None:
+        """Do not wait for a call any longer."""
+        if self.is_waiting:
+            self.is_waiting = False
+            self.waiting.remove(self)
+            self._budget.calls_changed(self)
+
     @property
     def gives_way(self) -> bool:
         """Shall a call that has ended be left to another flow, although there is more to do?"""
