@@ -45,8 +45,16 @@ class Topic(Protocol):
         """Add a record; its offset."""
         ...
 
-    def source(self) -> Source:
-        """One more member of the group, not open yet."""
+    def source(self, *, start: StartAt = StartAt.EARLIEST) -> Source:
+        """One more member of the group, not open yet; `start` is the same for all of them."""
+        ...
+
+    async def grow(self, partitions: int) -> None:
+        """Add partitions up to so many; they can be written to on return."""
+        ...
+
+    async def notice(self, source: Source) -> None:
+        """Have an open source learn of added partitions, as it does by itself after a while."""
         ...
 
     async def committed(self, partition: int = 0) -> int | None:
@@ -136,8 +144,15 @@ class MemoryTopic:
             value, key=key, partition=partition, headers=headers, timestamp_ms=timestamp_ms
         )
 
-    def source(self) -> MemorySource:
+    def source(self, *, start: StartAt = StartAt.EARLIEST) -> MemorySource:
+        self.broker.start = start
         return MemorySource(self.broker)
+
+    async def grow(self, partitions: int) -> None:
+        self.broker.grow(partitions)
+
+    async def notice(self, source: Source) -> None:
+        await self.broker.notice()
 
     async def committed(self, partition: int = 0) -> int | None:
         return self.broker.committed.get(partition)
@@ -206,6 +221,14 @@ class KafkaTopic:
         async with asyncio.timeout(WAIT_S):
             while len(await self._producer.partitions_for(self.name)) < partitions:
                 await self._producer.client.force_metadata_update()
+
+    async def notice(self, source: Source) -> None:
+        assert isinstance(source, KafkaSource)
+        assert source._consumer is not None
+        known = len(await self._producer.partitions_for(self.name))
+        async with asyncio.timeout(WAIT_S):
+            while len(source._consumer.partitions_for_topic(self.name) or ()) < known:
+                await source._consumer._client.force_metadata_update()
 
     async def forget_group(self) -> None:
         """What a cluster does a week after the last member has left."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from catalog.events import StartAt
 from devstack import Kafka
 from kernel.errors import Unavailable
 from router.adapters.kafka_membership import KafkaMembership
@@ -196,22 +195,6 @@ async def test_promise_3_records_are_held_until_the_position_is_known(
             assert reader.values == [b"1", b"2"]
         finally:
             await source.close()
-
-
-async def test_the_start_at_the_end_is_remembered_before_the_first_record(kafka: Kafka) -> None:
-    async with kafka_topic(kafka) as topic:
-        await topic.append(b"before")
-        source = topic.source(start=StartAt.LATEST)
-        reader = Reader(source)
-        await source.open(reader)
-        await reader.until(lambda: reader.assignments)
-        await source.close()
-        assert await topic.committed() == 1
-        await topic.append(b"while nobody read")
-        await source.open(reader)
-        await reader.read(1)
-        await source.close()
-        assert reader.values == [b"while nobody read"]
 
 
 async def test_the_marks_of_transactions_are_no_lag(kafka: Kafka) -> None:

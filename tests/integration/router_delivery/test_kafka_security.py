@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import psutil
 import pytest
 import pytest_asyncio
 from catalog.events import SecurityProtocol
@@ -12,10 +13,13 @@ from kernel.errors import NotAllowed, NotFound
 from router.adapters import kafka_clients
 from router.adapters.kafka_probe import list_topics, probe
 from router.adapters.kafka_producers import KafkaProducers
+from router.adapters.memory_target import MemoryTarget
 from router.domain.kafka_connection import KafkaConnection
 
 from tests.support.kafka_acls import WITH_ACLS, group_denied
+from tests.support.kafka_scram import set_password
 from tests.support.router_flows import SUBSCRIBER
+from tests.support.router_kafka_pumps import kafka_pump
 from tests.support.router_sources import (
     Reader,
     connection_of,
@@ -85,6 +89,50 @@ async def test_a_missing_client_certificate_is_told(broker: Kafka) -> None:
     report = await probe(without)
     assert not report.connected
     assert "client certificate" in report.problem
+
+
+async def test_new_credentials_lose_nothing_repeat_nothing_and_leave_no_old_connection(
+    broker: Kafka,
+) -> None:
+    """What a changed secret leads to: another spec, so another pump, one after the other."""
+    await set_password(broker, username="rotating", password="the-old-one")
+    old = connection_of(broker, username="rotating", password="the-old-one")
+    new = replace(old, password="the-new-one")
+    target = MemoryTarget()
+    async with kafka_topic(broker) as topic:
+        numbers = [str(number).encode() for number in range(60)]
+        for number in numbers[:20]:
+            await topic.append(number)
+        others = _ports_to(old)
+        source = kafka_source(topic.spec(), old)
+        async with kafka_pump(topic, target, source=source) as running:
+            await running.until_settled(20)
+            await set_password(broker, username="rotating", password="the-new-one")
+            for number in numbers[20:40]:
+                await topic.append(number)
+            await running.until_settled(40)
+            used = _ports_to(old) - others
+            await running.pump.stop(grace_s=5)
+        source = kafka_source(topic.spec(), new)
+        async with kafka_pump(topic, target, source=source) as running:
+            for number in numbers[40:]:
+                await topic.append(number)
+            await running.until_settled(20)
+            await running.pump.stop(grace_s=5)
+        assert target.values == numbers
+        assert used
+        assert not used & _ports_to(old)
+    assert "refused the user name or the password" in (await probe(old)).problem
+
+
+def _ports_to(connection: KafkaConnection) -> set[int]:
+    """Our ends of the connections to that broker."""
+    port = int(connection.bootstrap_servers[0].rpartition(":")[2])
+    return {
+        each.laddr.port
+        for each in psutil.Process().net_connections("tcp")
+        if each.raddr and each.raddr.port == port and each.status == psutil.CONN_ESTABLISHED
+    }
 
 
 async def test_asking_for_a_topic_makes_none(

@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from catalog.events import StartAt
 from devstack import Kafka
 from kernel.errors import NotFound
-from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_target import MemoryTarget
 from router.domain.errors import PositionLost
 from router.domain.low_water import Mark
@@ -117,36 +115,6 @@ async def test_an_old_position_of_a_new_topic_that_was_committed_in_time_is_foun
             await reader.read(1)
     finally:
         await source.close()
-
-
-@pytest.mark.parametrize("start", [StartAt.EARLIEST, StartAt.LATEST])
-async def test_a_partition_that_is_added_is_read_from_its_beginning(
-    topic: KafkaTopic, start: StartAt
-) -> None:
-    await topic.append(b"before the start")
-    source = topic.source(start=start)
-    reader = Reader(source)
-    try:
-        await source.open(reader)
-        await reader.until(lambda: reader.assignments)
-        await topic.grow(3)
-        await topic.append(b"before anybody noticed", partition=2)
-        await _ask_for_news(source)
-        await reader.until(lambda: 2 in reader.positions)
-        assert reader.positions[2] == 0
-        await reader.until(lambda: b"before anybody noticed" in reader.values)
-    finally:
-        await source.close()
-    assert (b"before the start" in reader.values) is (start is StartAt.EARLIEST)
-    assert await topic.committed(2) == 0
-
-
-async def _ask_for_news(source: KafkaSource) -> None:
-    """What happens by itself once a minute."""
-    assert source._consumer is not None
-    async with asyncio.timeout(WAIT_S):
-        while source._consumer.partitions_for_topic(source._topic) != {0, 1, 2}:
-            await source._consumer._client.force_metadata_update()
 
 
 async def test_a_group_that_the_cluster_forgot_goes_on_where_we_remember(

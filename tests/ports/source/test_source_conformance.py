@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 import pytest_asyncio
+from catalog.events import StartAt
 from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.low_water import Mark
 
@@ -54,6 +55,45 @@ async def test_a_new_group_begins_at_the_beginning(topic: Topic) -> None:
     await topic.append(b"before")
     async with reading(topic) as reader:
         assert reader.positions == {0: 0}
+
+
+async def test_the_start_at_the_end_counts_the_first_time_only(topic: Topic) -> None:
+    await topic.append(b"before")
+    source = topic.source(start=StartAt.LATEST)
+    reader = Reader(source)
+    try:
+        await source.open(reader)
+        await reader.until(lambda: reader.assignments)
+        assert reader.positions == {0: 1}
+        await source.close()
+        assert await topic.committed() == 1, "settled before a record was handed out"
+        await topic.append(b"while nobody read")
+        await source.open(reader)
+        await reader.read(1)
+    finally:
+        await source.close()
+    assert reader.values == [b"while nobody read"]
+
+
+@pytest.mark.parametrize("start", [StartAt.EARLIEST, StartAt.LATEST])
+async def test_a_partition_that_is_added_is_read_from_its_beginning(
+    make_topic: MakeTopic, start: StartAt
+) -> None:
+    async with make_topic(2) as topic:
+        await topic.append(b"before the start")
+        source = topic.source(start=start)
+        reader = Reader(source)
+        try:
+            await source.open(reader)
+            await reader.until(lambda: reader.assignments)
+            await topic.grow(3)
+            await topic.append(b"before anybody noticed", partition=2)
+            await topic.notice(source)
+            await reader.until(lambda: b"before anybody noticed" in reader.values)
+            assert reader.positions[2] == 0
+            assert reader.positions[0] == (0 if start is StartAt.EARLIEST else 1)
+        finally:
+            await source.close()
 
 
 async def test_a_receive_without_records_is_empty(topic: Topic) -> None:
@@ -205,6 +245,34 @@ async def test_a_source_can_be_closed_early_and_twice_and_opened_again(topic: To
         await source.close()
         await source.close()
     assert reader.values == [b"one", b"one"]
+
+
+async def test_a_waiting_receive_is_woken_by_a_record_at_once(topic: Topic) -> None:
+    async with reading(topic) as reader:
+        receiving = asyncio.create_task(reader.source.receive(wait_s=60, records_max=10))
+        await asyncio.sleep(0)
+        await topic.append(b"one")
+        async with asyncio.timeout(10):
+            assert [each.value for each in await receiving] == [b"one"]
+
+
+async def test_a_waiting_receive_is_woken_by_a_new_assignment(make_topic: MakeTopic) -> None:
+    async with make_topic(2) as topic, reading(topic) as first:
+        receiving = asyncio.create_task(first.source.receive(wait_s=60, records_max=10))
+        await asyncio.sleep(0)
+        async with reading(topic), asyncio.timeout(10):
+            assert list(await receiving) == []
+
+
+async def test_each_assignment_has_an_epoch_of_its_own(make_topic: MakeTopic) -> None:
+    async with make_topic(2) as topic, reading(topic) as first:
+        epochs = [first.epoch]
+        async with reading(topic):
+            await first.until(lambda: first.assignments == 2)
+            epochs.append(first.epoch)
+        await first.until(lambda: first.assignments == 3)
+        epochs.append(first.epoch)
+        assert epochs == sorted(set(epochs))
 
 
 async def test_partitions_move_after_the_reader_has_let_go(make_topic: MakeTopic) -> None:

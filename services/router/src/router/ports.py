@@ -126,7 +126,10 @@ class Source(Protocol):
     come again from the last settled position on. Concurrency: one `receive` at a time; everything
     else may be called meanwhile. Cancellation: cancelling `receive` loses no record: what it had
     taken is handed out by the next call. `close` may come early and twice; a closed source may be
-    opened again.
+    opened again. Start: a flow's start rule counts the first time only, and what it leads to is
+    settled before a record is handed out; a partition that is added later is read from its
+    beginning. A position whose records are gone, or that belongs to another topic of the same name,
+    is never skipped.
     """
 
     async def open(self, listener: AssignmentListener) -> None:

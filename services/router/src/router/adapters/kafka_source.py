@@ -70,7 +70,6 @@ class KafkaSource:
         clock: Clock,
         positions: PositionsMemory,
         times: GroupTimes | None = None,
-        instance_id: str | None = None,
     ) -> None:
         self._flow_id = spec.flow_id
         self._client_id = f"eventflows-{spec.flow_id}-{spec.instance}"
@@ -79,7 +78,6 @@ class KafkaSource:
         self._connection = connection
         self._clock = clock
         self._memory = positions
-        self._instance_id = instance_id
         self._times = times or GroupTimes()
         self._consumer: AIOKafkaConsumer | None = None
         self._membership: KafkaMembership | None = None
@@ -102,7 +100,6 @@ class KafkaSource:
             **client_settings(self._connection, client_id=self._client_id)
             | {"request_timeout_ms": _ms(rebalance_s + REBALANCE_ROOM_S)},
             group_id=self._spec.group_id,
-            group_instance_id=self._instance_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
             session_timeout_ms=_ms(self._times.session_timeout_s),

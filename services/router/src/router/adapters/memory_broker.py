@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from catalog.events import StartAt
+
 from router.domain.delivery import Headers
 from router.domain.low_water import Mark, Ranges
 
@@ -32,8 +34,13 @@ class MemoryBroker:
     Members share the partitions in turn; each join and leave is an eager rebalance, as with Kafka.
     """
 
-    def __init__(self, topic: str = "topic", *, partitions: int = 1) -> None:
+    def __init__(
+        self, topic: str = "topic", *, partitions: int = 1, start: StartAt = StartAt.EARLIEST
+    ) -> None:
         self.topic = topic
+        self.start = start
+        """Where the group begins the first time."""
+        self._began = False
         self.log: list[dict[int, MemoryRecord]] = [{} for _ in range(partitions)]
         self.ends = [0] * partitions
         self.committed: dict[int, int] = {}
@@ -73,6 +80,18 @@ class MemoryBroker:
             self.finished[partition] = mark.finished
         self.commits.append(dict(marks))
 
+    def grow(self, partitions: int) -> None:
+        """Add partitions up to so many; the members learn of it at their next rebalance."""
+        for _ in range(partitions - len(self.log)):
+            self.log.append({})
+            self.ends.append(0)
+
+    async def notice(self) -> None:
+        """The members learn of partitions that were added."""
+        async with self._rebalancing:
+            await self._revoke_all()
+            self._assign_all()
+
     async def join(self, member: MemorySource) -> None:
         """A member more; everybody is revoked first, then assigned."""
         async with self._rebalancing:
@@ -102,6 +121,10 @@ class MemoryBroker:
 
     def _assign_all(self) -> None:
         self._epoch += 1
+        if not self._began and self._members:
+            self._began = True
+            if self.start is StartAt.LATEST and not self.committed:
+                self.committed.update(enumerate(self.ends))
         for index, member in enumerate(self._members):
             mine = range(index, len(self.log), len(self._members))
             member.assign(

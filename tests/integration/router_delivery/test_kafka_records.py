@@ -1,0 +1,98 @@
+"""Records out of the ordinary: transactions, tombstones, headers of all kinds, great sizes."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from devstack import Kafka
+
+from tests.support.router_sources import KafkaTopic, Reader, kafka_source, kafka_topic, reading
+
+LARGE_BYTES = 15 * 1024 * 1024
+"""More than is fetched of a partition at once."""
+
+
+def committed_only(topic: KafkaTopic) -> Reader:
+    """A reader that leaves out what was not committed."""
+    spec = topic.spec()
+    spec = replace(spec, source=replace(spec.source, read_committed=True))
+    return Reader(kafka_source(spec, topic.connection, positions=topic.positions))
+
+
+async def test_read_committed_leaves_out_what_was_aborted_or_is_open(kafka: Kafka) -> None:
+    async with kafka_topic(kafka) as topic:
+        settings = kafka.client_settings()
+        producer = AIOKafkaProducer(**settings, transactional_id=topic.name)
+        reader, everything = committed_only(topic), Reader(topic.source())
+        everything.source = kafka_source(
+            replace(topic.spec(), source=replace(topic.spec().source, group_id="other")),
+            topic.connection,
+        )
+        async with producer:
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic.name, b"aborted")
+            await producer.abort_transaction()
+            async with producer.transaction():
+                await producer.send_and_wait(topic.name, b"committed")
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic.name, b"open")
+            try:
+                await reader.source.open(reader)
+                await everything.source.open(everything)
+                await asyncio.gather(reader.read(1), everything.read(3))
+                assert reader.values == [b"committed"]
+                assert everything.values == [b"aborted", b"committed", b"open"]
+                position = reader.deliveries[0].offset + 1
+                assert (await reader.source.lag({0: position})).records == 0
+                assert (await everything.source.lag({0: position})).records > 0
+                await producer.commit_transaction()
+                await reader.read(1)
+                assert reader.values == [b"committed", b"open"]
+            finally:
+                await reader.source.close()
+                await everything.source.close()
+
+
+async def test_a_record_larger_than_a_fetch_is_read_and_those_behind_it(kafka: Kafka) -> None:
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"before")
+        await topic.append(b"x" * LARGE_BYTES)
+        await topic.append(b"after")
+        async with reading(topic) as reader:
+            await reader.read(3)
+            assert [len(value or b"") for value in reader.values] == [6, LARGE_BYTES, 5]
+
+
+async def test_headers_are_kept_as_they_are(kafka: Kafka) -> None:
+    headers = (("a", b"1"), ("a", b"2"), ("", b"\xff\x00"), ("ключ", b""))
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"x", headers=headers)
+        async with reading(topic) as reader:
+            (record,) = await reader.read(1)
+            assert record.headers == headers
+
+
+async def test_a_tombstone_and_an_empty_value_are_told_apart(kafka: Kafka) -> None:
+    async with kafka_topic(kafka) as topic:
+        await topic.append(None, key=b"k")
+        await topic.append(b"", key=b"k")
+        async with reading(topic) as reader:
+            await reader.read(2)
+            assert reader.values == [None, b""]
+
+
+@pytest.mark.parametrize("partitions", [3])
+async def test_a_held_partition_does_not_hold_up_the_others(kafka: Kafka, partitions: int) -> None:
+    """aiokafka drops what it fetched of a paused partition, and fetches nothing while it waits."""
+    async with kafka_topic(kafka, partitions) as topic:
+        async with reading(topic) as reader:
+            reader.source.pause([0])
+            for partition in range(partitions):
+                await topic.append(b"%d" % partition, partition=partition)
+            await reader.read(partitions - 1)
+            assert sorted(reader.values, key=str) == [b"1", b"2"]
+            reader.source.resume([0])
+            async with asyncio.timeout(1):
+                await reader.read(1)
+            assert reader.values[-1] == b"0"
