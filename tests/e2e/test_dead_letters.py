@@ -2,103 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
 from eventflows.events.v1 import events_pb2
-from eventflows.registry.v1 import registry_pb2, registry_pb2_grpc
-from eventflows.router.v1 import router_pb2, router_pb2_grpc
+from eventflows.router.v1 import router_pb2
 
 from examples.demo import steps, traffic
 from tests.e2e.conftest import OWNER, Landscape
+from tests.support.dead_letter_calls import Calls, calls_to, change_code
 from tests.support.numbered import numbered_records
-
-WAIT_S = 60.0
-CALL_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
-    """gRPC to the registry and to each worker, as the gateway."""
-
-    registry: Any
-    routers: list[Any]
-    metadata: tuple[tuple[str, str], ...]
-
-    async def ask(self, call: Any, request: Any) -> Any:
-        return await call(request, metadata=self.metadata, timeout=CALL_TIMEOUT_S)
-
-    async def letters(self, flow: str, **fields: Any) -> list[Any]:
-        request = router_pb2.ListDeadLettersRequest(flow_id=flow, **fields)
-        return list((await self.ask(self.routers[0].ListDeadLetters, request)).letters)
-
-    async def until_letters(self, flow: str, count: int, **fields: Any) -> list[Any]:
-        async with asyncio.timeout(WAIT_S):
-            while len(found := await self.letters(flow, **fields)) != count:
-                await asyncio.sleep(steps.POLL_PAUSE_S)
-        return found
-
-    async def task(self, name: str, flow: str, **fields: Any) -> Any:
-        """Ask for a task and wait for its end; every worker tells of it."""
-        task_id = str(uuid4())
-        request = getattr(registry_pb2, f"{name}Request")(
-            context=registry_pb2.CommandContext(command_id=str(uuid4()), actor="service:gateway"),
-            dead_letter_task_id=task_id,
-            flow_id=flow,
-            **fields,
-        )
-        await self.ask(getattr(self.registry, name), request)
-        asked = router_pb2.GetDeadLetterTaskRequest(dead_letter_task_id=task_id)
-        ended = [await self._ended(router, asked) for router in self.routers]
-        assert len({(one.succeeded, one.failed) for one in ended}) == 1
-        return ended[0]
-
-    async def _ended(self, router: Any, asked: Any) -> Any:
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                try:
-                    progress = await self.ask(router.GetDeadLetterTask, asked)
-                except grpc.aio.AioRpcError as error:
-                    assert error.code() is grpc.StatusCode.NOT_FOUND  # noqa: PT017
-                else:
-                    if progress.state == "finished":
-                        return progress
-                await asyncio.sleep(steps.POLL_PAUSE_S)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def calls(landscape: Landscape) -> AsyncIterator[Calls]:
-    cluster = landscape.cluster
-    token = cluster.secrets.token("gateway").read_text().strip()
-    async with AsyncExitStack() as exits:
-        addresses = [cluster.registry_address, *cluster.router_addresses]
-        channels = [
-            await exits.enter_async_context(grpc.aio.insecure_channel(address))
-            for address in addresses
-        ]
-        yield Calls(
-            registry=registry_pb2_grpc.RegistryStub(channels[0]),
-            routers=[router_pb2_grpc.RouterStub(channel) for channel in channels[1:]],
-            metadata=(("authorization", f"Bearer {token}"),),
-        )
-
-
-async def _change(folder: Path, name: str, change: Callable[[str], str]) -> None:
-    """Another commit of the algorithm's code."""
-    code = folder / name / "src" / f"{name}.py"
-    code.write_text(change(code.read_text()))
-    words = ["-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qam", "repaired"]
-    run = await asyncio.create_subprocess_exec("git", *words, cwd=folder / name)
-    assert await run.wait() == 0
+    async with calls_to(landscape.cluster) as made:
+        yield made
 
 
 async def test_dead_letters_are_found_redriven_and_purged(
@@ -135,7 +58,9 @@ async def test_dead_letters_are_found_redriven_and_purged(
         (2, 1),
     ]
 
-    await _change(folder, algorithm.split("/")[1], lambda code: code.replace('("fail")', '("no")'))
+    await change_code(
+        folder, algorithm.split("/")[1], lambda code: code.replace('("fail")', '("no")')
+    )
     repaired = await steps.publish_version(
         landscape.owner, owner=OWNER, name=algorithm.split("/")[1]
     )
