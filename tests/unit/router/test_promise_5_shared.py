@@ -57,6 +57,18 @@ async def test_promise_5_a_flow_that_has_all_calls_gives_way_to_the_others() -> 
         await until(lambda: budget.calls_open == 0)
 
 
+async def test_promise_5_flows_that_fight_for_few_calls_all_get_on() -> None:
+    budget = WorkerBudget(calls_open_max=3)
+    async with two_pumps(budget) as (first, second):
+        for number in range(60):
+            first.broker.append(b"%d" % number)
+            second.broker.append(b"%d" % number)
+        await first.until_settled(60)
+        await second.until_settled(60)
+        assert first.target.at_once_max <= 3
+        await until(lambda: budget.calls_open == 0)
+
+
 async def test_promise_5_a_flow_that_holds_too_much_leaves_the_others_their_bytes() -> None:
     budget = WorkerBudget(bytes_held_max=100)
     limits = PumpLimits(receive_wait_s=0.001, receive_records_max=1)

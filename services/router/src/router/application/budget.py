@@ -124,8 +124,8 @@ class Share:
     @property
     def gives_way(self) -> bool:
         """Shall a call that has ended be left to another flow, although there is more to do?"""
-        budget = self._budget
-        return bool(budget.waiting) and self.calls > budget.fair_calls
+        others_wait = len(self.waiting) > self.is_waiting
+        return others_wait and self.calls > self._budget.fair_calls
 
     def hold(self, bytes_held: int) -> None:
         """Say how much is held now."""

@@ -101,11 +101,15 @@ class Slots(Generic[T, V]):
         take, carry, done = self._take, self._carry, self._done
         share, waiting = self._share, self._share.waiting
         turn = 0
+        is_fresh = True
+        """Has carried nothing since it was set to work: it gives way only afterwards, else slots
+        would hand on a call for ever."""
         try:
             while not self._closed:
-                item = None if waiting and share.gives_way else take()
+                item = None if waiting and not is_fresh and share.gives_way else take()
                 if item is not None:
                     done(item, await carry(item))
+                    is_fresh = False
                     turn += 1
                     if turn >= TURN_ITEMS_MAX:
                         turn = 0
@@ -115,6 +119,7 @@ class Slots(Generic[T, V]):
                     self._parked.append((slot, wake))
                     self._leave(slot)
                     await wake
+                    is_fresh = True
                 else:
                     return
         except Exception:
