@@ -54,6 +54,7 @@ class World:
         self.budget = WorkerBudget(calls_open_max=9)
         self.letters = MemoryDeadLetters()
         self.pumps: list[tuple[Pump, asyncio.Task[None]]] = []
+        self.sources: dict[Pump, MemorySource] = {}
         self.appended = 0
         self.begun: set[tuple[int, int]] = set()
         self.succeeded: set[tuple[int, int]] = set()
@@ -113,9 +114,10 @@ class World:
         )
 
     def start(self) -> None:
+        source = MemorySource(self.broker)
         pump = Pump(
             replace(SUBSCRIBER, order=self.order, concurrency_max=5),
-            source=MemorySource(self.broker),
+            source=source,
             target=self,
             dead_letters=self.letters,
             clock=self.clock,
@@ -125,6 +127,7 @@ class World:
             fence=lambda: True,
             budget=self.budget,
         )
+        self.sources[pump] = source
         self.pumps.append((pump, asyncio.create_task(pump.run())))
 
     async def end_one(self, *, kill: bool) -> None:
@@ -133,10 +136,24 @@ class World:
         if kill:
             task.cancel()
         await self.clock.run_until(ending.done)
+        if not task.cancelled():
+            await task  # raises what a target's check has raised
 
     def steer_one(self) -> None:
         pump, _ = self.random.choice(self.pumps)
         pump.steer(self.random.choice(list(RunMode)), 0)
+
+    async def expire_one(self) -> None:
+        pump, _ = self.random.choice(self.pumps)
+        expiring = asyncio.create_task(self.broker.expire(self.sources[pump]))
+        await self.clock.run_until(expiring.done)
+
+    def trouble(self) -> None:
+        """The broker goes away or comes back, or refuses some settles."""
+        if self.broker.away is not None or self.random.random() < 0.3:
+            self.broker.away = None if self.broker.away else "gone"
+        else:
+            self.sources[self.random.choice(self.pumps)[0]].settle_failures += 2
 
     async def step(self) -> None:
         """Something happens."""
@@ -149,6 +166,10 @@ class World:
             await self.end_one(kill=self.random.random() < 0.5)
         elif chance < 0.56:
             self.steer_one()
+        elif chance < 0.57:
+            await self.expire_one()
+        elif chance < 0.59:
+            self.trouble()
         self.clock.advance(self.random.choice([0, 0.01, 0.1]))
         await asyncio.sleep(0)
 
@@ -175,6 +196,7 @@ async def test_promise_1_nothing_is_lost_and_no_order_broken_whatever_happens(
             await world.step()
         while world.appended < RECORDS:
             world.append()
+        world.broker.away = None
         for pump, _ in world.pumps:
             pump.steer(RunMode.RUNNING, 1)
         ends = dict(enumerate(world.broker.ends))
