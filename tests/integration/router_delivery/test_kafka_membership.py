@@ -8,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from devstack import Kafka
 from kernel.errors import Unavailable
+from router.adapters import kafka_fetches
 from router.adapters.kafka_membership import KafkaMembership
 from router.adapters.kafka_source import KafkaSource
 from router.domain.delivery import Delivery
@@ -195,6 +196,21 @@ async def test_promise_3_records_are_held_until_the_position_is_known(
             assert reader.values == [b"1", b"2"]
         finally:
             await source.close()
+
+
+async def test_a_fetch_that_waits_at_the_broker_holds_up_neither_a_rebalance_nor_a_close(
+    customer_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker answers the requests of a connection one after the other, and TLS says good-bye."""
+    monkeypatch.setattr(kafka_fetches, "IDLE_WAIT_MS", 11_000)
+    async with asyncio.timeout(9), kafka_topic(customer_kafka, 2) as topic:
+        async with reading(topic) as first:
+            await first.source.receive(wait_s=0.2, records_max=1)
+            async with reading(topic):
+                await first.until(lambda: first.assignments == 2)
+                for partition in range(2):
+                    await topic.append(b"x", partition=partition)
+                await first.read(1)
 
 
 async def test_the_marks_of_transactions_are_no_lag(kafka: Kafka) -> None:

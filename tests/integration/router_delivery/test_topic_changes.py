@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 from devstack import Kafka
 from kernel.errors import NotFound
+from router.adapters import kafka_topics
 from router.adapters.memory_target import MemoryTarget
 from router.domain.errors import PositionLost
 from router.domain.low_water import Mark
@@ -159,3 +160,16 @@ async def test_an_assignment_that_ends_is_remembered_durably(topic: KafkaTopic) 
     assert kept[0].mark == Mark(position=1)
     assert kept[0].identity is not None
     assert len(kept[0].identity.topic_id) == 32
+
+
+async def test_a_cluster_that_gives_topics_no_ids_is_read_all_the_same(
+    topic: KafkaTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_topics._Question, "API_VERSION", 99)
+    await read_and_settle(topic, 2)
+    await topic.append(b"new")
+    async with reading(topic) as reader:
+        await reader.read(1)
+        assert reader.values == [b"new"]
+    (kept,) = topic.positions._store.values()
+    assert {place.identity.topic_id for place in kept.values() if place.identity} == {""}

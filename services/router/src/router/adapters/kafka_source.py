@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaConnectionError
@@ -39,6 +40,8 @@ FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
 METADATA_AGE_MAX_S: Final = 60.0
 RETRY_PAUSE_S: Final = 0.3
+"""Of aiokafka, before it asks again; up to twice that, so that the flows of a worker do not ask all
+at once when their broker comes back. A source that was given up is opened anew with backoff."""
 OPEN_TIMEOUT_S: Final = 20.0
 RESOLVE_TIMEOUT_S: Final = 8.0
 CHECK_TIMEOUT_S: Final = 5.0
@@ -106,7 +109,7 @@ class KafkaSource:
             heartbeat_interval_ms=_ms(self._times.heartbeat_s),
             max_poll_interval_ms=_ms(self._times.max_poll_interval_s),
             rebalance_timeout_ms=_ms(rebalance_s),
-            retry_backoff_ms=_ms(RETRY_PAUSE_S),
+            retry_backoff_ms=_ms(RETRY_PAUSE_S * (1 + crc32(self._flow_id.encode()) % 100 / 100)),
             metadata_max_age_ms=_ms(METADATA_AGE_MAX_S),
             fetch_max_bytes=FETCH_BYTES_MAX,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
