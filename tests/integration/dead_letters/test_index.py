@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from kernel.errors import Unavailable
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer import message_accumulator
+from aiokafka.producer import producer as aiokafka_producer
+from aiokafka.record.default_records import (
+    _DefaultRecordBatchBuilderPy as PurePythonBuilder,
+)
+from devstack import Kafka
+from kernel.errors import StateForbids, Unavailable
 from router.domain.dead_letter_query import LetterQuery
 from router.domain.dead_letter_record import LetterState, original_of
 
@@ -75,3 +84,36 @@ async def test_a_letter_of_15_mb_is_indexed_and_read(world: World) -> None:
     record = await world.topic.read(large)
     assert record is not None
     assert record.value == value
+
+
+class NoUnicode(str):
+    """A header name that only a foreign client writes."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_a_header_name_that_is_no_unicode_stops_nothing(
+    world: World, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = [await world.letter(delivery(1)), await world.letter(delivery(2), partition=1)]
+    with monkeypatch.context() as patch:
+        for module in (message_accumulator, aiokafka_producer):
+            patch.setattr(module, "DefaultRecordBatchBuilder", PurePythonBuilder)
+        async with AIOKafkaProducer(**kafka.client_settings(), linger_ms=50) as foreign:
+            names = ("x", NoUnicode("x"), "x")
+            sent = [
+                await foreign.send(world.name, b"v", headers=[(name, b"")], partition=0)
+                for name in names
+            ]
+            await asyncio.gather(*sent)
+    letters.append(await world.letter(delivery(3)))
+    async with world.reading() as reader:
+        await world.caught_up(reader)
+    found = await world.queries.page(ALL, below=None, letters_max=10)
+    assert sorted(ids(found)) == sorted(map(str, letters))
+    with pytest.raises(StateForbids, match="no UTF-8"):
+        _ = [batch async for batch in world.topic.backwards()]
+    assert await world.topic.read(letters[0]) is not None

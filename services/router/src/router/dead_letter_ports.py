@@ -139,7 +139,8 @@ class LetterFeed(Protocol):
 
 class LetterTopic(Protocol):
     """A topic of dead letters, ours or a flow's own. Any number of calls at the same time; each
-    bounds its own time. All raise Unavailable, NotFound, NotAllowed, Unauthenticated."""
+    bounds its own time. All raise Unavailable, NotFound, NotAllowed, Unauthenticated, and
+    StateForbids for what no client of ours can read."""
 
     async def read(self, letter_id: LetterId) -> Delivery | None:
         """The record at these coordinates; None: it is gone, or was never there."""

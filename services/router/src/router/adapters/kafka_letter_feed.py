@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -23,6 +24,10 @@ CLOSE_TIMEOUT_S: Final = 2.0
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of one answer; a single record that is larger still comes."""
 
+ONE_WAIT_MS: Final = 500
+
+_log = logging.getLogger(__name__)
+
 
 class KafkaLetterFeed:
     """`LetterFeed` of one topic of our own Kafka."""
@@ -32,6 +37,7 @@ class KafkaLetterFeed:
         self._topic = topic
         self._client_id = client_id
         self._consumer: AIOKafkaConsumer | None = None
+        self._next: dict[int, int] = {}
 
     async def open(self) -> Mapping[int, tuple[int, int]]:
         await self.close()
@@ -52,14 +58,21 @@ class KafkaLetterFeed:
     async def begin(self, offsets: Mapping[int, int]) -> None:
         consumer = self._require()
         consumer.assign([TopicPartition(self._topic, number) for number in offsets])
+        self._next = dict(offsets)
         for number, offset in offsets.items():  # in the same step: nothing is fetched before it
             consumer.seek(TopicPartition(self._topic, number), offset)
 
     async def receive(self, *, wait_s: float, records_max: int) -> Mapping[int, Sequence[Delivery]]:
+        consumer = self._require()
         with kafka_errors(f"cannot read {self._topic}"):
-            batches = await self._require().getmany(
-                timeout_ms=int(wait_s * 1_000), max_records=records_max
-            )
+            try:
+                batches = await consumer.getmany(
+                    timeout_ms=int(wait_s * 1_000), max_records=records_max
+                )
+            except UnicodeDecodeError:
+                batches = await self._one_by_one(consumer)
+        for partition, records in batches.items():
+            self._next[partition.partition] = records[-1].offset + 1
         return {one.partition: [delivery_of(r) for r in batch] for one, batch in batches.items()}
 
     async def ends(self) -> Mapping[int, int]:
@@ -73,6 +86,26 @@ class KafkaLetterFeed:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S)
+
+    async def _one_by_one(
+        self, consumer: AIOKafkaConsumer
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """At most one record of each partition, and past one that cannot be read.
+
+        aiokafka raises at a header name that is no UTF-8, loses the records before it, and reads
+        nothing behind it in the same batch. Nobody of ours writes such a name.
+        """
+        found: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for number, offset in list(self._next.items()):
+            partition = TopicPartition(self._topic, number)
+            consumer.seek(partition, offset)
+            try:
+                found |= await consumer.getmany(partition, timeout_ms=ONE_WAIT_MS, max_records=1)
+            except UnicodeDecodeError:
+                _log.warning("%s-%d@%d cannot be read and is left out", self._topic, number, offset)
+                self._next[number] = offset + 1
+                consumer.seek(partition, offset + 1)
+        return found
 
     def _require(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from kernel.errors import Unavailable
+from kernel.errors import StateForbids, Unavailable
 
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import kafka_errors
@@ -83,6 +83,12 @@ class KafkaLetterTopic:
             try:
                 with kafka_errors(f"cannot read {self._topic}"):
                     yield await self._started()
+            except UnicodeDecodeError as error:
+                await self.close()
+                raise StateForbids(
+                    f"{self._topic} holds a record with a header name that is no UTF-8: nothing "
+                    "around it can be read"
+                ) from error
             except BaseException:
                 await self.close()
                 raise
