@@ -63,6 +63,10 @@ class Worker:
         """The first metrics page: the process is up, whatever it waits for."""
         return await _first_answer(self.metrics_text)
 
+    def log_text(self) -> str:
+        """Everything that it has logged."""
+        return self.service.log_path.read_text()
+
     async def metrics_text(self) -> str:
         """The Prometheus page."""
         return await get_text(f"http://{self.metrics}/metrics")
@@ -146,8 +150,8 @@ class Routers:
             while (await HealthStub(channel).Check(HealthCheckRequest())).status != wanted:
                 await asyncio.sleep(POLL_S)
 
-    def spawn(self, name: str, **settings: str) -> Worker:
-        """A worker process, not waited for."""
+    def spawn(self, name: str, *, program: str | None = None, **settings: str) -> Worker:
+        """A worker process, not waited for; `program` is a module that runs in its place."""
         rpc, web, metrics = (f"127.0.0.1:{port}" for port in free_ports(3))
         service = Service(
             "router",
@@ -168,15 +172,16 @@ class Routers:
             },
             log_path=self.folder / f"{name}.log",
             probe=answers_http(f"http://{web}/health"),
+            program=program,
         )
         worker = Worker(name=name, service=service, rpc=rpc, web=web, metrics=metrics)
         self.workers.append(worker)
         service.spawn()
         return worker
 
-    async def start(self, name: str, **settings: str) -> Worker:
+    async def start(self, name: str, *, program: str | None = None, **settings: str) -> Worker:
         """A worker that is ready."""
-        worker = self.spawn(name, **settings)
+        worker = self.spawn(name, program=program, **settings)
         await worker.service.ready(timeout_s=WAIT_S)
         return worker
 

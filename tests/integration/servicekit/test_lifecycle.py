@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from servicekit.identity import create_identities
+from servicekit.lifecycle import EXIT_FAILED
 
 EXIT_TIMEOUT_S = 30.0
 
@@ -164,3 +165,24 @@ async def main(stop):
         _, stderr = await child.communicate()
     assert child.returncode == 0
     assert [json.loads(text)["event"] for text in stderr.decode().splitlines()] == ["stopping"]
+
+
+async def test_a_task_that_does_not_let_itself_be_cancelled_keeps_no_process() -> None:
+    code, stderr = await ended(
+        """
+async def undead():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def main(stop):
+    main.task = asyncio.create_task(undead())
+    await asyncio.sleep(0)
+    raise RuntimeError("a part crashed")
+"""
+    )
+    assert code == EXIT_FAILED
+    assert "a part crashed" in stderr
+    assert "tasks do not end although they were cancelled" in stderr

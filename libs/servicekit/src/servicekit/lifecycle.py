@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -27,6 +28,8 @@ EXIT_FAILED: Final = 70
 EXIT_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h: the settings are wrong, a restart does not help."""
 EXIT_SIGNAL_BASE: Final = 128
+ENDING_MAX_S: Final = 3.0
+"""For tasks that are left when `main` has returned: it closed everything already."""
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
@@ -42,13 +45,24 @@ def run_service(
     per problem: 78. Any other error, and a return that nobody asked for, is logged: 70.
 
     Logs are JSON lines from the start (level info, name `service`); `main` calls `configure_logs`
-    again once it knows its settings.
+    again once it knows its settings. Tasks that `main` leaves behind are cancelled, and have
+    `ENDING_MAX_S` to end.
     """
     configure_logs(service=service)
     log_what_nobody_catches()
+    runner, code = asyncio.Runner(loop_factory=uvloop.new_event_loop), EXIT_FAILED
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            was_asked = runner.run(_run_until_stopped(main))
+        code = _run(runner, main, service)
+    finally:
+        _close(runner, code)
+    return code
+
+
+def _run(
+    runner: asyncio.Runner, main: Callable[[asyncio.Event], Awaitable[None]], service: str
+) -> int:
+    try:
+        was_asked = runner.run(_run_until_stopped(main))
     except Exception as error:  # noqa: BLE001  logged, and told by the exit code
         problems = _settings_problems(error)
         for problem in problems:
@@ -61,6 +75,23 @@ def run_service(
         _log.error("the service ended without being asked to")
         return EXIT_FAILED
     return EXIT_STOPPED
+
+
+def _close(runner: asyncio.Runner, code: int) -> None:
+    """Close the loop. A task that a library does not let end must not keep the process: after
+    `ENDING_MAX_S` it ends with `code` all the same."""
+
+    def end() -> None:
+        _log.error("tasks do not end although they were cancelled: ending without them")
+        os._exit(code)
+
+    overdue = threading.Timer(ENDING_MAX_S, end)
+    overdue.daemon = True
+    overdue.start()
+    try:
+        runner.close()
+    finally:
+        overdue.cancel()
 
 
 async def _run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> bool:
