@@ -37,6 +37,19 @@ def test_flows_spread_over_all_shards() -> None:
     assert max(counts.values()) < 200
 
 
+@pytest.mark.parametrize(("workers", "mean", "mostly"), [(2, 0.07, 0.16), (3, 0.14, 0.27)])
+def test_200_flows_spread_over_workers_as_a_hash_spreads_them(
+    workers: int, mean: float, mostly: float
+) -> None:
+    """The share of the fullest worker above an even one, of 400 sets of flows; see the README."""
+    excess = []
+    for number in range(400):
+        counts = Counter(shard_of(f"{number}/{flow}") * workers // SHARDS for flow in range(200))
+        excess.append(max(counts.values()) * workers / 200 - 1)
+    assert sum(excess) / len(excess) < mean
+    assert sorted(excess)[380] < mostly
+
+
 def test_nothing_is_owned_before_the_group_says_so() -> None:
     ownership, told = ownership_at(ManualClock())
     assert (ownership.owned, ownership.joined, ownership.lost) == (frozenset(), False, False)
