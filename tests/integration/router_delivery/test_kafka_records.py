@@ -5,9 +5,19 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from devstack import Kafka
+from kernel.errors import Unavailable
 
-from tests.support.router_sources import KafkaTopic, Reader, kafka_source, kafka_topic, reading
+from tests.support.router_sources import (
+    KafkaTopic,
+    Reader,
+    admin,
+    kafka_source,
+    kafka_topic,
+    reading,
+)
 
 LARGE_BYTES = 15 * 1024 * 1024
 """More than is fetched of a partition at once."""
@@ -71,6 +81,31 @@ async def test_headers_are_kept_as_they_are(kafka: Kafka) -> None:
         async with reading(topic) as reader:
             (record,) = await reader.read(1)
             assert record.headers == headers
+
+
+class _OddName(str):
+    """A header's name as only a client of another language can write it."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff"
+
+
+async def test_a_header_name_that_is_no_utf_8_is_told_and_nothing_is_skipped(kafka: Kafka) -> None:
+    async with kafka_topic(kafka, 2) as topic:
+        batch = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 10_000)
+        batch.append(0, 1, b"k", b"odd", [(_OddName("x"), b"v")])
+        request = ProduceRequest(None, -1, 5_000, [(topic.name, [(0, bytes(batch.build()))])])
+        async with admin(kafka) as client:
+            answer = await client._client.send(client._client.get_random_node(), request)
+        assert answer.topics[0][1][0][1] == 0, answer
+        await topic.append(b"behind it")
+        await topic.append(b"beside it", partition=1)
+        async with reading(topic) as reader:
+            with pytest.raises(Unavailable, match="a header's name is no UTF-8"):
+                await reader.read(3)
+            assert b"behind it" not in reader.values
 
 
 async def test_a_tombstone_and_an_empty_value_are_told_apart(kafka: Kafka) -> None:

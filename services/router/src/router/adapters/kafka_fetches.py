@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import ConnectionGroup
 from aiokafka.conn import CloseReason
 from aiokafka.consumer.fetcher import FetchError
+from aiokafka.errors import CorruptRecordException
 from kernel.errors import Unavailable
 
 from router.adapters.kafka_errors import kafka_errors
@@ -89,10 +90,12 @@ class KafkaFetches:
                     result.check_raise()
                 result._partition_records._consumer_record = make
                 some = result.getall(records_max - len(deliveries))
-            except Exception:
+            except Exception as error:
                 if deliveries:
                     break
                 self._drop(partition)
+                if isinstance(error, UnicodeDecodeError):
+                    raise CorruptRecordException(str(partition)) from error
                 raise
             if result.has_more():
                 fetched.move_to_end(partition)
