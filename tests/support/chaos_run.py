@@ -35,7 +35,10 @@ POISON = ("fail", "hang", "cut")
 POISON_AMONG_OTHERS = ("fail", "hang")
 """What cuts its connection looks like an algorithm that is away, which is tried for hours."""
 TIMEOUT_S = 2
-GIVING_UP = {"failure": "unreachable", "attempts_max": 5, "delay_longest_ms": 1_000}
+GIVING_UP = (
+    {"failure": "unreachable", "attempts_max": 5, "delay_longest_ms": 1_000},
+    {"failure": "timed_out", "attempts_max": 3, "delay_longest_ms": 1_000},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,7 @@ def _settings(poison: Mapping[int, str]) -> dict[str, Any]:
     """Of the flows to the algorithm: they must not wait for poison as long as for a true one."""
     settings: dict[str, Any] = {"timeout_s": TIMEOUT_S} if poison else {}
     if "cut" in poison.values():
-        settings["retries"] = [GIVING_UP]
+        settings["retries"] = list(GIVING_UP)
     return settings
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -30,6 +30,8 @@ from tests.support.chaos_tap import RunnerTap, Sent
 OWNER = "acme"
 PARTITIONS = 4
 WORKERS = 3
+SESSIONS_MAX = 500
+"""More than all flows together have in flight: one strike is that nobody may call, and only one."""
 RUNNING_TIMEOUT_S = 90.0
 CONTROL_TIMEOUT_S = 5.0
 
@@ -150,9 +152,7 @@ class World:
 
 
 @asynccontextmanager
-async def running_world(
-    *, workers: int = WORKERS, extra: Mapping[str, Mapping[str, str]] | None = None
-) -> AsyncIterator[World]:
+async def running_world(*, workers: int = WORKERS) -> AsyncIterator[World]:
     """Everything up; use it from the main thread."""
     tap = RunnerTap()
     async with AsyncExitStack() as stack:
@@ -163,7 +163,10 @@ async def running_world(
             routers=workers,
             customer_kafka=kafka,
             router_program="tests.support.chaos_router",
-            extra={"router": {"runner_url": f"http://{to_runner.address}"}} | dict(extra or {}),
+            extra={
+                "router": {"runner_url": f"http://{to_runner.address}"},
+                "runner": {"sessions_per_account_max": str(SESSIONS_MAX)},
+            },
         )
         clock_file = cluster.data_dir / "clock"
         os.environ[CLOCK_FILE] = str(clock_file)
