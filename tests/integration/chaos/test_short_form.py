@@ -21,14 +21,15 @@ WORKERS = 2
 PAIRS = 2
 POISON = {20: "fail", 31: "hang", 40: "cut"}
 SEQUENCE = [
-    ("sigterm", Strike(act=chaos_strikes.stop_worker, every_s=5, repeats_share_max=None)),
-    ("kill", replace(chaos_strikes.STRIKES["kill"], every_s=0)),
     ("kafka", Strike(act=chaos_strikes.kill_customers_kafka, every_s=0, repeats_share_max=None)),
     (
         "cut",
         Strike(act=chaos_strikes.cut_customer_off_for_a_moment, every_s=0, repeats_share_max=None),
     ),
+    ("sigterm", Strike(act=chaos_strikes.stop_worker, every_s=0, repeats_share_max=None)),
+    ("kill", replace(chaos_strikes.STRIKES["kill"], every_s=0)),
 ]
+"""The brokers first: what a flow makes of an outage goes on while workers come and go."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
