@@ -274,6 +274,8 @@ async def test_an_unknown_version_is_refused(stage: Stage) -> None:
     ("selection", "sentence"),
     [
         ({"letters": ["first"]}, "letters must be ids of dead letters"),
+        ({"letters": ["9999999999-0"]}, "letters must be ids of dead letters"),
+        ({"letters": ["0-9999999999999999999"]}, "letters must be ids of dead letters"),
         ({"key": "a", "key_base64": "YQ=="}, "key and key_base64 name the same thing"),
         ({"partitions": [-1]}, "partitions[0] must be a whole number >= 0"),
         ({"surprise": 1}, "the body has an unknown field surprise in selection"),

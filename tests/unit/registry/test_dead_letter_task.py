@@ -118,6 +118,8 @@ def test_what_the_state_or_the_values_forbid_is_refused(
         (DeadLetterSelection(offset_first=2, offset_last=1), InvalidInput, "offset_last must be"),
         (DeadLetterSelection(offset_first=-1), InvalidInput, "both 0 or more"),
         (DeadLetterSelection(letter_ids=("3-1047", "x")), InvalidInput, "such as 3-1047"),
+        (DeadLetterSelection(letter_ids=("2147483648-0",)), InvalidInput, "such as 3-1047"),
+        (DeadLetterSelection(letter_ids=("0-9999999999999999999",)), InvalidInput, "such as 3"),
         (DeadLetterSelection(letter_ids=("1-1",) * (LETTER_IDS_MAX + 1)), TooLarge, "letter_ids"),
         (DeadLetterSelection(record_key=bytes(RECORD_KEY_BYTES_MAX + 1)), TooLarge, "record_key"),
     ],

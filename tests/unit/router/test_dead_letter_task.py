@@ -12,11 +12,12 @@ from catalog.events import DeadLetterSelection, FailureClass
 from catalog.records import DeadLetterTaskKind
 from hypothesis import given
 from hypothesis import strategies as st
+from registry.domain import values
 from router.application import dead_letter_task
 from router.application.dead_letter_task import FLOW_GONE, ONLY_LISTED, TaskRun
 from router.domain.dead_letter_record import LetterState
 from router.domain.flow_spec import AlgorithmTargetSpec
-from router.domain.outcome import OutcomeKind, failed
+from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
 from router.domain.redrive import ATTEMPTS_MAX, TokenBucket
 from router.domain.request_id import request_id
 
@@ -203,6 +204,50 @@ async def test_a_task_that_finds_nothing_says_that_own_topics_are_only_listed(
     stage.own_topic = "rejects"
     await carried_out(stage.run_of(task_of()))
     assert stage.ends == [("task-1", 0, 0, ONLY_LISTED.format("rejects"))]
+
+
+async def test_a_topic_of_the_longest_name_does_not_keep_a_task_from_ending(stage: Stage) -> None:
+    stage.own_topic = "r" * 249
+    await carried_out(stage.run_of(task_of()))
+    ((_, _, _, problem),) = stage.ends
+    assert problem.startswith("none is in the internal topic")
+    assert values.line("problem", problem)
+
+
+@pytest.mark.parametrize("letter_id", ["9999999999-0", "0-9999999999999999999"])
+async def test_a_question_that_cannot_be_meant_ends_its_task(stage: Stage, letter_id: str) -> None:
+    selection = DeadLetterSelection(letter_ids=(letter_id,))
+    await carried_out(stage.run_of(task_of(selection=selection)))
+    ((_, succeeded, failed_, problem),) = stage.ends
+    assert (succeeded, failed_) == (0, 0)
+    assert problem.startswith("A letter id is")
+
+
+async def test_a_paused_flow_begins_no_further_attempt_of_a_redrive(stage: Stage) -> None:
+    stage.target.default = BUSY
+    stage.letter(delivery(1))
+    run = stage.run_of(task_of())
+    async with started(run.run()) as working:
+        await stage.target.until_ended(1)
+        stage.ready = "the flow is paused"
+        await until(lambda: run.progress.reason == "the flow is paused")
+        assert len(stage.target.runs) == 1
+        stage.target.default = SUCCEEDED
+        stage.ready = SUBSCRIBER
+        await until(working.done)
+    assert [one.attempt for one in stage.target.runs] == [1, 2]
+    assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_a_letter_whose_flow_was_deleted_between_attempts_stays_open(stage: Stage) -> None:
+    stage.target.default = BUSY
+    letter = stage.letter(delivery(1))
+    async with started(stage.run_of(task_of()).run()) as working:
+        await stage.target.until_ended(1)
+        stage.ready = None
+        await until(working.done)
+    assert stage.state(letter) is LetterState.OPEN
+    assert stage.ends == [("task-1", 0, 0, FLOW_GONE)]
 
 
 async def test_a_purge_marks_and_needs_no_flow(stage: Stage) -> None:

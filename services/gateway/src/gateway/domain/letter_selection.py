@@ -27,7 +27,10 @@ _LETTER_ID = re.compile(r"\d{1,10}-\d{1,19}", re.ASCII)
 
 def is_letter_id(value: str) -> bool:
     """Does it look like `<partition>-<offset>`?"""
-    return _LETTER_ID.fullmatch(value) is not None
+    if _LETTER_ID.fullmatch(value) is None:
+        return False
+    partition, _, offset = value.partition("-")
+    return int(partition) <= PARTITION_MAX and int(offset) <= OFFSET_MAX
 
 
 def selection(

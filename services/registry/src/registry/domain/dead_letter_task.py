@@ -211,8 +211,16 @@ def _check_selection(selection: DeadLetterSelection) -> None:
         raise InvalidInput("selection.offset_last must be offset_first or more, and both 0 or more")
     if len(selection.letter_ids) > LETTER_IDS_MAX:
         raise TooLarge(f"selection.letter_ids must name at most {LETTER_IDS_MAX}")
-    if not all(_LETTER_ID.fullmatch(letter_id) for letter_id in selection.letter_ids):
+    if not all(_is_letter_id(letter_id) for letter_id in selection.letter_ids):
         raise InvalidInput("selection.letter_ids must be ids of dead letters, such as 3-1047")
+
+
+def _is_letter_id(text: str) -> bool:
+    """Two numbers that Kafka can have: the router would wait for ever with another one."""
+    if not _LETTER_ID.fullmatch(text):
+        return False
+    partition, _, offset = text.partition("-")
+    return int(partition) <= values.INT32_MAX and int(offset) <= INT64_MAX
 
 
 def _known(state: DeadLetterTask | None) -> DeadLetterTask:

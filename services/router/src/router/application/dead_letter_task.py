@@ -22,7 +22,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from catalog.records import DeadLetterTask, DeadLetterTaskKind
 from kernel.backoff import delay_s
-from kernel.errors import EventflowsError
+from kernel.errors import EventflowsError, InvalidInput
 
 from router.application.flow_keeper import same_flow
 from router.application.redelivery import Redelivery
@@ -42,6 +42,8 @@ LOOK_S: Final = 0.2
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 10.0
 ONLY_LISTED: Final = "none is in the internal topic; those in the flow's own, {}, are listed only"
+PROBLEM_CHARACTERS_MAX: Final = 255
+"""The registry refuses a longer one, and the task would never end."""
 FLOW_GONE: Final = "the flow was deleted"
 NOT_READ_YET: Final = "the index has not read all marks yet"
 
@@ -95,15 +97,19 @@ class TaskRun:
         self._slots = asyncio.Semaphore(AT_ONCE_MAX)
         self._lanes: dict[object, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._gone = False
 
     async def run(self) -> None:
         """Work until the task is done. Cancelling stops at once: what was not marked stays open."""
         try:
-            await self._persist(self._caught_up)
-            await self._persist(self._count)
             problem = ""
             try:
+                self._query.checked()
+                await self._persist(self._caught_up)
+                await self._persist(self._count)
                 await self._all_letters()
+            except InvalidInput as error:  # waiting would not mend the question
+                problem = error.message
             except _FlowGone:
                 problem = FLOW_GONE
             await self._persist(self._finish, problem)
@@ -122,11 +128,13 @@ class TaskRun:
                 if self.task.kind is DeadLetterTaskKind.PURGE:
                     await self._start(None, partial(self._purge, letter))
                 else:
-                    redelivery = await self._flow_ready()
                     await self._token()
+                    redelivery = await self._flow_ready()
                     lane = lane_of(letter, redelivery.spec.order)
                     await self._start(lane, partial(self._redrive, letter, redelivery))
         await self._all_ended()
+        if self._gone:
+            raise _FlowGone
 
     async def _page(self, above: SourceKey | None) -> list[Letter]:
         found = await self._tools.index.in_order(self._query, above=above, letters_max=PAGE_LETTERS)
@@ -170,9 +178,16 @@ class TaskRun:
         if original is None:  # its topic keeps it no longer, and soon the index neither
             self._note(left=-1)
             return
-        succeeded = await redelivery.deliver(
-            original, generation=letter.generation + 1, task_id=self.task.dead_letter_task_id
-        )
+        try:
+            succeeded = await redelivery.deliver(
+                original,
+                generation=letter.generation + 1,
+                task_id=self.task.dead_letter_task_id,
+                may_begin=self._until_ready,
+            )
+        except _FlowGone:  # the letter stays open
+            self._gone = True
+            return
         state = LetterState.REDRIVEN if succeeded else LetterState.DIED_AGAIN
         await self._persist(self._mark, letter, state)
         self._note(succeeded=int(succeeded), failed=int(not succeeded), left=-1)
@@ -194,15 +209,23 @@ class TaskRun:
 
     async def _flow_ready(self) -> Redelivery:
         """The redelivery by the flow's spec of this moment; waits while the flow may not run."""
+        try:
+            found = await self._until_ready()
+        except _FlowGone:
+            await self._all_ended()
+            raise
+        spec = spec_of_redrive(found, version=self.task.algorithm_version)
+        return await self._persist(self._opened, spec)
+
+    async def _until_ready(self) -> FlowSpec:
+        """Wait while the flow may not run: the gate before each attempt, as for live deliveries."""
         while True:
             found = self._tools.ready(self.task.flow_id)
             if found is None:
-                await self._all_ended()
                 raise _FlowGone
             if isinstance(found, FlowSpec):
                 self._says("working")
-                spec = spec_of_redrive(found, version=self.task.algorithm_version)
-                return await self._persist(self._opened, spec)
+                return found
             self._says("waiting", found)
             await self._tools.clock.sleep(LOOK_S)
 
@@ -254,7 +277,10 @@ class TaskRun:
         if not done and not failed and not problem and own_topic:
             problem = ONLY_LISTED.format(own_topic)
         await self._tools.ends.finish(
-            self.task.dead_letter_task_id, succeeded=done, failed=failed, problem=problem
+            self.task.dead_letter_task_id,
+            succeeded=done,
+            failed=failed,
+            problem=problem[:PROBLEM_CHARACTERS_MAX],
         )
         self.progress = replace(
             self.progress, state="finished", reason="", succeeded=done, failed=failed, left=0

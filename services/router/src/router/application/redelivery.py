@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from router.application.courier import Courier, Rest
@@ -34,10 +35,18 @@ class Redelivery:
         self._clock = clock
         self._random = random
 
-    async def deliver(self, delivery: Delivery, *, generation: int, task_id: str) -> bool:
+    async def deliver(
+        self,
+        delivery: Delivery,
+        *,
+        generation: int,
+        task_id: str,
+        may_begin: Callable[[], Awaitable[object]],
+    ) -> bool:
         """Return once the outcome is durable: True if it succeeded, False if it is a letter again.
 
-        Cancelling leaves open what happened.
+        `may_begin` is waited for before each attempt; what it raises ends the delivery and leaves
+        it as it was. Cancelling leaves open what happened.
         """
         spec = replace(self.spec, generation=generation)
         letters = _LettersOfTask(self._dead_letters, task_id)
@@ -58,10 +67,14 @@ class Redelivery:
             begun_max=NEVER,
         )
         work = Work(delivery, nowhere, 0)
-        while (verdict := await courier.attempt(work)) is not None:
+        while True:
+            if work.trial is None or work.trial.letter is None:
+                await may_begin()
+            verdict = await courier.attempt(work)
+            if verdict is None:
+                return not letters.written
             assert isinstance(verdict, Rest), "no rule of a redrive halts"
             await self._clock.sleep(verdict.delay_s)
-        return not letters.written
 
     async def close(self) -> None:
         """Give back what is held. Harmless twice."""

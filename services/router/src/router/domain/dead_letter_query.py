@@ -85,7 +85,7 @@ class LetterQuery:
         for word in (self.flow_id, selection.topic, selection.error_type):
             if "\0" in word:
                 raise InvalidInput("A word of a selection holds no NUL.")
-        _ = self.letter_ids
+        _ = self.letter_ids, self.failure
         return self
 
     def fits(self, letter: Letter) -> bool:
