@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -204,6 +205,38 @@ async def test_an_own_topic_shows_the_flows_letters_among_anything_else() -> Non
     assert desk.opened == [("c-1", OWN)] * 2
     request = pb.GetDeadLetterRequest(letter_id="1-0", flow_id="flow-1", own_topic=True)
     with pytest.raises(NotFound):
+        await desk.rpc.GetDeadLetter(request, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ef-dl-last-at": b"0001-01-01T00:00:00+23:00"},
+        {"ef-dl-first-at": b"0001-01-01T00:00:00+00:00"},
+        {"ef-dl-timestamp-ms": b"9" * 18},
+        {"ef-dl-timestamp-ms": b"-" + b"9" * 18},
+        {"ef-dl-attempts": b"9" * 600},
+        {"ef-dl-history": b'[{"attempt": Infinity, "at": "2026-11-30", "outcome": "", "error": ""}]'},
+        {"ef-dl-history": b'[{"attempt": 1e99, "at": "2026-11-30", "outcome": "", "error": ""}]'},
+        {
+            "ef-dl-history": b'[{"attempt": 1, "at": "0001-01-01T00:00:00+23:00",'
+            b' "outcome": "", "error": ""}]'
+        },
+        {"ef-dl-history": b'[{"attempt": 1, "at": "2026-11-30", "outcome": "", "error": "\\ud800"}]'},
+        {"ef-dl-history": b"[" * 16_000},
+    ],
+)
+async def test_whatever_stands_in_an_own_topic_its_good_letters_are_shown(
+    change: dict[str, bytes],
+) -> None:
+    desk = Desk()
+    good = dict(letter_headers(delivery(1)))
+    strange = desk.own.append(0, tuple((good | change).items()))
+    mine = desk.own.append(0, tuple(good.items()))
+    listed = await desk.list(flow_id="flow-1", own_topic=True)
+    assert str(mine) in [letter.letter_id for letter in listed.letters]
+    request = pb.GetDeadLetterRequest(letter_id=str(strange), flow_id="flow-1", own_topic=True)
+    with suppress(NotFound):
         await desk.rpc.GetDeadLetter(request, None)
 
 

@@ -20,7 +20,7 @@ from router.domain.dead_letter_task import TaskProgress
 from tests.support.dead_letter_stage import Stage, started, task_of
 from tests.support.letters import START
 from tests.support.manual_clock import let_others_run, until
-from tests.support.router_flows import delivery
+from tests.support.router_flows import SUBSCRIBER, delivery
 
 
 class Registry:
@@ -61,7 +61,7 @@ class Registry:
             raise Unavailable("silent")
         return self.peer
 
-    def tasks_of(self, stage: Stage) -> DeadLetterTasks:
+    def tasks_of(self, stage: Stage, **tools: Any) -> DeadLetterTasks:
         return DeadLetterTasks(
             worker_id="w-1",
             feed=self,
@@ -69,7 +69,7 @@ class Registry:
             owns=lambda flow_id: flow_id in self.owned,
             workers=self,
             peers=self,
-            tools=stage.tools,
+            tools=replace(stage.tools, **tools),
         )
 
 
@@ -125,15 +125,35 @@ async def test_a_task_stops_with_the_shard_and_goes_on_where_it_went() -> None:
 
 async def test_a_worker_carries_out_a_bounded_number_at_once() -> None:
     registry, stage = Registry(), Stage()
-    stage.ready = "wait"
     flows = [f"flow-{number}" for number in range(TASKS_AT_ONCE_MAX + 3)]
+    values = [f"value-{number}".encode() for number in range(len(flows))]
     registry.owned = set(flows)
+    stage.target.hold(*values)
     tasks = registry.tasks_of(stage)
     async with started(stage.reader.run()), started(tasks.run()):
-        stage.letter(delivery(1))
+        for number, flow in enumerate(flows):
+            stage.letter(delivery(number), spec=replace(SUBSCRIBER, flow_id=flow))
         registry.ask(*(task_of(f"task of {flow}", flow_id=flow) for flow in flows))
-        await until(lambda: stage.ends)
-        await until(lambda: len(stage.ends) == len(flows) - 1)
+        await stage.target.until_runs(TASKS_AT_ONCE_MAX)
+        await let_others_run()
+        assert len(stage.target.runs) == TASKS_AT_ONCE_MAX
+        await stage.target.let_go(*values)
+        await until(lambda: len(stage.ends) == len(flows))
+
+
+async def test_redrives_of_flows_that_may_not_run_keep_no_other_one_out() -> None:
+    registry, stage = Registry(), Stage()
+    paused = [f"paused-{number}" for number in range(TASKS_AT_ONCE_MAX + 1)]
+    registry.owned = {*paused, "flow-1"}
+    ready = lambda flow_id: SUBSCRIBER if flow_id == "flow-1" else "paused"  # noqa: E731
+    tasks = registry.tasks_of(stage, ready=ready)
+    for number, flow in enumerate((*paused, "flow-1")):
+        stage.letter(delivery(number), spec=replace(SUBSCRIBER, flow_id=flow))
+    async with started(stage.reader.run()), started(tasks.run()):
+        registry.ask(*(task_of(f"task of {flow}", flow_id=flow) for flow in paused), task_of())
+        await until(lambda: stage.ends == [("task-1", 1, 0, "")])
+        await until(lambda: (last := tasks.local(f"task of {paused[-1]}")) is not None
+                    and last.reason == "paused")  # fmt: skip
 
 
 async def test_the_owner_is_asked_about_a_task_of_another_worker() -> None:

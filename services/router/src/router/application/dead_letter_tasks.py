@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from catalog.records import DeadLetterTask, DeadLetterTaskState
+from catalog.records import DeadLetterTask, DeadLetterTaskKind, DeadLetterTaskState
 from kernel.errors import EventflowsError, NotFound
 
 from router.application.dead_letter_task import TaskRun, TaskTools
@@ -136,9 +136,17 @@ class DeadLetterTasks:
                 self._start(task)
 
     def _has_room(self, task: DeadLetterTask) -> bool:
-        """One task of a flow at a time: one that was cancelled a moment ago may still end."""
-        flows = {self._runs[task_id].task.flow_id for task_id in self._working}
-        return task.flow_id not in flows and len(self._working) < TASKS_AT_ONCE_MAX
+        """One task of a flow at a time: one that was cancelled a moment ago may still end. A redrive
+        whose flow may not run takes no room: it would keep out the tasks of other flows."""
+        working = [self._runs[task_id].task for task_id in self._working]
+        if any(task.flow_id == one.flow_id for one in working):
+            return False
+        busy = sum(not self._waits_for_flow(one) for one in working)
+        return busy < TASKS_AT_ONCE_MAX or self._waits_for_flow(task)
+
+    def _waits_for_flow(self, task: DeadLetterTask) -> bool:
+        ready = self._tools.ready(task.flow_id)
+        return task.kind is DeadLetterTaskKind.REDRIVE and isinstance(ready, str)
 
     def _start(self, task: DeadLetterTask) -> None:
         run = TaskRun(task, self._tools)

@@ -168,7 +168,7 @@ def letter_of(record: Delivery) -> Letter:
             topic=_word(facts["topic"]),
             source_partition=_number(facts["partition"], INT_MAX, "partition"),
             source_offset=_number(facts["offset"], BIGINT_MAX, "offset"),
-            record_time_ms=int(facts.get("timestamp-ms", "-1")),
+            record_time_ms=_time_ms(facts.get("timestamp-ms", "-1")),
             key=None if record.key is None else record.key[:KEY_PREFIX_BYTES],
             key_hash=hash_of_key(record.key),
             value_bytes=len(record.value or b""),
@@ -186,7 +186,7 @@ def letter_of(record: Delivery) -> Letter:
         )
     except KeyError as error:
         raise NotALetter(f"the header ef-dl-{error.args[0]} is missing") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise NotALetter(f"a header cannot be read: {error}") from error
 
 
@@ -267,6 +267,13 @@ def _number(text: str, largest: int, what: str) -> int:
     number = int(text)
     if number > largest:
         raise ValueError(f"the {what} is too large")
+    return number
+
+
+def _time_ms(text: str) -> int:
+    number = int(text)
+    if not -BIGINT_MAX <= number <= BIGINT_MAX:
+        raise ValueError("the timestamp is too large")
     return number
 
 

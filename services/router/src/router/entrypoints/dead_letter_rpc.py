@@ -223,7 +223,7 @@ def _history(record: Delivery) -> Iterable[router_pb2.FailedAttempt]:
                 outcome=str(line["outcome"]),
                 error=str(line["error"]),
             )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return
 
 
