@@ -32,6 +32,7 @@ def of_whole_letter(answer: router_pb2.GetDeadLetterResponse) -> Json:
             for one in answer.headers
         ],
         "history": [of_message(one) for one in answer.history],
+        "truncated": answer.truncated,
     }
 
 

@@ -15,6 +15,7 @@ from eventflows_cli.words import FAILURES
 
 PANEL: Final = "Which dead letters"
 OFFSET_MAX: Final = 2**63 - 1
+PARTITION_MAX: Final = 2**31 - 1
 _PARAMETER: Final = "chosen"
 
 
@@ -61,7 +62,10 @@ def _selection(
     topic: Annotated[str | None, typer.Option(help="Of the source.", rich_help_panel=PANEL)] = None,
     partition: Annotated[
         list[int] | None,
-        typer.Option(min=0, help="Of the source; may be given again.", rich_help_panel=PANEL),
+        typer.Option(
+            min=0, max=PARTITION_MAX, help="Of the source; may be given again.",
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     offsets: Annotated[
         str | None,

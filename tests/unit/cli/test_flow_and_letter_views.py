@@ -141,6 +141,9 @@ def test_a_dead_letter_is_shown_whole() -> None:
         assert line in shown, shown
     answer.has_value = False
     assert of_whole_letter(answer)["value"] is None
+    assert document["truncated"] is False
+    answer.truncated = True
+    assert "truncated            yes" in drawn(letters.letter(of_whole_letter(answer), ZONE))
 
 
 def test_a_task_is_the_routers_word_while_it_goes_on() -> None:

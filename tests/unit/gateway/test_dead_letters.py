@@ -51,6 +51,7 @@ async def test_an_owner_lists_the_dead_letters_of_a_flow(stage: Stage) -> None:
 async def test_a_dead_letter_is_shown_whole_and_no_cache_keeps_it(stage: Stage) -> None:
     there = await world(stage)
     stage.router.letters[1].value = b"\xff"
+    stage.router.letters[1].truncated = True
     for path, key in ((of_flow(there), there.owner.key), (ALL, stage.admin_key)):
         listed = await stage.client.call("GET", path, key=key)
         shown = await stage.client.call("GET", f"{path}/0-0", key=key)
@@ -66,9 +67,11 @@ async def test_a_dead_letter_is_shown_whole_and_no_cache_keeps_it(stage: Stage) 
                     "error": "slow",
                 }
             ],
+            "truncated": False,
         }  # fmt: skip
         binary = await stage.client.call("GET", f"{path}/0-1", key=key)
         assert (binary.json["value"], binary.json["value_base64"]) == (None, "/w==")
+        assert binary.json["truncated"] is True
 
 
 async def test_a_tombstone_has_no_value(stage: Stage) -> None:

@@ -13,6 +13,7 @@ from catalog.events import DeadLetterSelection
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2 as pb
 from kernel.errors import InvalidInput, NotFound, StateForbids
+from router.adapters.kafka_clients import RECORD_BYTES_MAX
 from router.adapters.memory_letter_index import MemoryLetterIndex
 from router.adapters.memory_letter_topic import MemoryLetterTopic
 from router.application import dead_letter_desk
@@ -24,6 +25,7 @@ from router.domain.dead_letter_record import LetterId, fold
 from router.entrypoints import dead_letter_rpc
 from router.entrypoints.dead_letter_metrics import dead_letter_metrics
 from router.entrypoints.rpc import RouterRpc
+from servicekit.rpc import RECORD_ANSWER_BYTES_MAX
 
 from tests.support.letters import START, letter_headers
 from tests.support.router_flows import delivery
@@ -153,11 +155,20 @@ async def test_a_letter_is_shown_whole() -> None:
 
 
 async def test_of_a_large_letter_the_beginning_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letter_rpc, "ANSWER_BYTES_MAX", 3)
+    monkeypatch.setattr(dead_letter_rpc, "VALUE_BYTES_MAX", 3)
     desk = Desk()
     await desk.letters(1)
     answer = await desk.rpc.GetDeadLetter(pb.GetDeadLetterRequest(letter_id="0-0"), None)
     assert (answer.value, answer.truncated, answer.letter.value_bytes) == (b"val", True, 5)
+
+
+async def test_the_largest_record_is_shown_to_its_end() -> None:
+    value = bytes(RECORD_BYTES_MAX)
+    desk = Desk()
+    await desk.letters(1, value=value)
+    answer = await desk.rpc.GetDeadLetter(pb.GetDeadLetterRequest(letter_id="0-0"), None)
+    assert (len(answer.value), answer.truncated) == (len(value), False)
+    assert answer.ByteSize() < RECORD_ANSWER_BYTES_MAX
 
 
 @pytest.mark.parametrize("letter_id", ["0-9", "1-0"])

@@ -25,7 +25,10 @@ PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
 ID_CHARACTERS_MAX: Final = 128
 ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024
-"""Of letters, or of a value: a message of ours has at most 4 MiB."""
+"""Of a page of letters: a message of ours has at most 4 MiB."""
+VALUE_BYTES_MAX: Final = 24 * 1024 * 1024
+"""Of the one letter that is shown whole, the largest record that we carry; such a message has at
+most 32 MiB."""
 HEADERS_BYTES_MAX: Final = 256 * 1024
 KEY_BYTES_MAX: Final = 256 * 1024
 ERROR_CHARACTERS_MAX: Final = 4_096
@@ -190,11 +193,11 @@ def _whole(whole: WholeLetter, topic: str) -> router_pb2.GetDeadLetterResponse:
     value, headers = original.value or b"", _headers(original.headers)
     return router_pb2.GetDeadLetterResponse(
         letter=message,
-        value=value[:ANSWER_BYTES_MAX],
+        value=value[:VALUE_BYTES_MAX],
         has_value=original.value is not None,
         headers=headers,
         history=_history(whole.record),
-        truncated=len(value) > ANSWER_BYTES_MAX or len(headers) < len(original.headers),
+        truncated=len(value) > VALUE_BYTES_MAX or len(headers) < len(original.headers),
     )
 
 

@@ -1177,8 +1177,11 @@ class WholeDeadLetter(_message.Message):
     HAS_VALUE_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     value: _builtins.bytes
     has_value: _builtins.bool
+    truncated: _builtins.bool
+    """value or headers are longer than an answer may be: the beginning is here"""
     @_builtins.property
     def dead_letter(self) -> Global___DeadLetter: ...
     @_builtins.property
@@ -1193,10 +1196,11 @@ class WholeDeadLetter(_message.Message):
         has_value: _builtins.bool = ...,
         headers: _abc.Iterable[Global___RecordHeader] | None = ...,
         history: _abc.Iterable[Global___FailedAttempt] | None = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter", "has_value", b"has_value", "headers", b"headers", "history", b"history", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter", "has_value", b"has_value", "headers", b"headers", "history", b"history", "truncated", b"truncated", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,6 +39,7 @@ def whole_letter(answer: router_pb2.GetDeadLetterResponse) -> wire_letters.Whole
             )
             for one in answer.history
         ],
+        truncated=answer.truncated,
     )
 
 

@@ -122,12 +122,14 @@ class FailedAttempt(Struct, frozen=True):
 
 
 class WholeDeadLetter(DeadLetter, frozen=True, kw_only=True):
-    """With the original bytes; `value` is null for a tombstone and for what is no text."""
+    """With the original bytes; `value` is null for a tombstone and for what is no text.
+    `truncated`: value or headers are longer than an answer may be, and this is their beginning."""
 
     value: str | None
     value_base64: str | None
     headers: list[RecordHeader]
     history: list[FailedAttempt]
+    truncated: bool
 
 
 class Selection(Struct, frozen=True):

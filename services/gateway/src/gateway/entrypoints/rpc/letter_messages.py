@@ -58,6 +58,7 @@ def whole_letter(answer: router_pb2.GetDeadLetterResponse) -> gateway_pb2.WholeD
             )
             for one in answer.history
         ],
+        truncated=answer.truncated,
     )
 
 
