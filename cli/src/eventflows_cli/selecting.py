@@ -63,7 +63,9 @@ def _selection(
     partition: Annotated[
         list[int] | None,
         typer.Option(
-            min=0, max=PARTITION_MAX, help="Of the source; may be given again.",
+            min=0,
+            max=PARTITION_MAX,
+            help="Of the source; may be given again.",
             rich_help_panel=PANEL,
         ),
     ] = None,

@@ -194,6 +194,11 @@ def test_only_certificates_pass_for_certificates() -> None:
         certificates("ca_certificate", "x" * 70_000)
 
 
+def test_remarks_beside_certificates_are_ascii_as_python_wants_them() -> None:
+    with pytest.raises(InvalidInput, match="ca_certificate must be ASCII"):
+        certificates("ca_certificate", "# Zoë\n" + ONE.certificate)
+
+
 def test_certificates_pass_as_they_are() -> None:
     pem = certified("test authority").certificate
     assert certificates("ca_certificate", pem) == pem
@@ -287,6 +292,16 @@ ONE, OTHER = certified("one"), certified("other")
             "client_certificate holds a private key",
         ),
         ({"client_certificate": "x"}, {"client_key": ONE.key}, "must be certificates in PEM"),
+        (
+            {"client_certificate": "# Zoë\n" + ONE.certificate},
+            {"client_key": ONE.key},
+            "client_certificate must be ASCII",
+        ),
+        (
+            {"client_certificate": ONE.certificate},
+            {"client_key": "# Zoë\n" + ONE.key},
+            "client_key must be ASCII",
+        ),
     ],
 )
 def test_credentials_are_those_that_the_connection_needs(

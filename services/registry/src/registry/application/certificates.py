@@ -28,6 +28,7 @@ def client_key(key_pem: str, *, certificate_pem: str) -> str:
     """
     if len(key_pem) > CLIENT_KEY_LENGTH_MAX:
         raise TooLarge(f"client_key must have at most {CLIENT_KEY_LENGTH_MAX} characters")
+    _check_ascii("client_key", key_pem)
     certificate = _parsed("client_certificate", certificate_pem)[0]
     try:
         key = serialization.load_pem_private_key(key_pem.encode(), password=None)
@@ -50,9 +51,16 @@ def _parsed(field: str, pem: str) -> list[x509.Certificate]:
         raise TooLarge(f"{field} must have at most {CERTIFICATE_LENGTH_MAX} characters")
     if "PRIVATE KEY" in pem:
         raise InvalidInput(f"{field} holds a private key: send the certificates only")
+    _check_ascii(field, pem)
     try:
         return x509.load_pem_x509_certificates(pem.encode())
     except ValueError as error:
         raise InvalidInput(
             f"{field} must be certificates in PEM, with their line breaks"
         ) from error
+
+
+def _check_ascii(field: str, pem: str) -> None:
+    """Python's TLS takes no other text, not even beside the certificates."""
+    if not pem.isascii():
+        raise InvalidInput(f"{field} must be ASCII: leave out remarks in other letters")

@@ -136,8 +136,8 @@ class DeadLetterTasks:
                 self._start(task)
 
     def _has_room(self, task: DeadLetterTask) -> bool:
-        """One task of a flow at a time: one that was cancelled a moment ago may still end. A redrive
-        whose flow may not run takes no room: it would keep out the tasks of other flows."""
+        """One task of a flow at a time: one that was cancelled a moment ago may still end.
+        A redrive whose flow may not run takes no room: it would keep out the tasks of others."""
         working = [self._runs[task_id].task for task_id in self._working]
         if any(task.flow_id == one.flow_id for one in working):
             return False
