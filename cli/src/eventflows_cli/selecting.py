@@ -133,4 +133,7 @@ def _time(text: str, option: str) -> datetime:
         raise InvalidInput(f"{option} {text!r} is no time such as 2026-11-24T09:30:00Z") from error
     if time.tzinfo is None:
         raise InvalidInput(f"{option} {text} has no zone: write {text}Z for UTC, or its offset")
-    return time.astimezone(UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(f"{option} {text} is before or after all times") from error

@@ -59,6 +59,7 @@ async def test_options_narrow_down(given: dict[str, Any], expected: dict[str, An
     [
         ({"since": "yesterday"}, "--since 'yesterday' is no time"),
         ({"until": "2026-11-24T10:00:00"}, "--until 2026-11-24T10:00:00 has no zone"),
+        ({"since": "0001-01-01T00:00:00+23:00"}, "is before or after all times"),
         ({"failure": "bad luck"}, "--failure must be one of algorithm_error"),
         ({"key": "a", "key_hex": "61"}, "name the same thing"),
         ({"key_hex": "xx"}, "is not made of hex digits"),
