@@ -1,5 +1,6 @@
 """Send ten unseen digits to `images` and print what comes out on `labels`, against `make up`.
 
+With `--damaged` send three records that are no digits, which become dead letters.
 Reads the customer's Kafka from the variables of `build/up/env`.
 """
 
@@ -9,6 +10,7 @@ import asyncio
 import json
 import os
 import ssl
+import sys
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -17,6 +19,7 @@ from examples.demo.records import demo_records
 
 COUNT = 10
 TIMEOUT_S = 30.0
+DAMAGED = (b"not an image", b'{"id": 99, "pixels": [1, 2]}', b"\xff\x00\xfe")
 
 
 def client_settings() -> dict[str, Any]:
@@ -55,5 +58,13 @@ async def main() -> None:
                     return
 
 
+async def send_damaged() -> None:
+    """Produce what the algorithm refuses."""
+    async with AIOKafkaProducer(**client_settings(), acks="all") as producer:
+        for number, value in enumerate(DAMAGED):
+            await producer.send_and_wait("images", key=b"camera-%02d" % number, value=value)
+    print(f"{len(DAMAGED)} damaged records sent: `eventflows dlq list` shows what became of them")
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(send_damaged() if sys.argv[1:] == ["--damaged"] else main())
