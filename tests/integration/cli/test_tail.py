@@ -192,5 +192,5 @@ async def test_what_makes_no_sense_is_refused(told: Told, words: list[str], said
     assert ended.code == 2
     assert said in ended.err
     assert ended.out.strip() in ("", "POSITION   TIME                          WHO                 "
-                                 "WHAT                            WHICH")  # fmt: skip
+                                 "WHAT                                WHICH")  # fmt: skip
     assert ended.err.count("\n") == 1

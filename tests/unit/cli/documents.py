@@ -16,10 +16,10 @@ MOMENT = {"position": 42, "time": "2026-11-24T09:30:00.250000Z"}
 WIDTH = 120
 
 
-def drawn(renderable: RenderableType) -> str:
+def drawn(renderable: RenderableType, *, width: int = WIDTH) -> str:
     """What a terminal shows, without the spaces at the ends of lines."""
     console = Console(
-        file=io.StringIO(), width=WIDTH, color_system=None, markup=False, highlight=False
+        file=io.StringIO(), width=width, color_system=None, markup=False, highlight=False
     )
     with console.capture() as captured:
         console.print(renderable)

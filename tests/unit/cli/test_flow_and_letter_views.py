@@ -88,7 +88,10 @@ def test_a_flow_is_shown_with_all_figures_and_settings() -> None:
         "lag_records          1200",
         "settled_per_s        12.2",
         "healthy              yes",
+        "timeout_s                default",
         "delivery.order           partition",
+        "delivery.parallelism     default",
+        "delivery.read_committed  no",
         "no answer from router-1: what they know of it lacks",
     ):
         assert line in shown, shown
@@ -107,6 +110,12 @@ def a_letter(*, key: bytes | None = b"k-1") -> router_pb2.DeadLetter:
         letter.record_key, letter.has_key = key, True
     letter.given_up_time.FromDatetime(TIME)
     return letter
+
+
+def test_an_id_stays_whole_on_a_narrow_terminal() -> None:
+    flow_id = "ce007983-f927-5d6e-8377-726f591086a9"
+    told = {**of_flow(a_flow(), a_status(reason="a" * 60), name=NAME), "id": flow_id}
+    assert flow_id in drawn(flows.flows({"flows": [told]}, ZONE), width=80)
 
 
 def test_dead_letters_are_listed_a_row_each() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from textwrap import dedent
 
 import pytest
+from eventflows.events.v1 import events_pb2
 from eventflows_cli.json_shapes import Json
+from eventflows_cli.kinds import in_words
 from eventflows_cli.views import changes, events, results, states, statistics, transfers
 from eventflows_cli.views import verification as verification_view
 from rich.console import Group
@@ -28,11 +30,19 @@ def test_the_tail_has_a_line_an_event() -> None:
     )
     assert drawn(lines) == text(
         """
-        POSITION   TIME                          WHO                 WHAT                            WHICH
-        7          2026-11-24 10:30:00.250 CET   acme                connection updated              plant
-        1234567    2026-11-24 10:30:00.250 CET   acme                connection updated              south plant
+        POSITION   TIME                          WHO                 WHAT                                WHICH
+        7          2026-11-24 10:30:00.250 CET   acme                connection updated                  plant
+        1234567    2026-11-24 10:30:00.250 CET   acme                connection updated                  south plant
         """  # noqa: E501
     )
+
+
+def test_every_kind_of_event_fits_its_column() -> None:
+    names = events.headings().plain
+    room = names.index("WHICH") - names.index("WHAT") - 2
+    for field in events_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields:
+        stored = field.GetOptions().Extensions[events_pb2.stored_name]
+        assert len(in_words(stored)) <= room, stored
 
 
 def test_one_event_is_shown_whole() -> None:

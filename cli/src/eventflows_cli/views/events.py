@@ -13,7 +13,7 @@ from eventflows_cli.kinds import in_words
 from eventflows_cli.output import visible
 from eventflows_cli.views.text import NOTHING, cell, flat, local_time, pairs, words
 
-_WIDTHS: Final = (("POSITION", 9), ("TIME", 28), ("WHO", 18), ("WHAT", 30), ("WHICH", 0))
+_WIDTHS: Final = (("POSITION", 9), ("TIME", 28), ("WHO", 18), ("WHAT", 34), ("WHICH", 0))
 
 
 def headings() -> Text:

@@ -39,7 +39,7 @@ def flow(document: Json, zone: tzinfo | None) -> RenderableType:
         rows |= {name: cell(_value(name, each, zone)) for name, each in told.items()}
     parts: list[RenderableType] = [pairs(rows)]
     if document["settings"] is not None:
-        settings = {name: cell(words(each)) for name, each in flat(document["settings"])}
+        settings = {name: cell(_setting(each)) for name, each in flat(document["settings"])}
         parts += [Text(""), Text("settings", style="bold"), pairs(settings)]
     if document["unreachable_workers"]:
         away = words(document["unreachable_workers"])
@@ -70,6 +70,12 @@ def _pause(paused: Json | None, zone: tzinfo | None) -> str:
     drain = ", what was received is finished" if paused["drain"] else ""
     why = f": {paused['reason']}" if paused["reason"] else ""
     return f"since {local_time(paused['time'], zone)}{drain}{why}"
+
+
+def _setting(value: object) -> str:
+    """What was not set is written as 0 or `unspecified` in the log."""
+    unset = value == "unspecified" or (value == 0 and not isinstance(value, bool))
+    return "default" if unset else words(value)
 
 
 def _value(name: str, value: Any, zone: tzinfo | None) -> str:

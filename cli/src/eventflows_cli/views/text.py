@@ -51,7 +51,7 @@ def amount(number: int) -> Text:
 
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
-    """A table with a line below its headings."""
+    """A table with a line below its headings. An id is never folded: people copy it."""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -60,7 +60,7 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
         header_style="bold",
     )
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "ID")
     for row in rows:
         table.add_row(*row)
     return table
