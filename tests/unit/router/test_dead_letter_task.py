@@ -136,6 +136,27 @@ async def test_different_keys_run_at_the_same_time(stage: Stage) -> None:
         await stage.target.let_go(*values)
 
 
+async def test_no_more_letters_run_at_once_than_the_flow_allows() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    stage.ready = replace(SUBSCRIBER, concurrency_max=2)
+    values = [f"value-{number}".encode() for number in range(4)]
+    for number in range(4):
+        stage.letter(delivery(number, key=b"%d" % number))
+    stage.target.hold(*values)
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 4)
+        async with started(stage.run_of(task_of()).run()):
+            for _ in values:
+                await let_others_run()
+                clock.advance(1.0)
+            await let_others_run()
+            assert len(stage.target.runs) == 2
+            await stage.target.let_go(values[0])
+            await stage.target.until_runs(3)
+            await stage.target.let_go(*values[1:])
+
+
 async def test_letters_go_at_the_rate_that_was_asked_for() -> None:
     clock = ManualClock()
     stage = Stage(clock)

@@ -94,7 +94,6 @@ class TaskRun:
         )
         self._bucket = TokenBucket(task.rate_per_s, now_s=tools.clock.monotonic_s())
         self._redelivery: Redelivery | None = None
-        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
         self._lanes: dict[object, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._gone = False
@@ -131,7 +130,10 @@ class TaskRun:
                     await self._token()
                     redelivery = await self._flow_ready()
                     lane = lane_of(letter, redelivery.spec.order)
-                    await self._start(lane, partial(self._redrive, letter, redelivery))
+                    work = partial(self._redrive, letter, redelivery)
+                    await self._start(
+                        lane, work, most=min(AT_ONCE_MAX, redelivery.spec.concurrency_max)
+                    )
         await self._all_ended()
         if self._gone:
             raise _FlowGone
@@ -141,13 +143,18 @@ class TaskRun:
         return list(found)
 
     async def _start(
-        self, lane: object | None, work: Callable[[], Coroutine[None, None, None]]
+        self,
+        lane: object | None,
+        work: Callable[[], Coroutine[None, None, None]],
+        *,
+        most: int = AT_ONCE_MAX,
     ) -> None:
-        """Begin a letter once its lane and a slot are free."""
+        """Begin a letter once its lane is free and fewer than `most` are in work."""
         before = self._lanes.get(lane) if lane is not None else None
         if before is not None:
             await asyncio.wait({before})
-        await self._slots.acquire()
+        while len(working := [one for one in self._running if not one.done()]) >= most:
+            await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failures()
         task = asyncio.create_task(work())
         self._running.add(task)
@@ -156,7 +163,6 @@ class TaskRun:
         task.add_done_callback(lambda done: self._ended(done, lane))
 
     def _ended(self, task: asyncio.Task[None], lane: object | None) -> None:
-        self._slots.release()
         if lane is not None and self._lanes.get(lane) is task:
             del self._lanes[lane]
         if task.cancelled() or task.exception() is None:
