@@ -90,7 +90,6 @@ async def test_nobody_sees_the_dead_letters_of_others(stage: Stage) -> None:
     for verb in ("redrive", "purge", f"tasks/{there.places['task']}/cancel"):
         where = f"{of_flow(there)}/{verb}"
         assert (await stage.client.call("POST", where, {}, key=other.owner.key)).status == 403
-        where = f"{of_flow(other)}/{verb}"
     # Ids of others, asked for below a flow of one's own, are unknown.
     for path in ("/0-5", f"/tasks/{there.places['task']}"):
         answer = await stage.client.call("GET", f"{of_flow(other)}{path}", key=other.owner.key)

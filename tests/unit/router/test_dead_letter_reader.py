@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from random import Random
 
 import pytest
@@ -191,6 +192,29 @@ async def test_letters_older_than_the_retention_leave_the_index() -> None:
     reader = reader_of(topic, index)
     async with running(reader):
         await until(lambda: list(index.letters) == [young])
+
+
+class OneByOne(MemoryLetterIndex):
+    """Drops one old letter at each call: a portion that is smaller than what is old."""
+
+    async def expire(self, partitions: Iterable[int], *, written_before: datetime) -> int:
+        for letter_id in list(self.letters)[:1]:
+            del self.letters[letter_id]
+            return 1
+        return 0
+
+
+async def test_old_letters_leave_the_index_as_fast_as_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dead_letter_reader, "LOOK_INTERVAL_S", 3_600.0)
+    topic, index = MemoryLetterTopic(), OneByOne()
+    for _ in range(5):
+        add_letter(topic, 0)
+    reader = reader_of(topic, index)
+    async with running(reader):
+        await until(lambda: reader.positions.get(0) == 5)
+        await until(lambda: not index.letters)
 
 
 async def test_while_database_or_topic_are_away_it_waits_and_goes_on() -> None:

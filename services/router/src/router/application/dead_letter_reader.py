@@ -38,6 +38,8 @@ RECEIVE_WAIT_S: Final = 0.5
 RECEIVE_RECORDS_MAX: Final = 500
 LOOK_INTERVAL_S: Final = 15.0
 """Between two looks at lag, figures and age."""
+EXPIRIES_MAX: Final = 20
+"""Portions of old letters that leave the index at one look: reading waits meanwhile."""
 IDLE_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 10.0
@@ -194,7 +196,9 @@ class DeadLetterReader:
     async def _look(self) -> None:
         """Measure, and drop what is older than the topic keeps it."""
         oldest = self._clock.now() - timedelta(seconds=self._retention_s)
-        await self._index.expire(self._positions, written_before=oldest)
+        for _ in range(EXPIRIES_MAX):
+            if not await self._index.expire(self._positions, written_before=oldest):
+                break
         ends = await self._feed.ends()
         self._lag_records = sum(max(0, end - self._next(number)) for number, end in ends.items())
         self._figures = await self._queries.figures(self._positions, flows_max=FLOWS_MAX)
