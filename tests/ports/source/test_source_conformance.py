@@ -256,6 +256,22 @@ async def test_a_waiting_receive_is_woken_by_a_record_at_once(topic: Topic) -> N
             assert [each.value for each in await receiving] == [b"one"]
 
 
+async def test_a_waiting_receive_is_woken_by_a_resume(topic: Topic) -> None:
+    async with reading(topic) as reader:
+        reader.source.pause([0])
+        for number in range(3):
+            await topic.append(str(number).encode())
+        reader.source.resume([0])
+        reader.deliveries += await reader.source.receive(wait_s=60, records_max=1)
+        reader.source.pause([0])
+        receiving = asyncio.create_task(reader.source.receive(wait_s=60, records_max=10))
+        await asyncio.sleep(0)
+        reader.source.resume([0])
+        async with asyncio.timeout(10):
+            reader.deliveries += await receiving
+        assert reader.values == [b"0", b"1", b"2"]
+
+
 async def test_a_waiting_receive_is_woken_by_a_new_assignment(make_topic: MakeTopic) -> None:
     async with make_topic(2) as topic, reading(topic) as first:
         receiving = asyncio.create_task(first.source.receive(wait_s=60, records_max=10))

@@ -164,8 +164,10 @@ class KafkaSource:
 
     def resume(self, partitions: Iterable[int]) -> None:
         consumer = self._open_consumer()
-        if self._receiving is not None:
-            consumer.resume(*self._assigned_of(partitions))
+        resumed = self._assigned_of(partitions)
+        if resumed and self._receiving is not None:
+            consumer.resume(*resumed)
+            self._wake()  # what was held back is here already: no fetch would tell of it
 
     def holds(self, *, epoch: int) -> bool:
         return (
