@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from router.adapters.memory_source import MemorySource
 from router.application.budget import Share, WorkerBudget
 from router.application.limits import PumpLimits
 from router.domain.delivery import Run
@@ -14,7 +15,7 @@ from router.domain.outcome import SUCCEEDED, Outcome
 
 from tests.support.manual_clock import let_others_run, until
 from tests.support.router_flows import SUBSCRIBER
-from tests.support.router_pumps import Bench, running_pump
+from tests.support.router_pumps import Bench, Joiner, running_pump
 
 
 @asynccontextmanager
@@ -97,6 +98,24 @@ async def test_promise_5_a_pump_that_ends_gives_everything_back() -> None:
         await until(lambda: budget.bytes_held == 6)
         assert budget.calls_open == 2
     assert (budget.calls_open, budget.bytes_held) == (0, 0)
+
+
+async def test_promise_5_what_ends_late_takes_nothing_from_what_came_after_it() -> None:
+    budget = WorkerBudget()
+    async with running_pump(budget=budget) as bench:
+        bench.target.hold(b"one")
+        bench.broker.append(b"one")
+        await bench.target.until_runs(1)
+        old = bench.pump._session.assignment
+        assert old is not None
+        other = MemorySource(bench.broker)
+        joining = asyncio.create_task(other.open(Joiner()))
+        await bench.clock.run_until(joining.done)
+        await other.close()
+        await bench.target.until_runs(2)
+        await until(lambda: budget.bytes_held == 3)
+        old.abandon()  # as a settle does that is refused after the next assignment has begun
+        assert budget.bytes_held == 3
 
 
 async def test_promise_5_a_flow_that_ends_while_it_waits_takes_no_part_any_more() -> None:

@@ -288,6 +288,8 @@ class Assignment:
         self._slots.cancel()
 
     def _end(self) -> None:
+        if self._ended:
+            return  # the share may be another assignment's by now
         self._ended = True
         self._turns.clear()
         self._due.clear()
