@@ -1,16 +1,19 @@
 """A flow says what it is doing."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from router.adapters.memory_broker import MemoryBroker
-from router.application.session import NOT_ASSIGNED, STALE
+from router.application.session import NOT_ASSIGNED, STALE, WELL_S
 from router.domain.status import PumpState
 
+from tests.support.manual_clock import until
 from tests.support.router_pumps import (
     TEST_LIMITS,
     UNREACHABLE,
     Bench,
+    is_waited_for,
     running_pump,
 )
 
@@ -91,6 +94,20 @@ async def test_promise_10_a_stale_assignment_that_none_follows_is_told_and_opene
         await bench.until_committed(1)
         assert bench.target.values == [b"one", b"one"]
         assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_10_a_source_that_fails_at_once_each_time_is_opened_later_and_later() -> None:
+    async with running_pump() as bench:
+        await bench.until_state(PumpState.RUNNING)
+        bench.source.damaged = True
+        for wait_s in (0.2, 0.4, 0.8, 1.6):
+            await until(partial(is_waited_for, bench, wait_s))
+            bench.clock.advance(wait_s)
+        bench.source.damaged = False
+        await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.RUNNING)
+        bench.clock.advance(WELL_S)
+        bench.source.damaged = True
+        await until(partial(is_waited_for, bench, 0.2))
 
 
 async def test_promise_10_a_position_that_is_gone_makes_the_flow_failed() -> None:

@@ -29,6 +29,8 @@ class MemorySource:
         self._wake = asyncio.Event()
         self.confirmed = True
         """Tests set False: the broker has not answered for a session timeout."""
+        self.damaged = False
+        """Tests set True: there is a record that cannot be read."""
         self.settle_failures = 0
         """So many calls of `settle` fail from now on."""
         self.polls = 0
@@ -44,6 +46,8 @@ class MemorySource:
     async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
         self._check_reachable()
         self.polls += 1
+        if self.damaged and self._receiving is not None:
+            raise Unavailable("a record cannot be read")
         deliveries = self._take(records_max)
         if not deliveries:
             self._wake.clear()

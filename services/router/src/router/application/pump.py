@@ -157,7 +157,7 @@ class Pump:
                 self._board.ended(PumpState.FAILED, error.message)
                 return
             if error is not None:
-                failures = 1 if session.was_assigned else failures + 1
+                failures = 1 if session.was_well else failures + 1
                 await self._pause(error, failures)
 
     async def _pause(self, error: EventflowsError, failures: int) -> None:

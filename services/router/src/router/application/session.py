@@ -33,6 +33,8 @@ NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are 
 STALE: Final = "the broker says that the partitions are somebody else's; waiting to be given others"
 LAST_SETTLES_MAX: Final = 3
 """Tries to settle an assignment that ends, one after the other."""
+WELL_S: Final = 10.0
+"""With partitions for so long a source was well; what fails earlier is opened later and later."""
 NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
 
 
@@ -75,8 +77,17 @@ class Session:
         self._settle_soon = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._stale: Assignment | None = None
+        self._assigned_s: float | None = None
         self.assignment: Assignment | None = None
-        self.was_assigned = False
+
+    @property
+    def was_well(self) -> bool:
+        """Did it have partitions for so long that what ended it is no failure in a row?
+
+        A member that joins and fails at once has its whole group rebalance each time.
+        """
+        began_s = self._assigned_s
+        return began_s is not None and self._clock.monotonic_s() - began_s >= WELL_S
 
     async def run(self) -> EventflowsError | None:
         """Receive until trouble or a stop. What ended it; None: `stopping`."""
@@ -128,7 +139,8 @@ class Session:
             tracing=parts.tracing,
         )
         self._stale = None
-        self.was_assigned = True
+        if self._assigned_s is None:
+            self._assigned_s = self._clock.monotonic_s()
         self._board.started()
 
     async def on_revoked(self) -> None:
