@@ -34,8 +34,8 @@ async def test_the_newest_events_are_shown_oldest_first_with_names(told: Told) -
     assert [row[0] for row in words] == [str(each) for each in range(positions - 2, positions + 1)]
     assert [row[3] for row in words] == ["UTC"] * 3
     assert [row[4] for row in words] == ["acme"] * 3
-    assert words[-1][5] == "flow enabled                    acme/digits ← images on plant"
-    assert words[-2][5] == "flow created                    acme/digits ← images on plant"
+    assert words[-1][5] == "flow enabled                        acme/digits ← images on plant"
+    assert words[-2][5] == "flow created                        acme/digits ← images on plant"
 
 
 async def test_json_has_every_event_with_numbers_names_and_utc_times(told: Told) -> None:
