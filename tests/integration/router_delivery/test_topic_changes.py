@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from devstack import Kafka
 from kernel.errors import NotFound
 from router.adapters import kafka_topics
+from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_target import MemoryTarget
 from router.domain.errors import PositionLost
 from router.domain.low_water import Mark
 from router.domain.status import PumpState
+from router.domain.topic_identity import TopicIdentity
 
 from tests.support.router_kafka_pumps import kafka_pump
 from tests.support.router_sources import KafkaTopic, Reader, admin, kafka_topic, reading
@@ -86,6 +89,24 @@ async def test_a_running_flow_reads_nothing_of_a_topic_that_was_made_anew(
         status = await running.until_state(PumpState.FAILED)
         assert "deleted and made anew" in status.reason
     assert target.values == [b"old"]
+
+
+async def test_news_that_comes_while_a_receive_waits_is_looked_at_before_records_are_handed_out(
+    topic: KafkaTopic,
+) -> None:
+    async with reading(topic) as reader:
+        source = reader.source
+        assert isinstance(source, KafkaSource)
+        assert source._positions is not None
+        receiving = asyncio.create_task(source.receive(wait_s=WAIT_S, records_max=10))
+        await asyncio.sleep(0)
+        source._positions.identity = TopicIdentity(topic_id=UUID(int=1).hex, partitions=2)
+        source._on_metadata(None)
+        await topic.append(b"of another topic")
+        assert list(await receiving) == []
+        with pytest.raises(PositionLost, match="deleted and made anew"):
+            await reader.read(1)
+    assert reader.deliveries == []
 
 
 async def test_a_topic_that_is_deleted_under_a_running_flow_is_told(

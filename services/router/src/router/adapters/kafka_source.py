@@ -147,10 +147,10 @@ class KafkaSource:
             await self._wait(min(wait_s, RETRY_PAUSE_S))
             return []
         deliveries = self._take(records_max)
-        if not deliveries:
-            await self._wait(wait_s)
-            deliveries = self._take(records_max)
-        return deliveries
+        if deliveries:
+            return deliveries
+        await self._wait(wait_s)
+        return [] if self._metadata_is_new else self._take(records_max)
 
     async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
         """Commit, as the member that was given the partitions and as nobody else."""
