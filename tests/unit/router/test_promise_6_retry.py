@@ -127,3 +127,31 @@ async def test_promise_6_a_flows_own_rules_decide() -> None:
         await bench.until_settled(1)
         assert len(bench.target.runs) == 3
         assert bench.pump.status().dead_lettered_total == 1
+
+
+async def test_promise_6_what_waits_for_a_target_that_is_away_goes_on_when_it_is_back() -> None:
+    later = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=100.0)
+    async with running_pump() as bench:
+        bench.target.default = UNREACHABLE
+        bench.target.answers[b"asked to wait"].append(later)
+        for value in (b"asked to wait", *(b"%d" % number for number in range(20))):
+            bench.broker.append(value)
+        await until(lambda: bench.pump.status().resting == 21)
+        await bench.clock.run_until(lambda: len(bench.target.runs) > 120)
+        await until(lambda: bench.pump.status().in_flight == 0)
+        bench.target.default = SUCCEEDED
+        bench.broker.append(b"new")
+        await bench.until_settled(21)  # the clock stands still
+        assert bench.pump.status().resting == 1
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 22, step_s=1)
+
+
+async def test_promise_6_a_record_that_fails_alone_waits_although_others_succeed() -> None:
+    async with running_pump() as bench:
+        bench.target.answers[b"ill"].extend([UNREACHABLE] * 20)
+        bench.broker.append(b"ill")
+        await until(lambda: bench.pump.status().resting == 1)
+        for number in range(50):
+            bench.broker.append(b"%d" % number)
+        await bench.until_settled(50)
+        assert bench.target.values.count(b"ill") == 1

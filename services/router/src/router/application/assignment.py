@@ -95,6 +95,7 @@ class Assignment:
         self._commit_records_max = limits.commit_records_max
         self._turns: Turns[Work] = Turns()
         self._due: DueQueue[Work] = DueQueue()
+        self._returns_seen = board.target_returns_total
         self._alarm: asyncio.Task[None] | None = None
         self._halted: list[Work] = []
         self.halted_reason = ""
@@ -346,10 +347,23 @@ class Assignment:
             self._settle_soon()
         if follower is not None:
             self._turns.add(partition.ready, follower.place, follower)
+        if self._returns_seen != self._board.target_returns_total:
+            self._target_is_back()
         if self._paused:
             self._look_again -= 1
             if self._look_again <= 0:
                 self.regulate()
+
+    def _target_is_back(self) -> None:
+        """It was away and has taken a delivery: what backs off for that alone need not wait on.
+
+        After an outage a lane may have a minute to go. The flow's calls at once bound the rush, and
+        if the target goes away again, the next waits are longer.
+        """
+        self._returns_seen = self._board.target_returns_total
+        for work in self._due.take_if(_waits_for_target):
+            self._turns.add(work.partition.ready, work.place, work)
+        self.dispatch()
 
     async def _wake_the_due(self) -> None:
         """Backing off takes no slot (promise 6): what is due becomes ready."""
@@ -361,3 +375,7 @@ class Assignment:
                 self._turns.add(work.partition.ready, work.place, work)
             self.dispatch()
         self._alarm = None
+
+
+def _waits_for_target(work: Work) -> bool:
+    return work.trial is not None and work.trial.waits_for_target

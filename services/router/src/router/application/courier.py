@@ -17,7 +17,7 @@ from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
 from router.domain.request_id import request_id
-from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide
+from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide, is_away
 from router.domain.trace_context import traceparent_of
 from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
@@ -137,6 +137,7 @@ class Courier:
             case Again():
                 self._board.retrying(outcome)
                 jitter_s = self._random.uniform(0, decision.jitter_s)
+                trial.waits_for_target = is_away(outcome)
                 return Rest(delay_s=decision.at_least_s + jitter_s)
             case GivenUp(how=GiveUp.HALT_KEY | GiveUp.HALT_FLOW):
                 self._board.failed(outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
@@ -38,6 +39,13 @@ class DueQueue(Generic[T]):
         while self._heap and self._heap[0][0] <= now_s:
             due.append(heappop(self._heap)[2])
         return due
+
+    def take_if(self, is_meant: Callable[[T], bool]) -> list[T]:
+        """Take some away before they are due, the earliest first. Takes time by the number of
+        all."""
+        waits = sorted(self._heap)
+        self._heap = [wait for wait in waits if not is_meant(wait[2])]
+        return [item for _, _, item in waits if is_meant(item)]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -184,6 +184,11 @@ def decide(
     return Again(at_least_s=asked_s, jitter_s=ceiling)
 
 
+def is_away(outcome: Outcome) -> bool:
+    """Does a failure say that nobody was there, and nothing of the delivery or of when to come?"""
+    return outcome.kind is OutcomeKind.UNREACHABLE and outcome.retry_after_s is None
+
+
 def backoff_s(failures: int) -> float:
     """Upper end of the wait after that many failures in a row of what is not a delivery."""
     return ceiling_s(
