@@ -37,6 +37,9 @@ RETRY_LONGEST_S = 5.0
 REPLICATION_MAX = 3
 """Copies of each partition, or as many as there are brokers. aiokafka 0.14 speaks CreateTopics up
 to v3, in which the cluster's own default cannot be asked for."""
+IN_SYNC_MIN = 2
+"""Of three copies so many must have a record before it is acknowledged: with one, Kafka's default,
+a broker that dies could take an acknowledged record along."""
 
 _log = logging.getLogger(__name__)
 
@@ -136,13 +139,25 @@ async def _ensure_once(bootstrap_servers: str, dead_letter_retention_s: float) -
 
 
 def _new_topic(topic: InternalTopic, copies: int) -> NewTopic:
-    config = {"max.message.bytes": str(MESSAGE_BYTES_MAX), **topic.config}
+    config = config_of(topic, copies)
     return NewTopic(topic.name, topic.partitions, copies, topic_configs=config)
+
+
+def config_of(topic: InternalTopic, copies: int) -> dict[str, str]:
+    """Kafka's configuration of a topic that has so many copies."""
+    config = {"max.message.bytes": str(MESSAGE_BYTES_MAX), **topic.config}
+    if copies >= REPLICATION_MAX:
+        config["min.insync.replicas"] = str(IN_SYNC_MIN)
+    return config
 
 
 async def _keep_dead_letters(admin: AIOKafkaAdminClient, retention_s: float) -> None:
     (topic,) = [topic for topic in TOPICS if topic.name == DEAD_LETTERS_TOPIC]
-    config = {**topic.config, "retention.ms": str(int(retention_s * 1_000))}
+    (found,) = await admin.describe_topics([topic.name])
+    if found["error_code"]:
+        raise for_code(found["error_code"])(f"{topic.name} is not there yet")
+    copies = min(len(partition["replicas"]) for partition in found["partitions"])
+    config = {**config_of(topic, copies), "retention.ms": str(int(retention_s * 1_000))}
     resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, config)
     (answer,) = await admin.alter_configs([resource])
     for code, reason, *_ in answer.resources:

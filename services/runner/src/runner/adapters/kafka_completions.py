@@ -37,6 +37,8 @@ CLIENT_ID: Final = "eventflows-runner"
 PARTITIONS: Final = 8
 RETENTION_MS: Final = 7 * 24 * 3_600_000
 REPLICATION_MAX: Final = 3
+IN_SYNC_MIN: Final = 2
+"""Of three copies so many must have a completion before it is acknowledged."""
 """Or as many as there are brokers: aiokafka 0.14 cannot ask for the cluster's own default."""
 RECORD_LIMIT: Final = "max.message.bytes"
 SET_ON_TOPIC: Final = 1
@@ -148,6 +150,8 @@ class KafkaCompletions:
             brokers = (await admin.describe_cluster())["brokers"]
             copies = max(1, min(REPLICATION_MAX, len(brokers)))
             config = {"retention.ms": str(RETENTION_MS), RECORD_LIMIT: str(COMPLETION_BYTES_MAX)}
+            if copies >= REPLICATION_MAX:
+                config["min.insync.replicas"] = str(IN_SYNC_MIN)
             wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config)
             for _, code, *reason in (await admin.create_topics([wanted])).topic_errors:
                 if code and for_code(code) is TopicAlreadyExistsError:
