@@ -88,6 +88,7 @@ TOPICS = (
         name=DEAD_LETTERS_TOPIC,
         partitions=8,
         config={
+            "cleanup.policy": "delete",  # a cluster whose default is another one would lose letters
             "retention.ms": str(int(DEAD_LETTER_RETENTION_S * 1_000)),
             "segment.ms": str(DAY_MS),
             "max.message.bytes": str(MESSAGE_BYTES_MAX + DEAD_LETTER_ROOM_BYTES),
