@@ -12,7 +12,13 @@ import pytest
 from catalog.records import DeadLetterTask, DeadLetterTaskState
 from kernel.errors import NotFound, Unavailable
 from router.application import dead_letter_tasks
-from router.application.dead_letter_tasks import TASKS_AT_ONCE_MAX, DeadLetterTasks
+from router.application.dead_letter_tasks import (
+    NOT_OURS,
+    TASKS_AT_ONCE_MAX,
+    DeadLetterTasks,
+    readiness,
+)
+from router.application.plans import BlockedFlow
 from router.application.shards import shard_of
 from router.control_ports import WorkerEntry
 from router.domain.dead_letter_task import TaskProgress
@@ -154,6 +160,26 @@ async def test_redrives_of_flows_that_may_not_run_keep_no_other_one_out() -> Non
         await until(lambda: stage.ends == [("task-1", 1, 0, "")])
         await until(lambda: (last := tasks.local(f"task of {paused[-1]}")) is not None
                     and last.reason == "paused")  # fmt: skip
+
+
+def test_a_flow_is_redriven_where_it_is_owned_and_while_it_may_run() -> None:
+    owned: set[str] = {"flow-1", "flow-2", "flow-3", "flow-4"}
+    flows = {f"flow-{number}": SimpleNamespace(paused=None) for number in (1, 3, 4)}
+    flows["flow-2"] = SimpleNamespace(paused="by its owner")
+    plans = {"flow-1": SUBSCRIBER, "flow-2": SUBSCRIBER}
+    plans["flow-3"] = BlockedFlow(flow_id="flow-3", reason="no grant")  # type: ignore[assignment]
+    feed: Any = SimpleNamespace(catalog=SimpleNamespace(flow=flows.get))
+    known: Any = SimpleNamespace(plan=plans.get)
+    ready = readiness(known, feed, owns=owned.__contains__)
+    assert ready("flow-1") is SUBSCRIBER
+    told = {flow: str(ready(flow)) for flow in ("flow-2", "flow-3", "flow-4")}
+    assert "is paused" in told["flow-2"]
+    assert "is blocked: no grant" in told["flow-3"]
+    assert "is not enabled" in told["flow-4"]
+    owned.clear()
+    assert ready("flow-1") == NOT_OURS
+    owned.add("flow-9")
+    assert ready("flow-9") is None
 
 
 async def test_the_owner_is_asked_about_a_task_of_another_worker() -> None:

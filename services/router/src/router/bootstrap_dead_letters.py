@@ -106,7 +106,7 @@ async def open_dead_letters(
             topic=topic,
             marks=KafkaLetterMarks(internal, producers=producers),
             ends=RegistryTasks(registry),
-            ready=readiness(plans, follower),
+            ready=readiness(plans, follower, owns=ownership.owns),
             own_topic=own_topics(follower),
             open_redelivery=open_redelivery,
             clock=clock,

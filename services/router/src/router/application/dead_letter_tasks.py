@@ -31,6 +31,7 @@ LOOK_S: Final = 0.5
 FOLLOW_WAIT_S: Final = 1.0
 """A task that was asked for a moment ago may be on its way to our catalog; peers ask us for 2 s."""
 FAILED_WAIT_S: Final = 10.0
+NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
 
 _log = logging.getLogger(__name__)
 
@@ -171,10 +172,17 @@ class DeadLetterTasks:
             self._runs.pop(task_id, None)
 
 
-def readiness(plans: FlowPlans, feed: CatalogFeed) -> Callable[[str], FlowSpec | str | None]:
-    """By which spec a flow may be redriven now, or why it may not: `TaskTools.ready`."""
+def readiness(
+    plans: FlowPlans, feed: CatalogFeed, *, owns: Callable[[str], bool]
+) -> Callable[[str], FlowSpec | str | None]:
+    """By which spec a flow may be redriven now, or why it may not: `TaskTools.ready`.
+
+    `owns` is the fence: a worker that was frozen or cut off must not go on beside its successor.
+    """
 
     def ready(flow_id: str) -> FlowSpec | str | None:
+        if not owns(flow_id):
+            return NOT_OURS
         flow = feed.catalog.flow(flow_id)
         if flow is None:
             return None
