@@ -36,7 +36,10 @@ async def test_promise_6_a_halted_key_stands_and_the_others_go_on() -> None:
         await bench.until_settled(1)
         status = bench.pump.status()
         assert (status.state, status.halted_keys, status.in_flight) == (PumpState.HALTED, 1, 0)
-        assert status.reason == "a key was halted at topic-0@0: algorithm_error: bad input"
+        assert (
+            status.reason
+            == "a key was halted at topic-0@0 until a resume: algorithm_error: bad input"
+        )
         assert bench.target.values == [b"bad", b"beside"]
         await bench.clock.run_until(lambda: bench.broker.commits)
         assert bench.broker.committed == {0: 0}, "nothing is lost, nothing is passed over"
@@ -104,7 +107,7 @@ async def test_promise_6_a_halted_flow_starts_nothing_until_a_resume() -> None:
         await bench.clock.run_until(lambda: bench.source.polls > polls)
         assert bench.target.values == [b"running", b"bad"]
         assert bench.pump.status().reason == (
-            "the flow was halted at topic-0@1: algorithm_error: bad input"
+            "the flow was halted at topic-0@1 until a resume: algorithm_error: bad input"
         )
         bench.pump.steer(RunMode.RUNNING, 11)
         await bench.until_committed(3)

@@ -158,7 +158,7 @@ class Courier:
         place = f"{delivery.topic}-{delivery.partition}@{delivery.offset}"
         _log.warning("flow %s: %s halts, %s: %s", self._spec.flow_id, what, place, outcome.word)
         error = outcome.error[:REASON_CHARACTERS_MAX]
-        reason = f"{what} was halted at {place}: {outcome.word}: {error}"
+        reason = f"{what} was halted at {place} until a resume: {outcome.word}: {error}"
         return Halt(whole_flow=whole_flow, reason=reason)
 
     async def _bury(self, delivery: Delivery, trial: Trial, letter: DeadLetter) -> Verdict:
