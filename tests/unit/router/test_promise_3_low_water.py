@@ -68,8 +68,8 @@ async def test_promise_3_a_move_waits_no_longer_than_the_drain_bound() -> None:
         await bench.target.until_runs(1)
         second = MemorySource(broker)
         joining = asyncio.create_task(second.open(Joiner()))
-        await bench.clock.run_until(joining.done)
-        assert bench.clock.monotonic_s() >= TEST_LIMITS.drain_s
+        await bench.clock.run_until(joining.done, step_s=0.01)
+        assert 0 <= bench.clock.monotonic_s() - TEST_LIMITS.drain_s < 1
         assert broker.committed == {}, "what was cut off is not settled; it comes again"
         await second.close()
 

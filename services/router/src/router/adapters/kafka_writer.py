@@ -3,7 +3,7 @@
 aiokafka's own `send` takes 9 of the 12 µs that a record costs: three coroutines, the partitions
 listed twice, and murmur2 in Python. So the first record of a batch goes through `send`, and those
 that find an open batch are appended to it, as `send` would do; what a key hashes to is kept. And
-instead of a timer for each record, one look a second at the oldest that are not acknowledged.
+instead of a timer for each record, one look a second at those that are not acknowledged.
 
 Price: reaches into private parts of aiokafka 0.14, which is pinned (`_message_accumulator`, the
 batches in it, `_metadata._partitions`).
@@ -36,7 +36,8 @@ class NotAcknowledged(KafkaTimeoutError):  # type: ignore[misc]
 
 
 class KafkaWriter:
-    """Any number of records at once; those of one key and topic stay in the order of the calls."""
+    """Any number of records at once; those of one key and topic keep an order if each is written
+    after the one before has returned (a full batch lets a later call go first)."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self.producer = producer
@@ -106,13 +107,11 @@ class KafkaWriter:
         return appended
 
     def _sweep(self) -> None:
-        """Fail what waits too long; the oldest come first, since all wait for the same time."""
+        """Fail what waits too long. All are looked at: one that was handed over late stands behind
+        others that began to wait after it."""
         self._sweeping = None
-        now, late = self._loop.time(), []
-        for written, deadline in self._unacknowledged.items():
-            if deadline > now:
-                break
-            late.append(written)
+        now = self._loop.time()
+        late = [each for each, deadline in self._unacknowledged.items() if deadline <= now]
         for written in late:
             if not written.done():
                 written.set_exception(NotAcknowledged("no answer in time"))
