@@ -20,6 +20,8 @@ from examples.demo import steps
 
 WAIT_S = 60.0
 CALL_TIMEOUT_S = 10.0
+OWN_TOPIC_TIMEOUT_S = 30.0
+"""As the gateway has it: a scan alone may take 8 s, and then connects and disconnects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,8 @@ class Calls:
     metadata: tuple[tuple[str, str], ...]
 
     async def ask(self, call: Any, request: Any) -> Any:
-        return await call(request, metadata=self.metadata, timeout=CALL_TIMEOUT_S)
+        limit_s = OWN_TOPIC_TIMEOUT_S if getattr(request, "own_topic", False) else CALL_TIMEOUT_S
+        return await call(request, metadata=self.metadata, timeout=limit_s)
 
     async def letters(self, flow: str, **fields: Any) -> list[Any]:
         request = router_pb2.ListDeadLettersRequest(flow_id=flow, **fields)

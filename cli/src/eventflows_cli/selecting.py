@@ -15,6 +15,7 @@ from eventflows_cli.words import FAILURES
 
 PANEL: Final = "Which dead letters"
 OFFSET_MAX: Final = 2**63 - 1
+OFFSET_DIGITS_MAX: Final = 19
 PARTITION_MAX: Final = 2**31 - 1
 _PARAMETER: Final = "chosen"
 
@@ -117,7 +118,8 @@ def _offsets(text: str | None) -> tuple[int, int]:
         return 0, 0
     first, colon, last = text.partition(":")
     if not colon or not all(
-        one == "" or (one.isascii() and one.isdigit()) for one in (first, last)
+        one == "" or (one.isascii() and one.isdigit() and len(one) <= OFFSET_DIGITS_MAX)
+        for one in (first, last)
     ):
         raise InvalidInput(f"--offsets {text!r} is no FIRST:LAST, for example 1000:2000 or 1000:")
     low, high = int(first or 0), int(last) if last else OFFSET_MAX

@@ -64,6 +64,7 @@ async def test_options_narrow_down(given: dict[str, Any], expected: dict[str, An
         ({"key": "a", "key_hex": "61"}, "name the same thing"),
         ({"key_hex": "xx"}, "is not made of hex digits"),
         ({"offsets": "5"}, "is no FIRST:LAST"),
+        ({"offsets": f"{'9' * 5_000}:"}, "is no FIRST:LAST"),
         ({"offsets": "9:5"}, "FIRST must not be above LAST"),
         ({"offsets": "0:0"}, "LAST not be 0"),
         ({"offsets": "-1:5"}, "is no FIRST:LAST"),

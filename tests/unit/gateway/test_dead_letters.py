@@ -134,6 +134,7 @@ async def test_a_list_is_narrowed_down(stage: Stage, query: str, expected: dict[
         ("offset_first=9&offset_last=5", "offset_first must be a number from 0 on, and not above"),
         ("offset_last=0", "offset_last must be at least 1"),
         ("offset_first=9999999999999999999", "offset_first must be a whole number"),
+        (f"offset_first={'0' * 5_000}", "offset_first must be a whole number"),
         ("topic=a%20b", "topic must be a Kafka topic"),
         ("state=lost", "state must be one of open, redriven, purged"),
         ("own_topic=yes", "own_topic must be true or false"),

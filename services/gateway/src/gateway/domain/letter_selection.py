@@ -21,6 +21,8 @@ KEY_BYTES_MAX: Final = 64 * 1024
 ERROR_TYPE_CHARACTERS_MAX: Final = 255
 OFFSET_MAX: Final = 2**63 - 1
 PARTITION_MAX: Final = 2**31 - 1
+NUMBER_DIGITS_MAX: Final = 19
+"""Of a number in a query: Python refuses to read some thousands, zeros too."""
 
 _LETTER_ID = re.compile(r"\d{1,10}-\d{1,19}", re.ASCII)
 
@@ -88,7 +90,8 @@ def number(value: str, *, field: str) -> int | None:
     """A whole number of a query; None for an empty one. Raises InvalidInput."""
     if not value:
         return None
-    if not (value.isascii() and value.isdigit() and int(value[:20]) <= OFFSET_MAX):
+    digits = value.isascii() and value.isdigit() and len(value) <= NUMBER_DIGITS_MAX
+    if not digits or int(value) > OFFSET_MAX:
         raise InvalidInput(f"{field} must be a whole number from 0 on")
     return int(value)
 
