@@ -27,6 +27,7 @@ from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
 from router.application.shards import ShardOwnership, shard_of
 from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec
+from router.domain.kafka_connection import KafkaConnection
 from router.ports import Positions, Target, Tracing
 from router.settings import RouterSettings
 
@@ -62,10 +63,9 @@ class PumpFactory:
 
     async def __call__(self, spec: FlowSpec) -> Pump:
         """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
-        resolve = self._connections.resolve
-        source = await resolve(spec.source.connection_id)
-        target = await self._target(spec)
-        dead_letters = await self._dead_letters(spec)
+        source = await self._connections.resolve(spec.source.connection_id)
+        letters = await self._letter_connections(spec)
+        target = await self._target(spec)  # the last that may fail: what is made uses a producer
         shard = shard_of(spec.flow_id, instance=spec.instance)
         return Pump(
             spec,
@@ -73,7 +73,7 @@ class PumpFactory:
                 spec, connection=source, clock=self._clock, positions=self._positions
             ),
             target=target,
-            dead_letters=dead_letters,
+            dead_letters=self._dead_letters(spec, *letters),
             clock=self._clock,
             random=random.SystemRandom(),
             limits=PumpLimits(),
@@ -87,23 +87,27 @@ class PumpFactory:
 
     async def redelivery(self, spec: FlowSpec) -> Redelivery:
         """What sends a flow's dead letters again. Raises as `__call__`."""
-        dead_letters = await self._dead_letters(spec)
+        letters = await self._letter_connections(spec)
         return Redelivery(
             spec,
             target=await self._target(spec),
-            dead_letters=dead_letters,
+            dead_letters=self._dead_letters(spec, *letters),
             clock=self._clock,
             random=random.SystemRandom(),
         )
 
-    async def _dead_letters(self, spec: FlowSpec) -> KafkaDeadLetters:
+    async def _letter_connections(
+        self, spec: FlowSpec
+    ) -> tuple[KafkaConnection | None, KafkaConnection]:
+        """That of the flow's own dead letter topic if it has one, and ours."""
         resolve, own_id = self._connections.resolve, spec.dead_letter_connection_id
-        return KafkaDeadLetters(
-            spec,
-            own=None if own_id is None else await resolve(own_id),
-            internal=await resolve(INTERNAL_CONNECTION),
-            producers=self._producers,
-        )
+        own = None if own_id is None else await resolve(own_id)
+        return own, await resolve(INTERNAL_CONNECTION)
+
+    def _dead_letters(
+        self, spec: FlowSpec, own: KafkaConnection | None, internal: KafkaConnection
+    ) -> KafkaDeadLetters:
+        return KafkaDeadLetters(spec, own=own, internal=internal, producers=self._producers)
 
     async def _target(self, spec: FlowSpec) -> Target:
         if isinstance(spec.target, AlgorithmTargetSpec):
