@@ -9,6 +9,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from devstack import Kafka
 from kernel.errors import Unavailable
+from router.adapters.kafka_source import KafkaSource
 
 from tests.support.router_sources import (
     KafkaTopic,
@@ -115,6 +116,19 @@ async def test_a_tombstone_and_an_empty_value_are_told_apart(kafka: Kafka) -> No
         async with reading(topic) as reader:
             await reader.read(2)
             assert reader.values == [None, b""]
+
+
+async def test_a_flow_that_keeps_up_for_ever_remembers_no_times_of_what_is_done(
+    kafka: Kafka,
+) -> None:
+    async with kafka_topic(kafka) as topic, reading(topic) as reader:
+        for number in range(5):
+            await topic.append(b"one a minute", timestamp_ms=1_000 + number * 60_000)
+            await reader.read(1)
+            assert (await reader.source.lag({0: number + 1})).records == 0
+        assert isinstance(reader.source, KafkaSource)
+        assert reader.source._fetches is not None
+        assert len(reader.source._fetches._ages[0]._times) == 1
 
 
 @pytest.mark.parametrize("partitions", [3])

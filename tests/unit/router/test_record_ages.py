@@ -34,3 +34,14 @@ def test_little_is_kept_of_many_records_of_one_second() -> None:
     for offset in range(10_000):
         ages.received(offset, offset, NOW_MS + offset // 100)
     assert len(ages._times) == 1
+
+
+def test_the_times_of_what_is_done_are_forgotten() -> None:
+    ages = RecordAges()
+    for offset in range(100):
+        ages.received(offset, offset, NOW_MS + offset * 1_000)
+    ages.forget_below(50)
+    assert len(ages._times) == 50
+    assert ages.waiting_ms(50, now_ms=NOW_MS + 60_000) == 10_000
+    ages.forget_below(100)
+    assert len(ages._times) == 1

@@ -153,10 +153,11 @@ class KafkaFetches:
             passed = state.position if state is not None and state.has_valid_position else 0
             if position == self._next.get(number):
                 position = max(position, passed)
+            ages = self._ages.setdefault(number, RecordAges())
+            ages.forget_below(position)
             waiting = ends[number] - position
             if waiting > 0:
                 records += waiting
-                ages = self._ages.setdefault(number, RecordAges())
                 oldest_ms = max(oldest_ms, ages.waiting_ms(position, now_ms=now_ms))
         return records, oldest_ms
 

@@ -27,14 +27,20 @@ class RecordAges:
         self._next = last_offset + 1
         self._unseen = None
 
+    def forget_below(self, position: int) -> None:
+        """Everything before `position` is done. To be told now and then, also when nothing waits:
+        nothing else lets go of times."""
+        times = self._times
+        while len(times) > 1 and times[1][0] <= position:
+            times.popleft()
+
     def waiting_ms(self, position: int, *, now_ms: int) -> int:
         """How long the record at `position` has been waiting, if something waits from there on.
 
         By its own time if it was received; else since this was asked first for that position.
         """
+        self.forget_below(position)
         times = self._times
-        while len(times) > 1 and times[1][0] <= position:
-            times.popleft()
         if times and times[0][0] <= position < self._next:
             return max(0, now_ms - times[0][1])
         if self._unseen is None or self._unseen[0] != position:
