@@ -12,6 +12,7 @@ from kernel.errors import Unavailable
 from router.adapters.kafka_source import KafkaSource
 
 from tests.support.router_sources import (
+    WAIT_S,
     KafkaTopic,
     Reader,
     admin,
@@ -93,20 +94,41 @@ class _OddName(str):
         return b"\xff"
 
 
+async def append_odd(kafka: Kafka, topic: KafkaTopic) -> None:
+    """A record whose header aiokafka cannot read, in a batch of its own in partition 0."""
+    batch = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 10_000)
+    batch.append(0, 1, b"k", b"odd", [(_OddName("x"), b"v")])
+    request = ProduceRequest(None, -1, 5_000, [(topic.name, [(0, bytes(batch.build()))])])
+    async with admin(kafka) as client, asyncio.timeout(WAIT_S):
+        code = -1
+        while code != 0:  # a new partition has no leader for a moment
+            node = client._client.get_random_node()
+            answer = await client._client.send(node, request)
+            code = answer.topics[0][1][0][1]
+
+
 async def test_a_header_name_that_is_no_utf_8_is_told_and_nothing_is_skipped(kafka: Kafka) -> None:
     async with kafka_topic(kafka, 2) as topic:
-        batch = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 10_000)
-        batch.append(0, 1, b"k", b"odd", [(_OddName("x"), b"v")])
-        request = ProduceRequest(None, -1, 5_000, [(topic.name, [(0, bytes(batch.build()))])])
-        async with admin(kafka) as client:
-            answer = await client._client.send(client._client.get_random_node(), request)
-        assert answer.topics[0][1][0][1] == 0, answer
+        await append_odd(kafka, topic)
         await topic.append(b"behind it")
         await topic.append(b"beside it", partition=1)
         async with reading(topic) as reader:
             with pytest.raises(Unavailable, match="a header's name is no UTF-8"):
                 await reader.read(3)
             assert b"behind it" not in reader.values
+
+
+async def test_what_stands_before_a_record_that_cannot_be_read_comes_first(kafka: Kafka) -> None:
+    """So the flow's position is that record's own, and the reason names it."""
+    async with kafka_topic(kafka) as topic:
+        for number in range(3):
+            await topic.append(b"%d" % number)
+        await append_odd(kafka, topic)
+        await topic.append(b"behind it")
+        async with reading(topic) as reader:
+            with pytest.raises(Unavailable, match=f"{topic.name}-0@3"):
+                await reader.read(5)
+            assert reader.values == [b"0", b"1", b"2"]
 
 
 async def test_a_tombstone_and_an_empty_value_are_told_apart(kafka: Kafka) -> None:

@@ -56,6 +56,9 @@ class KafkaFetches:
         self._read_committed = read_committed
         self._ages: dict[int, RecordAges] = {}
         self._next: dict[int, int] = {}
+        self._one_by_one: set[TopicPartition] = set()
+        """Partitions with a record that cannot be read: aiokafka throws away those before it that
+        are taken with it."""
         self._fetcher._fetcher_timeout = LOOK_S
         self._plan = self._fetcher._get_actions_per_node
         self._fetcher._get_actions_per_node = self._plan_with_wait
@@ -66,6 +69,7 @@ class KafkaFetches:
             self._consumer.seek(TopicPartition(self._topic, number), mark.position)
         self._next = {number: mark.position for number, mark in marks.items()}
         self._ages = {number: RecordAges() for number in marks}
+        self._one_by_one.clear()
 
     def take(self, records_max: int, *, epoch: int) -> list[Delivery]:
         """At most so many records, of all partitions in turn; none if none was fetched.
@@ -89,13 +93,21 @@ class KafkaFetches:
                     self._drop(partition)
                     result.check_raise()
                 result._partition_records._consumer_record = make
-                some = result.getall(records_max - len(deliveries))
-            except Exception as error:
+                one_by_one = partition in self._one_by_one
+                some = result.getall(1 if one_by_one else records_max - len(deliveries))
+            except (UnicodeDecodeError, CorruptRecordException) as error:
                 if deliveries:
                     break
                 self._drop(partition)
-                if isinstance(error, UnicodeDecodeError):
-                    raise CorruptRecordException(str(partition)) from error
+                if partition not in self._one_by_one:
+                    self._one_by_one.add(partition)  # it is fetched again, from where we stand
+                    continue
+                place = f"{partition.topic}-{partition.partition}@{state.position}"
+                raise CorruptRecordException(place) from error
+            except Exception:
+                if deliveries:
+                    break
+                self._drop(partition)
                 raise
             if result.has_more():
                 fetched.move_to_end(partition)
