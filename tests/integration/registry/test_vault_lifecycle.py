@@ -223,7 +223,7 @@ async def test_shredding_leaves_an_event_and_no_secret(
     assert await secret_rows(database) == {third: USED}
 
 
-@pytest.mark.parametrize("stream_id", [str(uuid4()), "nonsense"])
+@pytest.mark.parametrize("stream_id", [str(uuid4()), "nonsense"], ids=["unknown", "nonsense"])
 async def test_shredding_what_is_not_there_is_refused(registry: Served, stream_id: str) -> None:
     async with registry.client("operator") as client:
         shred = pb.ShredSecretsRequest(context=context(), stream_id=stream_id)
