@@ -14,6 +14,7 @@ from runner.domain.repeat_window import (
     Remembered,
     RepeatWindow,
     RunKey,
+    Unwritten,
     WindowBounds,
 )
 
@@ -127,9 +128,24 @@ def test_the_oldest_goes_when_they_are_too_large_together() -> None:
     assert runs.remembered == 2
 
 
+def test_a_held_success_is_unwritten_until_it_succeeds_and_counts_once() -> None:
+    runs = window()
+    for _ in range(2):
+        runs.start(key(), DIGEST, "run")
+        runs.hold(key(), "answer", size_bytes=10)
+        assert runs.look(key(), DIGEST) == Unwritten("answer")
+    runs.start(key(), DIGEST, "run")
+    runs.give_up(key())
+    assert runs.look(key(), DIGEST) == Unwritten("answer"), "it could not even be tried"
+    runs.start(key(), DIGEST, "run")
+    runs.succeed(key(), "answer", size_bytes=10)
+    assert runs.look(key(), DIGEST) == Remembered("answer")
+    assert (runs.remembered, runs.remembered_bytes) == (1, 10 + ENTRY_BYTES)
+
+
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["call", "succeed", "give up", "wait"]),
+        st.sampled_from(["call", "succeed", "hold", "give up", "wait"]),
         st.integers(min_value=0, max_value=4),
         st.integers(min_value=0, max_value=400),
     ),
@@ -153,13 +169,16 @@ def test_under_any_use_one_run_a_key_and_every_bound_holds(
         if what == "call":
             known = runs.look(one, DIGEST)
             assert isinstance(known, InProgress) == bool(running[name])
-            if known is None:
+            if known is None or isinstance(known, Unwritten):
                 runs.start(one, DIGEST, number)
                 running[name] += 1
         elif what == "wait":
             clock.now_s += amount
         elif running[name] and what == "succeed":
             runs.succeed(one, number, size_bytes=amount)
+            running[name] -= 1
+        elif running[name] and what == "hold":
+            runs.hold(one, number, size_bytes=amount)
             running[name] -= 1
         else:
             runs.give_up(one)

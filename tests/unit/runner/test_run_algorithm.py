@@ -133,10 +133,28 @@ async def test_an_answer_waits_for_its_completion(stage: Stage) -> None:
     stage.completions.reachable = True
     stage.executor.does = lambda job: DONE
     await stage.runs.run(stage.request())
-    assert len(stage.executor.jobs) == 2, "the run without a completion was not remembered"
     assert stage.written == 1
     await stage.runs.run(stage.request())
-    assert (len(stage.executor.jobs), stage.written) == (2, 1)
+    assert (len(stage.executor.jobs), stage.written) == (1, 1)
+
+
+async def test_a_success_whose_completion_could_not_be_written_is_not_run_again(
+    stage: Stage,
+) -> None:
+    stage.registry.follow(stage.algorithm_id)
+
+    def lose_kafka(job: Job) -> Execution:
+        stage.completions.reachable = False
+        return DONE
+
+    stage.executor.does = lose_kafka
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await stage.runs.run(stage.request())
+    stage.completions.reachable = True
+    assert (await stage.runs.run(stage.request())).execution is DONE
+    assert (len(stage.executor.jobs), stage.written) == (1, 1)
+    assert "unwritten" in stage.notes.heard
 
 
 async def test_nothing_runs_in_vain_while_completions_cannot_be_written(stage: Stage) -> None:

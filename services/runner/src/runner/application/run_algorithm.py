@@ -19,7 +19,13 @@ from catalog.versions import ResolvedVersion, resolve_version
 from kernel.errors import EventflowsError, NotFound, Unavailable
 
 from runner.domain.completion import completion_of
-from runner.domain.repeat_window import InProgress, Remembered, RepeatWindow, RunKey
+from runner.domain.repeat_window import (
+    InProgress,
+    Remembered,
+    RepeatWindow,
+    RunKey,
+    Unwritten,
+)
 from runner.domain.run import (
     Execution,
     Payload,
@@ -126,7 +132,7 @@ class RunAlgorithm:
         self, request: RunRequest, algorithm: Algorithm, version: ResolvedVersion
     ) -> Execution:
         if not request.repeatable:
-            return await _outlived(self._begin(request, algorithm, version, None))
+            return await _outlived(self._begin(request, algorithm, version, None, None))
         key = RunKey(
             account_id=request.account_id,
             request_id=request.request_id,
@@ -142,7 +148,11 @@ class RunAlgorithm:
         if isinstance(known, InProgress):
             self._observer.repeated("joined")
             return await _outlived(known.run)
-        task = self._begin(request, algorithm, version, key)
+        finished = None
+        if isinstance(known, Unwritten):
+            self._observer.repeated("unwritten")
+            finished = known.answer
+        task = self._begin(request, algorithm, version, key, finished)
         self._window.start(key, digest, task)
         return await _outlived(task)
 
@@ -152,8 +162,9 @@ class RunAlgorithm:
         algorithm: Algorithm,
         version: ResolvedVersion,
         key: RunKey | None,
+        finished: Execution | None,
     ) -> asyncio.Task[Execution]:
-        task = asyncio.create_task(self._run(request, algorithm, version, key))
+        task = asyncio.create_task(self._run(request, algorithm, version, key, finished))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -169,7 +180,9 @@ class RunAlgorithm:
         algorithm: Algorithm,
         version: ResolvedVersion,
         key: RunKey | None,
+        finished: Execution | None,
     ) -> Execution:
+        """`finished`: what it came to when only its completion is still to be written."""
         # Decided once, in one moment with the position: a flow that is disabled while the run goes
         # on still gets what began before, and the router judges by this position (ADR 0004).
         position = self._configuration.catalog.position
@@ -181,13 +194,15 @@ class RunAlgorithm:
             if leaves_completion:
                 # So that nothing runs in vain while Kafka is known to be away.
                 await self._completions.prepare(algorithm.algorithm_id)
-            execution = await self._execute(request, algorithm, version)
+            execution = finished or await self._execute(request, algorithm, version)
             outcome = _word(execution)
             if leaves_completion:
-                await self._complete(request, algorithm, version, position, execution)
-            if key is not None and isinstance(execution.outcome, Payload):
-                size_bytes = len(execution.outcome.data) + len(execution.stdout)
-                self._window.succeed(key, execution, size_bytes=size_bytes)
+                try:
+                    await self._complete(request, algorithm, version, position, execution)
+                except Unavailable:
+                    self._remember(key, execution, is_written=False)
+                    raise
+            self._remember(key, execution, is_written=True)
             return execution
         except EventflowsError as error:
             outcome = type(error).__name__.lower()
@@ -196,6 +211,13 @@ class RunAlgorithm:
             if key is not None:
                 self._window.give_up(key)
             self._observer.ended(outcome, self._clock.monotonic_s() - started_s)
+
+    def _remember(self, key: RunKey | None, execution: Execution, *, is_written: bool) -> None:
+        """Successes only: whoever repeats a failed run wants another attempt."""
+        if key is None or not isinstance(execution.outcome, Payload):
+            return
+        keep = self._window.succeed if is_written else self._window.hold
+        keep(key, execution, size_bytes=len(execution.outcome.data) + len(execution.stdout))
 
     async def _execute(
         self, request: RunRequest, algorithm: Algorithm, version: ResolvedVersion

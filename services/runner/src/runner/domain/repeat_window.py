@@ -1,7 +1,12 @@
 """Which runs need not be made again: those in progress, and recent successes.
 
         look: nothing ──start──▶ in progress ──succeed──▶ remembered ──10 min, or no room──▶ gone
+                                  ▲  ├──hold──▶ unwritten ──10 min, or no room──────────────▶ gone
+                                  └──┼──start────┘
                                      └────────give_up───────────────────────────────────────▶ gone
+
+*Unwritten* is a success whose completion our Kafka did not take: whoever asks again has it written,
+and the algorithm does not run a second time.
 
 A run that failed, timed out or was refused is never remembered: the caller repeats it because it
 wants another attempt. Memory only: a restarted runner forgets, and then an algorithm may run twice.
@@ -67,9 +72,17 @@ class Remembered(Generic[A]):
 
 
 @dataclass(frozen=True, slots=True)
+class Unwritten(Generic[A]):
+    """It came to this, and its completion is still to be written."""
+
+    answer: A
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept(Generic[A]):
     digest: bytes
     answer: A
+    is_written: bool
     size_bytes: int
     until_s: float
 
@@ -94,7 +107,9 @@ class RepeatWindow(Generic[R, A]):
         """What they hold."""
         return self._bytes
 
-    def look(self, key: RunKey, digest: bytes) -> InProgress[R] | Remembered[A] | None:
+    def look(
+        self, key: RunKey, digest: bytes
+    ) -> InProgress[R] | Remembered[A] | Unwritten[A] | None:
         """What is known of this run; None: it has to be made, so `start` it.
 
         Raises InvalidInput when the key is known with another input.
@@ -105,29 +120,39 @@ class RepeatWindow(Generic[R, A]):
             return InProgress(running[1])
         if (kept := self._kept.get(key)) is not None:
             _same(kept.digest, digest)
-            return Remembered(kept.answer)
+            return Remembered(kept.answer) if kept.is_written else Unwritten(kept.answer)
         return None
 
     def start(self, key: RunKey, digest: bytes, run: R) -> None:
-        """The run begins. Only after `look` said None, with nothing awaited between."""
+        """The run begins, or the writing of its completion. Only after `look` said None or
+        Unwritten, with nothing awaited between."""
         assert key not in self._running, "look before you start"
         self._running[key] = (digest, run)
 
     def succeed(self, key: RunKey, answer: A, *, size_bytes: int) -> None:
         """It succeeded and its completion is durable: remember the answer if it is small enough."""
-        digest, _ = self._running.pop(key)
-        if size_bytes > self._bounds.answer_bytes_max:
-            return
-        until_s = self._clock() + self._bounds.age_max_s
-        cost_bytes = size_bytes + ENTRY_BYTES
-        self._kept[key] = _Kept(digest, answer, cost_bytes, until_s)
-        self._bytes += cost_bytes
-        while len(self._kept) > self._bounds.entries_max or self._bytes > self._bounds.bytes_max:
-            self._drop_oldest()
+        self._keep(key, answer, size_bytes=size_bytes, is_written=True)
+
+    def hold(self, key: RunKey, answer: A, *, size_bytes: int) -> None:
+        """It succeeded and its completion could not be written: the same, as unwritten."""
+        self._keep(key, answer, size_bytes=size_bytes, is_written=False)
 
     def give_up(self, key: RunKey) -> None:
         """It ended in any other way. Harmless for a key that is not in progress."""
         self._running.pop(key, None)
+
+    def _keep(self, key: RunKey, answer: A, *, size_bytes: int, is_written: bool) -> None:
+        digest, _ = self._running.pop(key)
+        if (before := self._kept.pop(key, None)) is not None:
+            self._bytes -= before.size_bytes
+        if size_bytes > self._bounds.answer_bytes_max:
+            return
+        until_s = self._clock() + self._bounds.age_max_s
+        cost_bytes = size_bytes + ENTRY_BYTES
+        self._kept[key] = _Kept(digest, answer, is_written, cost_bytes, until_s)
+        self._bytes += cost_bytes
+        while len(self._kept) > self._bounds.entries_max or self._bytes > self._bounds.bytes_max:
+            self._drop_oldest()
 
     def _drop_expired(self) -> None:
         now_s = self._clock()
