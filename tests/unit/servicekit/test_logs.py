@@ -174,7 +174,7 @@ def test_the_register_is_bounded_and_keeps_the_newest() -> None:
 
 def test_a_long_value_is_cut_and_no_half_secret_stays(lines: Lines) -> None:
     hide("half-secret-0123456789")
-    text = "x" * (VALUE_CHARACTERS_MAX - 5) + "half-secret-0123456789"
+    text = "~" * (VALUE_CHARACTERS_MAX - 5) + "half-secret-0123456789"
     structlog.get_logger("x").info("big", body=text)
     body = lines.last()["body"]
     assert len(body) == VALUE_CHARACTERS_MAX + 1

@@ -126,8 +126,11 @@ async def _tear_down(
     tasks |= set(getattr(fetcher, "_pending_tasks", ()))
     for task in tasks:
         task.cancel()
-    await consumer._client.close()
-    ended, _ = await asyncio.wait(tasks, timeout=wait_s)
+    # TLS waits up to 30 s for the broker's goodbye, and a broker that holds a fetch says none.
+    tasks.add(asyncio.ensure_future(consumer._client.close()))
+    ended, going_on = await asyncio.wait(tasks, timeout=wait_s)
+    for task in going_on:
+        task.cancel()
     for task in ended:
         if not task.cancelled():
             task.exception()  # seen: the consumer is thrown away, with whatever ailed it
