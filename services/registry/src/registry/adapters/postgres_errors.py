@@ -1,50 +1,27 @@
-"""The one place where driver errors of PostgreSQL become errors of the kernel's tree."""
+"""The errors of the registry's PostgreSQL in the words of the kernel's tree."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-import asyncpg
-from kernel.errors import EventflowsError, InvalidInput, Unavailable
+from kernel.errors import EventflowsError, Unavailable
+from servicekit import postgres
 
 CLOCK_AHEAD = "EF001"
-_UNREACHABLE_CLASSES = ("08", "40", "53", "55", "57", "58")
-_LOST = (
-    asyncpg.InterfaceError,
-    # The server's farewell was read, and its closing of the connection not yet.
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    asyncio.IncompleteReadError,
-)
-_BAD_DATA_CLASSES = ("21", "22", "23", "54")
 
 
 class LogTimeAhead(Unavailable):
     """The log's time is too far ahead of the server's clock: nothing is appended until then."""
 
 
-@contextmanager
-def translated(subject: str) -> Iterator[None]:
+def translated(subject: str) -> AbstractContextManager[None]:
     """Raise kernel errors in place of asyncpg's; `subject` names what was asked, without values."""
-    try:
-        yield
-    except asyncpg.PostgresError as error:
-        raise _of_sqlstate(error, subject) from error
-    except _LOST as error:
-        raise Unavailable(f"{subject}: the database cannot be reached, try again") from error
 
-
-def _of_sqlstate(error: asyncpg.PostgresError, subject: str) -> EventflowsError:
-    state = error.sqlstate or ""
-    if state == CLOCK_AHEAD:
+    def special(state: str) -> EventflowsError | None:
+        if state != CLOCK_AHEAD:
+            return None
         return LogTimeAhead(
             f"{subject}: the log is ahead of the database server's clock; mend the clock"
         )
-    if state.startswith(_UNREACHABLE_CLASSES):
-        return Unavailable(f"{subject}: the database is not ready ({state}), try again")
-    if state.startswith(_BAD_DATA_CLASSES):
-        return InvalidInput(f"{subject}: the database refuses this data ({state})")
-    return EventflowsError(f"{subject}: the database failed ({state})")
+
+    return postgres.translated(subject, special=special)
