@@ -17,6 +17,7 @@ from servicekit.settings import load_settings  # noqa: E402
 from router.bootstrap import Router, open_router  # noqa: E402
 from router.entrypoints.faust_app import create_app, run_worker  # noqa: E402
 from router.entrypoints.log_flood import hold_back_repeats  # noqa: E402
+from router.entrypoints.start_heap import StartHeap  # noqa: E402
 from router.settings import RouterSettings  # noqa: E402
 
 SERVICE = "router"
@@ -30,7 +31,8 @@ async def serve(stop: asyncio.Event) -> None:
     async with open_router(settings) as router:
         if await _prepared(router, stop):
             app = create_app(router.config, ownership=router.ownership, hooks=router.hooks)
-            await run_worker(app, parts=router.parts, stop=stop, drain=router.drain)
+            parts = {**router.parts, "start heap": StartHeap(router.follower.caught_up)}
+            await run_worker(app, parts=parts, stop=stop, drain=router.drain)
 
 
 async def _prepared(router: Router, stop: asyncio.Event) -> bool:

@@ -43,7 +43,7 @@ class Part(Protocol):
     """A piece of the router that runs for as long as the worker does."""
 
     async def run(self) -> None:
-        """Run until cancelled. What it raises ends the worker."""
+        """Run until cancelled, or until all is done. What it raises ends the worker."""
         ...
 
 
