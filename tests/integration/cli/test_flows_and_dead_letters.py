@@ -84,6 +84,13 @@ async def test_a_redrive_and_a_purge_are_tasks_of_the_log(told_anew: Told) -> No
     assert f"redrive of {NAME}" in listed.out
 
 
+async def test_a_version_that_is_not_published_is_refused_also_of_a_dry_run(told: Told) -> None:
+    for words in (["--dry-run"], ["--yes"], []):
+        ended = await told.command("dlq", "redrive", "acme/digits", "--version", "9.9.9", *words)
+        assert ended.code == 1, ended
+        assert "there is no published version 9.9.9 of it, the newest is 0.1.0" in ended.err
+
+
 async def test_nothing_is_purged_without_a_yes(told: Told) -> None:
     ended = await told.command("dlq", "purge", "acme/digits")
     assert ended.code == 78, "the question tells how many there are, which the router knows"

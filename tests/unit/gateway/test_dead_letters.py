@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2
+from gateway.application.dead_letter_tasks import check_redrive
 from gateway.application.dead_letters import QUESTIONS_MAX
 from gateway.entrypoints.rest.app import rest_app
 from google.protobuf.json_format import ParseDict
-from kernel.errors import StateForbids
+from kernel.errors import InvalidInput, NotFound, StateForbids
 
+from tests.support.event_log import EventLog
 from tests.unit.gateway.asgi_client import AsgiClient
 from tests.unit.gateway.memory_peers import MemoryRouter
 from tests.unit.gateway.stage import PUBLIC_URL, Owner, Stage
@@ -265,12 +267,38 @@ async def test_a_task_is_cancelled_once(stage: Stage) -> None:
     assert await stage.by(there.owner, "GET", path) == cancelled
 
 
-async def test_an_unknown_version_is_refused(stage: Stage) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_an_unknown_version_is_refused_also_of_a_dry_run(stage: Stage, dry_run: bool) -> None:
     there = await world(stage)
-    answer = await stage.client.call(
-        "POST", f"{of_flow(there)}/redrive", {"algorithm_version": "9.0.0"}, key=there.owner.key
-    )
+    body = {"algorithm_version": "9.0.0", "dry_run": dry_run}
+    path = f"{of_flow(there)}/redrive"
+    answer = await stage.client.call("POST", path, body, key=there.owner.key)
     assert (answer.status, answer.error["code"]) == (404, 1014)
+
+
+def test_the_version_of_a_redrive_is_one_of_the_algorithm_that_the_flow_runs() -> None:
+    log = EventLog()
+    log.account("acme")
+    log.algorithm("acme/First", "1.0.0")
+    log.algorithm("acme/Second", "2.0.0")
+    log.connection("plant")
+    subscriber = log.subscribe("plant", "images", "acme/First")
+    publisher = log.publish_to("plant", "labels", "acme/First")
+    chain = log.chain("acme/First", "acme/Second")
+    catalog = log.catalog()
+
+    def check(flow_id: str, version: str) -> None:
+        flow = catalog.flow(flow_id)
+        assert flow is not None
+        check_redrive(catalog, flow, version)
+
+    for flow_id, version in ((subscriber, "1.0.0"), (chain, "2.0.0"), (publisher, "")):
+        check(flow_id, version)
+    for flow_id, version in ((subscriber, "2.0.0"), (chain, "1.0.0")):
+        with pytest.raises(NotFound, match="no such published version"):
+            check(flow_id, version)
+    with pytest.raises(InvalidInput, match="runs no algorithm"):
+        check(publisher, "1.0.0")
 
 
 @pytest.mark.parametrize(

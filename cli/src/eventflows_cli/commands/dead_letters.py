@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 import typer
 from eventflows.catalog.v1 import catalog_pb2
-from eventflows.events.v1.events_pb2 import DeadLetterSelection
+from eventflows.events.v1.events_pb2 import FLOW_KIND_PUBLISHER, DeadLetterSelection
 from eventflows.registry.v1 import registry_pb2 as pb
 from eventflows.router.v1 import router_pb2
 from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
@@ -123,6 +123,7 @@ async def redrive(
     """Send dead letters of a flow through it again. `dlq tasks` shows how far that is."""
     async with run.registry() as calls:
         flow, name = await _named(calls, which)
+        await _check_version(calls, flow, version)
         if dry_run:
             return await _count(run, flow, chosen)
         target = f"version {version}" if version else "the flow's version"
@@ -233,6 +234,22 @@ async def _flow_id(run: Run, which: str) -> str:
 async def _named(calls: Calls, which: str) -> tuple[catalog_pb2.Flow, str]:
     flow = await found_flow(calls, which)
     return flow, await Names(calls).of_aggregate(catalog_pb2.Aggregate(flow=flow))
+
+
+async def _check_version(calls: Calls, flow: catalog_pb2.Flow, version: str) -> None:
+    """As the registry does when it is asked in earnest: a dry run never asks it. Raises NotFound
+    for what is not published, InvalidInput for a flow that runs no algorithm."""
+    if not version:
+        return
+    if flow.kind == FLOW_KIND_PUBLISHER:
+        raise InvalidInput("--version: a publisher flow writes to a topic and runs no algorithm")
+    run_id = flow.target_algorithm_id or flow.algorithm_id
+    request = pb.GetAggregateRequest(kind=Kind.ALGORITHM.number, id=run_id)
+    answer = await calls.ask(calls.stub.GetAggregate, request)
+    published = [one.version for one in answer.aggregate.algorithm.versions]
+    if version not in published:
+        newest = f", the newest is {published[-1]}" if published else ""
+        raise NotFound(f"--version: there is no published version {version} of it{newest}")
 
 
 async def _counted(run: Run, flow: catalog_pb2.Flow, chosen: DeadLetterSelection) -> int:

@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
+from catalog.catalog import Catalog
 from catalog.codec import fill
-from catalog.events import DeadLetterSelection
+from catalog.events import DeadLetterSelection, FlowKind
 from catalog.records import DeadLetterTask, DeadLetterTaskKind, DeadLetterTaskState, Flow
 from eventflows.registry.v1 import registry_pb2
 from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
 
 from gateway.application.algorithms import AlgorithmRef
+from gateway.application.dead_letters import count_letters
 from gateway.application.event_flows import flow_in_reach
 from gateway.application.flow_settings import check_version
 from gateway.application.gateway import Gateway
@@ -71,9 +73,7 @@ async def redrive(
     Raises NotFound (1014 for the version), NotAllowed, InvalidInput, StateForbids, VersionConflict.
     """
     flow = flow_in_reach(gateway.catalog, caller, ref, flow_id)
-    algorithm = gateway.catalog.algorithm(flow.algorithm_id)
-    if algorithm is not None:
-        check_version(algorithm, algorithm_version)
+    check_redrive(gateway.catalog, flow, algorithm_version)
     command = registry_pb2.RequestRedriveRequest(
         dead_letter_task_id=intent.new_id("dead letter task"),
         flow_id=flow.flow_id,
@@ -85,6 +85,47 @@ async def redrive(
         algorithm_version=algorithm_version, rate_per_s=rate_per_s,
     )  # fmt: skip
     return await _requested(gateway, caller, command, record, intent)
+
+
+async def redrive_count(
+    gateway: Gateway,
+    caller: Caller,
+    ref: AlgorithmRef | None,
+    flow_id: str,
+    chosen: DeadLetterSelection,
+    *,
+    algorithm_version: str,
+) -> int:
+    """How many a redrive would take now. Raises as `redrive`, and Unavailable."""
+    flow = flow_in_reach(gateway.catalog, caller, ref, flow_id)
+    check_redrive(gateway.catalog, flow, algorithm_version)
+    return await count_letters(gateway, flow, chosen)
+
+
+def check_redrive(catalog: Catalog, flow: Flow, algorithm_version: str) -> None:
+    """Raises NotFound (1014) for a version that is not published of the algorithm that the flow
+    runs (of a chain flow the one at its end), InvalidInput for a flow that runs none."""
+    if algorithm_version and flow.kind is FlowKind.PUBLISHER:
+        raise InvalidInput(
+            "algorithm_version: a publisher flow writes to a topic and runs no algorithm, leave it "
+            "out"
+        )
+    algorithm = catalog.algorithm(flow.target_algorithm_id or flow.algorithm_id)
+    if algorithm is not None:
+        check_version(algorithm, algorithm_version)
+
+
+async def purge_count(
+    gateway: Gateway,
+    caller: Caller,
+    ref: AlgorithmRef | None,
+    flow_id: str,
+    chosen: DeadLetterSelection,
+) -> int:
+    """How many a purge would take now. Raises as `purge`, and Unavailable."""
+    return await count_letters(
+        gateway, flow_in_reach(gateway.catalog, caller, ref, flow_id), chosen
+    )
 
 
 async def purge(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from catalog.codec import fill
 from catalog.events import DeadLetterSelection
+from catalog.records import Flow
 from eventflows.router.v1 import router_pb2
 from kernel.errors import InvalidInput, NotFound
 
@@ -115,15 +116,8 @@ async def get_letter(
     return answer
 
 
-async def count_letters(
-    gateway: Gateway,
-    caller: Caller,
-    ref: AlgorithmRef | None,
-    flow_id: str,
-    chosen: DeadLetterSelection,
-) -> int:
-    """How many a redrive or a purge would take now. Raises as `list_letters`."""
-    flow = flow_in_reach(gateway.catalog, caller, ref, flow_id)
+async def count_letters(gateway: Gateway, flow: Flow, chosen: DeadLetterSelection) -> int:
+    """How many open ones a flow has. Raises StateForbids (no index), Unavailable."""
     request = router_pb2.CountDeadLettersRequest(flow_id=flow.flow_id)
     fill(chosen, request.selection)
     return (await gateway.router.count_dead_letters(request)).letters

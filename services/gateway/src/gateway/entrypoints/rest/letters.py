@@ -59,15 +59,24 @@ async def redrive_dead_letters(
 ) -> Answer:
     """Send dead letters through their flow again; with `dry_run` only count them."""
     flow_id, chosen = _flow_of(call, body), _asked_in_body(body.selection)
+    version = body.algorithm_version or ""
     if body.dry_run:
-        return await _counted(call, flow_id, chosen)
+        letters = await dead_letter_tasks.redrive_count(
+            call.gateway,
+            call.caller,
+            call.algorithm_if_named,
+            flow_id,
+            chosen,
+            algorithm_version=version,
+        )
+        return Answer(body=wire_letters.DeadLetterCount(letters=letters))
     record = await dead_letter_tasks.redrive(
         call.gateway,
         call.caller,
         call.algorithm_if_named,
         flow_id,
         chosen,
-        algorithm_version=body.algorithm_version or "",
+        algorithm_version=version,
         rate_per_s=body.rate_per_s or 0.0,
         intent=call.intent(),
     )
@@ -80,7 +89,10 @@ async def purge_dead_letters(
     """Forget dead letters; with `dry_run` only count them."""
     flow_id, chosen = _flow_of(call, body), _asked_in_body(body.selection)
     if body.dry_run:
-        return await _counted(call, flow_id, chosen)
+        letters = await dead_letter_tasks.purge_count(
+            call.gateway, call.caller, call.algorithm_if_named, flow_id, chosen
+        )
+        return Answer(body=wire_letters.DeadLetterCount(letters=letters))
     record = await dead_letter_tasks.purge(
         call.gateway, call.caller, call.algorithm_if_named, flow_id, chosen, call.intent()
     )
@@ -114,13 +126,6 @@ async def cancel_dead_letter_task(call: Call, _body: wire.Empty) -> Answer:
         call.intent(),
     )
     return Answer(body=present_letters.task(record), headers=etag(record.stream_version))
-
-
-async def _counted(call: Call, flow_id: str, chosen: DeadLetterSelection) -> Answer:
-    letters = await dead_letters.count_letters(
-        call.gateway, call.caller, call.algorithm_if_named, flow_id, chosen
-    )
-    return Answer(body=wire_letters.DeadLetterCount(letters=letters))
 
 
 def _accepted(record: TaskRecord) -> Answer:

@@ -68,12 +68,21 @@ class DeadLettersServicer(gateway_pb2_grpc.DeadLettersServicer):
         self, request: gateway_pb2.RedriveDeadLettersRequest, context: Context
     ) -> gateway_pb2.DeadLettersTaken:
         chosen = _selection(request.selection)
+        caller, algorithm = current_caller(), algorithm_if_named(request.algorithm)
         if request.dry_run:
-            return await self._counted(request, chosen)
+            letters = await dead_letter_tasks.redrive_count(
+                self._gateway,
+                caller,
+                algorithm,
+                request.flow,
+                chosen,
+                algorithm_version=request.algorithm_version,
+            )
+            return gateway_pb2.DeadLettersTaken(letters=letters)
         record = await dead_letter_tasks.redrive(
             self._gateway,
-            current_caller(),
-            algorithm_if_named(request.algorithm),
+            caller,
+            algorithm,
             request.flow,
             chosen,
             algorithm_version=request.algorithm_version,
@@ -90,16 +99,19 @@ class DeadLettersServicer(gateway_pb2_grpc.DeadLettersServicer):
         self, request: gateway_pb2.PurgeDeadLettersRequest, context: Context
     ) -> gateway_pb2.DeadLettersTaken:
         chosen = _selection(request.selection)
+        caller, algorithm = current_caller(), algorithm_if_named(request.algorithm)
         if request.dry_run:
-            return await self._counted(request, chosen)
+            letters = await dead_letter_tasks.purge_count(
+                self._gateway, caller, algorithm, request.flow, chosen
+            )
+            return gateway_pb2.DeadLettersTaken(letters=letters)
         intent = self._wishes.intent(
             context,
             f"DeadLetters/PurgeDeadLetters/{request.flow}",
             expected_version=expected_version_of(request),
         )
-        algorithm = algorithm_if_named(request.algorithm)
         record = await dead_letter_tasks.purge(
-            self._gateway, current_caller(), algorithm, request.flow, chosen, intent
+            self._gateway, caller, algorithm, request.flow, chosen, intent
         )
         return _taken(record)
 
@@ -144,20 +156,6 @@ class DeadLettersServicer(gateway_pb2_grpc.DeadLettersServicer):
             self._gateway, current_caller(), algorithm, request.flow, request.id, intent
         )
         return letter_messages.task(record)
-
-    async def _counted(
-        self,
-        request: gateway_pb2.RedriveDeadLettersRequest | gateway_pb2.PurgeDeadLettersRequest,
-        chosen: DeadLetterSelection,
-    ) -> gateway_pb2.DeadLettersTaken:
-        letters = await dead_letters.count_letters(
-            self._gateway,
-            current_caller(),
-            algorithm_if_named(request.algorithm),
-            request.flow,
-            chosen,
-        )
-        return gateway_pb2.DeadLettersTaken(letters=letters)
 
 
 def _taken(record: TaskRecord) -> gateway_pb2.DeadLettersTaken:
