@@ -16,10 +16,13 @@ from router.adapters.memory_letter_index import MemoryLetterIndex
 from router.adapters.memory_letter_topic import MemoryLetterFeed, MemoryLetterTopic
 from router.adapters.memory_target import MemoryTarget
 from router.adapters.system_clock import SystemClock
+from router.application.budget import WorkerBudget
 from router.application.dead_letter_reader import DeadLetterReader
 from router.application.dead_letter_task import TaskRun, TaskTools
 from router.application.redelivery import Redelivery
+from router.application.run_durations import RunDurations
 from router.application.shards import SHARDS
+from router.application.task_figures import TaskFigures
 from router.domain.dead_letter import DeadLetter
 from router.domain.dead_letter_record import LetterId, LetterState
 from router.domain.delivery import Delivery
@@ -45,6 +48,9 @@ class Stage:
         self.opened: list[FlowSpec] = []
         self.ends: list[tuple[str, int, int, str]] = []
         self.fails_to_finish = 0
+        self.budget = WorkerBudget()
+        self.figures = TaskFigures()
+        self.durations = RunDurations()
         self.reader = DeadLetterReader(
             feed=MemoryLetterFeed(self.topic),
             index=self.index,
@@ -72,6 +78,7 @@ class Stage:
             ready=lambda _: self.ready,
             own_topic=lambda _: self.own_topic,
             open_redelivery=self.open_redelivery,
+            figures=self.figures,
             clock=self.clock,
             random=Random(1),
         )
@@ -82,7 +89,14 @@ class Stage:
     async def open_redelivery(self, spec: FlowSpec) -> Redelivery:
         self.opened.append(spec)
         return Redelivery(
-            spec, target=self.target, dead_letters=self, clock=self.clock, random=Random(1)
+            spec,
+            target=self.target,
+            dead_letters=self,
+            clock=self.clock,
+            random=Random(1),
+            budget=self.budget,
+            figures=self.figures,
+            durations=self.durations,
         )
 
     async def finish(self, task_id: str, *, succeeded: int, failed: int, problem: str) -> None:

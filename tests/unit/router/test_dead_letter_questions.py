@@ -19,11 +19,13 @@ from router.adapters.memory_letter_topic import MemoryLetterTopic
 from router.application import dead_letter_desk
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import ReaderStatus
+from router.application.task_figures import TaskTotals
 from router.dead_letter_ports import LetterFigures, LetterTopic, ReadPosition
 from router.domain.dead_letter_query import LetterQuery
-from router.domain.dead_letter_record import LetterId, fold
+from router.domain.dead_letter_record import LetterId, LetterState, fold
+from router.domain.outcome import OutcomeKind
 from router.entrypoints import dead_letter_rpc
-from router.entrypoints.dead_letter_metrics import dead_letter_metrics
+from router.entrypoints.dead_letter_metrics import dead_letter_metrics, task_metrics
 from router.entrypoints.rpc import RouterRpc
 from servicekit.rpc import RECORD_ANSWER_BYTES_MAX
 
@@ -296,3 +298,24 @@ def test_both_ends_of_a_time_are_the_narrower_ones() -> None:
         selection=DeadLetterSelection(until=START + timedelta(hours=1)), given_up_before=START
     )
     assert query.until == START
+
+
+def test_what_tasks_do_is_told_with_every_label_from_the_start() -> None:
+    nothing = [sample for metric in task_metrics(TaskTotals()) for sample in metric.samples]
+    assert len(nothing) == 2 + len(OutcomeKind) + 1 + 3
+    assert {sample.value for sample in nothing} == {0}
+    totals = TaskTotals(
+        attempts={OutcomeKind.SUCCEEDED: 5},
+        letters={LetterState.REDRIVEN: 5, LetterState.PURGED: 2},
+        in_flight=3,
+        tasks={"working": 1},
+    )
+    told = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in task_metrics(totals)
+        for sample in metric.samples
+    }
+    assert told["router_redrive_attempts_total", "succeeded"] == 5
+    assert told["router_dead_letters_settled_total", "purged"] == 2
+    assert told["router_redrive_in_flight",] == 3
+    assert told["router_dead_letter_tasks", "working"] == 1

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from catalog.events import DeadLetterSelection, FailureClass
 from catalog.records import DeadLetterTaskKind
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry.domain import values
-from router.application import dead_letter_task
+from router.application import dead_letter_task, letters_at_work, task_gate
 from router.application.dead_letter_task import FLOW_GONE, ONLY_LISTED, TaskRun
 from router.domain.dead_letter_record import LetterState
 from router.domain.flow_spec import AlgorithmTargetSpec
@@ -32,6 +32,7 @@ BUSY = failed(OutcomeKind.OVERLOADED, "busy")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_gate, "LOOK_S", 0.001)
     monkeypatch.setattr(dead_letter_task, "LOOK_S", 0.001)
     monkeypatch.setattr(dead_letter_task, "RETRY_LONGEST_S", 0.2)
 
@@ -185,6 +186,137 @@ async def test_whoever_takes_over_sends_only_what_has_no_mark(stage: Stage) -> N
     assert stage.ends == [("task-1", 6, 0, "")]
 
 
+async def test_a_clean_stop_lets_what_runs_end_and_get_its_mark(stage: Stage) -> None:
+    letters = [stage.letter(delivery(number, key=b"%d" % number)) for number in range(3)]
+    stage.target.hold(b"value-0", b"value-1")
+    run = stage.run_of(task_of(rate_per_s=1_000.0))
+    stage.ready = replace(SUBSCRIBER, concurrency_max=2)
+    async with started(run.run()) as working:
+        await stage.target.until_runs(2)
+        run.stop()
+        await let_others_run()
+        await stage.target.let_go(b"value-0", b"value-1")
+        await until(working.done)
+    assert stage.ends == []
+    assert set(stage.target.values) == {b"value-0", b"value-1"}
+    await until(lambda: stage.state(letters[1]) is LetterState.REDRIVEN)
+    await carried_out(stage.run_of(task_of()))
+    assert stage.target.values[2:] == [b"value-2"], "whoever goes on repeats nothing"
+    assert stage.ends == [("task-1", 3, 0, "")]
+
+
+async def test_a_stop_waits_no_longer_than_the_drain_bound(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_task, "DRAIN_S", 0.01)
+    letter = stage.letter(delivery(1))
+    stage.target.hold(b"value-1")
+    run = stage.run_of(task_of())
+    async with started(run.run()) as working:
+        await stage.target.until_runs(1)
+        run.stop()
+        await until(working.done)
+    assert stage.state(letter) is LetterState.OPEN
+    assert stage.figures.totals({}).in_flight == 0
+
+
+async def test_a_stop_leaves_a_letter_between_two_attempts_open_at_once() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    stage.target.default = BUSY
+    letter = stage.letter(delivery(1))
+    run = stage.run_of(task_of())
+    async with started(stage.reader.run()):
+        await until(lambda: letter in stage.index.letters)
+        async with started(run.run()) as working:
+            await stage.target.until_ended(1)
+            await let_others_run()
+            run.stop()
+            await until(working.done)
+    assert stage.state(letter) is LetterState.OPEN
+    assert len(stage.target.runs) == 1
+
+
+async def test_attempts_of_a_redrive_are_calls_of_the_workers_budget(stage: Stage) -> None:
+    stage.budget.calls_open_max = 1
+    flow = stage.budget.share(lambda: None)
+    assert flow.take_call()
+    stage.letter(delivery(1, key=b"a"))
+    stage.letter(delivery(2, key=b"b"))
+    async with started(stage.run_of(task_of()).run()) as working:
+        await until(lambda: bool(stage.budget.waiting))
+        await let_others_run()
+        assert stage.target.runs == []
+        flow.free_call()
+        await until(working.done)
+    assert len(stage.target.runs) == 2
+    assert (stage.budget.calls_open, stage.budget.bytes_held) == (0, 0)
+
+
+async def test_a_flow_that_is_paused_while_its_redrive_waits_for_a_call_begins_no_attempt(
+    stage: Stage,
+) -> None:
+    stage.budget.calls_open_max = 1
+    flow = stage.budget.share(lambda: None)
+    assert flow.take_call()
+    stage.letter(delivery(1))
+    run = stage.run_of(task_of())
+    async with started(run.run()) as working:
+        await until(lambda: bool(stage.budget.waiting))
+        stage.ready = "the flow is paused"
+        flow.free_call()
+        await until(lambda: run.progress.reason == "the flow is paused")
+        assert (stage.target.runs, stage.budget.calls_open) == ([], 0)
+        stage.ready = SUBSCRIBER
+        await until(working.done)
+    assert len(stage.target.runs) == 1
+
+
+async def test_whoever_waits_for_a_call_and_is_broken_off_gives_up_its_place(stage: Stage) -> None:
+    stage.budget.calls_open_max = 1
+    assert stage.budget.share(lambda: None).take_call()
+    stage.letter(delivery(1))
+    async with started(stage.run_of(task_of()).run()):
+        await until(lambda: bool(stage.budget.waiting))
+    assert not stage.budget.waiting
+    assert stage.budget.bytes_held == 0
+
+
+async def test_letters_in_work_hold_a_bounded_number_of_bytes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters_at_work, "BYTES_AT_ONCE_MAX", 20)
+    values = [b"%d" % number * 9 for number in range(4)]
+    for number, value in enumerate(values):
+        stage.letter(delivery(number, key=b"%d" % number, value=value))
+    stage.target.hold(*values)
+    async with started(stage.run_of(task_of()).run()) as working:
+        await stage.target.until_runs(2)
+        await let_others_run()
+        assert len(stage.target.runs) == 2
+        assert stage.budget.bytes_held == 2 * 10
+        await stage.target.let_go(*values)
+        await until(working.done)
+
+
+async def test_what_redrives_and_purges_come_to_is_counted(stage: Stage) -> None:
+    stage.letter(delivery(1, value=b"bad"))
+    stage.letter(delivery(2))
+    stage.target.answers[b"bad"].extend([BUSY, BAD])
+    await carried_out(stage.run_of(task_of()))
+    await carried_out(stage.run_of(task_of("task-2", kind=DeadLetterTaskKind.PURGE)))
+    totals = stage.figures.totals({"working": 2})
+    assert totals.attempts == {
+        OutcomeKind.OVERLOADED: 1,
+        OutcomeKind.ALGORITHM_ERROR: 1,
+        OutcomeKind.SUCCEEDED: 1,
+    }
+    assert totals.letters[LetterState.REDRIVEN] == totals.letters[LetterState.DIED_AGAIN] == 1
+    assert (totals.in_flight, totals.tasks) == (0, {"working": 2})
+    counts, _ = stage.durations.snapshot()
+    assert sum(counts) == 3
+
+
 async def test_a_redrive_waits_until_the_index_has_read_all_marks() -> None:
     stage = Stage()
     letter = stage.letter(delivery(1))
@@ -321,6 +453,7 @@ def test_a_bucket_lets_through_its_rate_and_saves_nothing_up() -> None:
     assert bucket.take(200.1) == pytest.approx(0.15)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 120), max_size=5), st.integers(1, 8), st.sets(st.integers(0, 7)))
 async def test_however_often_it_is_killed_every_letter_gets_one_mark_and_is_counted_once(
     kills: list[int], letters: int, dying: set[int]

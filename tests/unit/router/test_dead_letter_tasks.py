@@ -115,18 +115,50 @@ async def test_cancelling_stops_it_and_lets_the_next_one_go() -> None:
 
 async def test_a_task_stops_with_the_shard_and_goes_on_where_it_went() -> None:
     registry, stage = Registry(), Stage()
-    stage.letter(delivery(1))
-    stage.target.hold(b"value-1")
+    for number in range(2):
+        stage.letter(delivery(number))
+    stage.target.hold(b"value-0")
     tasks = registry.tasks_of(stage)
     async with started(stage.reader.run()), started(tasks.run()):
         registry.ask(task_of())
         await stage.target.until_runs(1)
         registry.owned.clear()
+        registry.ask()
+        await let_others_run()
+        await stage.target.let_go(b"value-0")
         await until(lambda: tasks.local("task-1") is None)
         assert stage.ends == []
         registry.owned.add("flow-1")
-        await stage.target.let_go(b"value-1")
-        await until(lambda: stage.ends == [("task-1", 1, 0, "")])
+        await until(lambda: stage.ends == [("task-1", 2, 0, "")])
+    assert stage.target.values == [b"value-0", b"value-1"]
+
+
+async def test_a_worker_that_stops_lets_its_tasks_end_what_they_are_at_and_begins_none() -> None:
+    registry, stage = Registry(), Stage()
+    for number in range(2):
+        stage.letter(delivery(number))
+    stage.target.hold(b"value-0")
+    tasks = registry.tasks_of(stage)
+    async with started(stage.reader.run()), started(tasks.run()):
+        registry.ask(task_of())
+        await stage.target.until_runs(1)
+        assert tasks.totals().tasks == {"working": 1}
+        async with started(tasks.stop()) as stopping:
+            await let_others_run()
+            assert not stopping.done()
+            await stage.target.let_go(b"value-0")
+            await until(stopping.done)
+        registry.ask(task_of("task-2"))
+        await let_others_run()
+        assert (tasks.local("task-1"), tasks.local("task-2")) == (None, None)
+        await tasks.stop()
+    assert (stage.target.values, stage.ends) == ([b"value-0"], [])
+    async with started(stage.reader.run()):
+        await stage.run_of(task_of()).run()
+    assert (stage.target.values, stage.ends) == (
+        [b"value-0", b"value-1"],
+        [("task-1", 2, 0, "")],
+    )
 
 
 async def test_a_worker_carries_out_a_bounded_number_at_once() -> None:

@@ -1,6 +1,7 @@
 """A pump that cannot be made leaves nothing behind."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from catalog.events import SecurityProtocol
 from kernel.errors import Unavailable
 from router.adapters.kafka_producers import KafkaProducers
+from router.application.task_figures import TaskFigures
 from router.bootstrap_pumps import PumpFactory
 from router.domain.kafka_connection import KafkaConnection
 
@@ -44,7 +46,7 @@ def factory(resolver: Any, producers: KafkaProducers) -> PumpFactory:
 async def test_a_pump_whose_connections_cannot_be_resolved_holds_no_producer(away: str) -> None:
     producers, resolver = KafkaProducers(), Resolver(away)
     pumps = factory(resolver, producers)
-    for make in (pumps, pumps.redelivery):
+    for make in (pumps, partial(pumps.redelivery, figures=TaskFigures())):
         with pytest.raises(Unavailable):
             await make(SPEC)
     there = await resolver.resolve("c-2" if away == "c-1" else "c-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -116,8 +117,8 @@ class Router:
         await self.directory.announce(self.ownership.owned)
 
     async def drain(self) -> None:
-        """Hand over: end every flow, then tell the others. Harmless twice."""
-        await self.supervisor.stop()
+        """Hand over: end every flow and what is redriven, then tell the others. Harmless twice."""
+        await asyncio.gather(self.supervisor.stop(), self.dead_letters.stop())
         self.ownership.release()
         await self.directory.leave()
 
@@ -153,6 +154,7 @@ class Router:
             catalog_position=self.follower.catalog.position,
             run_durations=self.run_durations.snapshot(),
             dead_letters=self.dead_letters.status,
+            dead_letter_tasks=self.dead_letters.totals,
         )
 
 

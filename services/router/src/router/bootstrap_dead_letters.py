@@ -6,7 +6,8 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import grpc.aio
 from catalog.follow import CatalogFollower
@@ -24,16 +25,27 @@ from router.adapters.registry_tasks import RegistryTasks
 from router.application.connections import Connections
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import DeadLetterReader, ReaderStatus
-from router.application.dead_letter_task import OpenRedelivery, TaskTools
+from router.application.dead_letter_task import TaskTools
 from router.application.dead_letter_tasks import DeadLetterTasks, own_topics, readiness
 from router.application.plans import FlowPlans
+from router.application.redelivery import Redelivery
 from router.application.shards import ShardOwnership
+from router.application.task_figures import TaskFigures, TaskTotals
 from router.control_ports import Workers
 from router.dead_letter_ports import TaskPeers
+from router.domain.flow_spec import FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.entrypoints.faust_app import Part
 from router.ports import Clock
 from router.settings import RouterSettings
+
+
+class MakeRedelivery(Protocol):
+    """What sends a flow's letters again."""
+
+    async def __call__(self, spec: FlowSpec, *, figures: TaskFigures) -> Redelivery:
+        """Raises NotFound, Unavailable, TimedOut while a connection cannot be resolved."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +67,16 @@ class DeadLetterHalf:
         """How the index's reader is doing here."""
         return None if self.reader is None else self.reader.status()
 
+    @property
+    def totals(self) -> TaskTotals | None:
+        """What redrives and purges came to here."""
+        return None if self.tasks is None else self.tasks.totals()
+
+    async def stop(self) -> None:
+        """Let the letters that are being redriven end, within the drain bound. Harmless twice."""
+        if self.tasks is not None:
+            await self.tasks.stop()
+
     def health(self) -> Mapping[str, Any] | None:
         """For the health page; no part of being ready, since no flow waits for it."""
         status = self.status
@@ -64,6 +86,7 @@ class DeadLetterHalf:
             "partitions": sorted(status.partitions),
             "lag_records": status.lag_records,
             "problem": status.problem,
+            "tasks": {} if self.totals is None else dict(self.totals.tasks),
         }
 
 
@@ -79,7 +102,7 @@ async def open_dead_letters(
     producers: KafkaProducers,
     workers: Workers,
     peers: TaskPeers,
-    open_redelivery: OpenRedelivery,
+    open_redelivery: MakeRedelivery,
     ownership: ShardOwnership,
     worker_id: str,
     clock: Clock,
@@ -100,6 +123,7 @@ async def open_dead_letters(
         fold, queries = PostgresLetterFold(database), PostgresLetterQueries(database)
         topic = KafkaLetterTopic(internal, topic=DEAD_LETTERS_TOPIC, client_id=worker_id)
         stack.push_async_callback(topic.close)
+        figures = TaskFigures()
         tools = TaskTools(
             index=queries,
             fold=fold,
@@ -108,7 +132,8 @@ async def open_dead_letters(
             ends=RegistryTasks(registry),
             ready=readiness(plans, follower, owns=ownership.owns),
             own_topic=own_topics(follower),
-            open_redelivery=open_redelivery,
+            open_redelivery=partial(open_redelivery, figures=figures),
+            figures=figures,
             clock=clock,
             random=random.SystemRandom(),
         )

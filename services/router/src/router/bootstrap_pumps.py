@@ -26,6 +26,7 @@ from router.application.pump import Pump
 from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
 from router.application.shards import ShardOwnership, shard_of
+from router.application.task_figures import TaskFigures
 from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.ports import Positions, Target, Tracing
@@ -85,7 +86,7 @@ class PumpFactory:
             tracing=self._tracing,
         )
 
-    async def redelivery(self, spec: FlowSpec) -> Redelivery:
+    async def redelivery(self, spec: FlowSpec, *, figures: TaskFigures) -> Redelivery:
         """What sends a flow's dead letters again. Raises as `__call__`."""
         letters = await self._letter_connections(spec)
         return Redelivery(
@@ -94,6 +95,9 @@ class PumpFactory:
             dead_letters=self._dead_letters(spec, *letters),
             clock=self._clock,
             random=random.SystemRandom(),
+            budget=self._budget,
+            figures=figures,
+            durations=self._durations,
         )
 
     async def _letter_connections(

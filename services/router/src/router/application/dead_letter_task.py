@@ -1,6 +1,7 @@
 """Carries out one task on a flow's dead letters: a redrive or a purge.
 
     waiting (index behind, flow paused or blocked, something away) ◀──▶ working ──▶ finished
+       └────────────────────────── stop ──▶ stopped ◀── stop ───────────────┘
 
 A letter is done when its mark is durable, and the mark comes after the outcome; so whoever goes on
 after a crash finds exactly the letters that are not done, as soon as the index has read all marks.
@@ -8,14 +9,13 @@ A delivery whose outcome came and whose mark did not is sent again, with the sam
 
 Letters run in the order of their coordinates in the source, those of one key one after the other.
 Live records of that key may run in between: they have passed the letters long ago.
-The price: a key that is busy holds up the letters behind it, of other keys too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
@@ -25,20 +25,20 @@ from kernel.backoff import delay_s
 from kernel.errors import EventflowsError, InvalidInput
 
 from router.application.flow_keeper import same_flow
+from router.application.letters_at_work import LettersAtWork
+from router.application.limits import DRAIN_S
 from router.application.redelivery import Redelivery
+from router.application.task_figures import TaskFigures
+from router.application.task_gate import LOOK_S, FlowGone, Stopped, TaskGate
+from router.application.task_letters import IndexedLetters, TaskLetters
 from router.dead_letter_ports import LetterFold, LetterMarks, LetterQueries, LetterTopic, TaskEnds
-from router.domain.dead_letter_query import LetterQuery, SourceKey, source_key
-from router.domain.dead_letter_record import Letter, LetterState, original_of
+from router.domain.dead_letter_query import LetterQuery
+from router.domain.dead_letter_record import Letter, LetterState
 from router.domain.dead_letter_task import TaskProgress
-from router.domain.delivery import Delivery
 from router.domain.flow_spec import FlowSpec
 from router.domain.redrive import TokenBucket, lane_of, spec_of_redrive
 from router.ports import Clock, Random
 
-PAGE_LETTERS: Final = 100
-AT_ONCE_MAX: Final = 16
-"""Letters of one task in work at the same time."""
-LOOK_S: Final = 0.2
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 10.0
 ONLY_LISTED: Final = "none is in the internal topic; those in the flow's own, {}, are listed only"
@@ -71,16 +71,13 @@ class TaskTools:
     ready: Callable[[str], FlowSpec | str | None]
     own_topic: Callable[[str], str]
     open_redelivery: OpenRedelivery
+    figures: TaskFigures
     clock: Clock
     random: Random
 
 
-class _FlowGone(Exception):
-    """There is nothing through which the letters could be sent."""
-
-
 class TaskRun:
-    """One attempt of this worker at a task; `run` returns when the registry knows of its end."""
+    """One attempt of this worker at a task."""
 
     def __init__(self, task: DeadLetterTask, tools: TaskTools) -> None:
         self.task = task
@@ -93,94 +90,84 @@ class TaskRun:
             not_born_in=task.dead_letter_task_id,
         )
         self._bucket = TokenBucket(task.rate_per_s, now_s=tools.clock.monotonic_s())
+        self._gate = TaskGate(lambda: tools.ready(task.flow_id), says=self._says, clock=tools.clock)
+        self._letters: TaskLetters = IndexedLetters(
+            self._query, index=tools.index, topic=tools.topic, marks=tools.marks,
+            task_id=task.dead_letter_task_id,
+        )  # fmt: skip
+        self._at_work = LettersAtWork()
         self._redelivery: Redelivery | None = None
-        self._lanes: dict[object, asyncio.Task[None]] = {}
-        self._running: set[asyncio.Task[None]] = set()
         self._gone = False
 
-    async def run(self) -> None:
-        """Work until the task is done. Cancelling stops at once: what was not marked stays open."""
+    async def run(self) -> bool:
+        """Work until the registry knows of the task's end: True; or until `stop`: False.
+
+        Cancelling breaks off what runs: what was not marked stays open.
+        """
+        working = asyncio.create_task(self._work())
+        stopping = asyncio.create_task(self._gate.stopped())
         try:
-            problem = ""
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            working.cancel()
+            await asyncio.wait({working})
+            if self._gate.is_stopped:
+                await self._at_work.drain(DRAIN_S)
             try:
-                self._query.checked()
-                await self._persist(self._caught_up)
-                await self._persist(self._count)
-                await self._all_letters()
-            except InvalidInput as error:  # waiting would not mend the question
-                problem = error.message
-            except _FlowGone:
-                problem = FLOW_GONE
-            await self._persist(self._finish, problem)
+                working.result()
+            except (Stopped, asyncio.CancelledError):
+                return False
+            return True
         finally:
-            for task in self._running:
-                task.cancel()
-            if self._running:
-                await asyncio.wait(self._running)
+            working.cancel()
+            stopping.cancel()
+            await asyncio.wait({working, stopping})
+            await self._at_work.drain(0.0)
+            await self._letters.close()
             await self._close_redelivery()
 
+    def stop(self) -> None:
+        """Begin no further attempt; those that run may end within the drain bound. Harmless twice,
+        and before `run`."""
+        self._gate.stop()
+
+    async def _work(self) -> None:
+        problem = ""
+        try:
+            self._query.checked()
+            await self._persist(self._caught_up)
+            await self._persist(self._count)
+            await self._all_letters()
+        except InvalidInput as error:  # waiting would not mend the question
+            problem = error.message
+        except FlowGone:
+            problem = FLOW_GONE
+        await self._persist(self._finish, problem)
+
     async def _all_letters(self) -> None:
-        above: SourceKey | None = None
-        while letters := await self._persist(self._page, above):
+        while letters := await self._persist(self._letters.next):
             for letter in letters:
-                above = source_key(letter)
                 if self.task.kind is DeadLetterTaskKind.PURGE:
-                    await self._start(None, partial(self._purge, letter))
+                    await self._at_work.begin(partial(self._purge, letter), lane=None, size_bytes=0)
                 else:
-                    await self._token()
-                    redelivery = await self._flow_ready()
-                    lane = lane_of(letter, redelivery.spec.order)
-                    work = partial(self._redrive, letter, redelivery)
-                    await self._start(
-                        lane, work, most=min(AT_ONCE_MAX, redelivery.spec.concurrency_max)
-                    )
-        await self._all_ended()
+                    await self._begin_redrive(letter)
+        await self._at_work.all_ended()
         if self._gone:
-            raise _FlowGone
+            raise FlowGone
 
-    async def _page(self, above: SourceKey | None) -> list[Letter]:
-        found = await self._tools.index.in_order(self._query, above=above, letters_max=PAGE_LETTERS)
-        return list(found)
-
-    async def _start(
-        self,
-        lane: object | None,
-        work: Callable[[], Coroutine[None, None, None]],
-        *,
-        most: int = AT_ONCE_MAX,
-    ) -> None:
-        """Begin a letter once its lane is free and fewer than `most` are in work."""
-        before = self._lanes.get(lane) if lane is not None else None
-        if before is not None:
-            await asyncio.wait({before})
-        while len(working := [one for one in self._running if not one.done()]) >= most:
-            await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-        self._raise_failures()
-        task = asyncio.create_task(work())
-        self._running.add(task)
-        if lane is not None:
-            self._lanes[lane] = task
-        task.add_done_callback(lambda done: self._ended(done, lane))
-
-    def _ended(self, task: asyncio.Task[None], lane: object | None) -> None:
-        if lane is not None and self._lanes.get(lane) is task:
-            del self._lanes[lane]
-        if task.cancelled() or task.exception() is None:
-            self._running.discard(task)
-
-    async def _all_ended(self) -> None:
-        if self._running:
-            await asyncio.wait(self._running)
-        self._raise_failures()
-
-    def _raise_failures(self) -> None:
-        """A letter's work raises only what is a mistake of ours."""
-        for task in self._running:
-            if task.done():
-                task.result()
+    async def _begin_redrive(self, letter: Letter) -> None:
+        wait_s = self._bucket.take(self._tools.clock.monotonic_s())
+        if wait_s > 0:
+            await self._tools.clock.sleep(wait_s)
+        redelivery = await self._flow_ready()
+        await self._at_work.begin(
+            partial(self._redrive, letter, redelivery),
+            lane=lane_of(letter, redelivery.spec.order),
+            size_bytes=letter.value_bytes,
+            most=redelivery.spec.concurrency_max,
+        )
 
     async def _redrive(self, letter: Letter, redelivery: Redelivery) -> None:
-        original = await self._persist(self._original, letter)
+        original = await self._persist(self._letters.original, letter)
         if original is None:  # its topic keeps it no longer, and soon the index neither
             self._note(left=-1)
             return
@@ -189,57 +176,38 @@ class TaskRun:
                 original,
                 generation=letter.generation + 1,
                 task_id=self.task.dead_letter_task_id,
-                may_begin=self._until_ready,
+                gate=self._gate,
             )
-        except _FlowGone:  # the letter stays open
-            self._gone = True
+        except (FlowGone, Stopped) as end:  # the letter stays open
+            self._gone = self._gone or isinstance(end, FlowGone)
             return
         state = LetterState.REDRIVEN if succeeded else LetterState.DIED_AGAIN
-        await self._persist(self._mark, letter, state)
+        await self._mark(letter, state)
         self._note(succeeded=int(succeeded), failed=int(not succeeded), left=-1)
 
     async def _purge(self, letter: Letter) -> None:
-        await self._persist(self._mark, letter, LetterState.PURGED)
+        await self._mark(letter, LetterState.PURGED)
         self._note(succeeded=1, left=-1)
 
-    async def _original(self, letter: Letter) -> Delivery | None:
-        record = await self._tools.topic.read(letter.letter_id)
-        if record is None or record.timestamp_ms != letter.written_ms:
-            return None
-        return original_of(record)
-
     async def _mark(self, letter: Letter, state: LetterState) -> None:
-        await self._tools.marks.write(
-            letter.letter_id, state, task_id=self.task.dead_letter_task_id
-        )
+        await self._persist(self._letters.mark, letter, state)
+        self._tools.figures.settled(state)
 
     async def _flow_ready(self) -> Redelivery:
         """The redelivery by the flow's spec of this moment; waits while the flow may not run."""
         try:
-            found = await self._until_ready()
-        except _FlowGone:
-            await self._all_ended()
+            found = await self._gate.until_open()
+        except FlowGone:
+            await self._at_work.all_ended()
             raise
         spec = spec_of_redrive(found, version=self.task.algorithm_version)
         return await self._persist(self._opened, spec)
-
-    async def _until_ready(self) -> FlowSpec:
-        """Wait while the flow may not run: the gate before each attempt, as for live deliveries."""
-        while True:
-            found = self._tools.ready(self.task.flow_id)
-            if found is None:
-                raise _FlowGone
-            if isinstance(found, FlowSpec):
-                self._says("working")
-                return found
-            self._says("waiting", found)
-            await self._tools.clock.sleep(LOOK_S)
 
     async def _opened(self, spec: FlowSpec) -> Redelivery:
         have = self._redelivery
         if have is not None and same_flow(have.spec, spec):
             return have
-        await self._all_ended()
+        await self._at_work.all_ended()
         await self._close_redelivery()
         self._redelivery = await self._tools.open_redelivery(spec)
         return self._redelivery
@@ -248,11 +216,6 @@ class TaskRun:
         redelivery, self._redelivery = self._redelivery, None
         if redelivery is not None:
             await redelivery.close()
-
-    async def _token(self) -> None:
-        wait_s = self._bucket.take(self._tools.clock.monotonic_s())
-        if wait_s > 0:
-            await self._tools.clock.sleep(wait_s)
 
     async def _caught_up(self) -> None:
         """Return once the index knows everything that stands in the topic now."""
@@ -271,7 +234,7 @@ class TaskRun:
             await self._tools.clock.sleep(LOOK_S)
 
     async def _count(self) -> None:
-        self.progress = replace(self.progress, left=await self._tools.index.count(self._query))
+        self.progress = replace(self.progress, left=await self._letters.count())
 
     async def _finish(self, problem: str) -> None:
         """Count by the marks, which outlive workers, and tell the registry."""

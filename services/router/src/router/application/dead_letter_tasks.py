@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,14 +19,17 @@ from catalog.records import DeadLetterTask, DeadLetterTaskKind, DeadLetterTaskSt
 from kernel.errors import EventflowsError, NotFound
 
 from router.application.dead_letter_task import TaskRun, TaskTools
+from router.application.limits import DRAIN_S
 from router.application.plans import BlockedFlow, CatalogFeed, FlowPlans
 from router.application.shards import shard_of
+from router.application.task_figures import TaskTotals
 from router.control_ports import Workers
 from router.dead_letter_ports import TaskPeers
 from router.domain.dead_letter_task import TaskProgress
 from router.domain.flow_spec import FlowSpec
 
 TASKS_AT_ONCE_MAX: Final = 8
+STOP_SLACK_S: Final = 2.0
 LOOK_S: Final = 0.5
 """How often time is looked at: shards come and go without a change of the catalog."""
 FOLLOW_WAIT_S: Final = 1.0
@@ -57,8 +61,9 @@ class DeadLetterTasks:
         self._workers = workers
         self._peers = peers
         self._tools = tools
+        self._stopping = False
         self._runs: dict[str, TaskRun] = {}
-        self._working: dict[str, asyncio.Task[None]] = {}
+        self._working: dict[str, asyncio.Task[bool]] = {}
 
     async def run(self) -> None:
         """Start and stop tasks for ever. Raises only CancelledError."""
@@ -77,6 +82,19 @@ class DeadLetterTasks:
             for task in working:
                 task.cancel()
             await asyncio.wait([following, *working])
+
+    async def stop(self) -> None:
+        """Begin nothing more, and let what runs end within the drain bound. Harmless twice."""
+        self._stopping = True
+        for run in self._runs.values():
+            run.stop()
+        if self._working:
+            await asyncio.wait(list(self._working.values()), timeout=DRAIN_S + STOP_SLACK_S)
+
+    def totals(self) -> TaskTotals:
+        """What was done here since the worker began, and how many tasks do what now."""
+        states = Counter(self._runs[task_id].progress.state for task_id in self._working)
+        return self._tools.figures.totals(states)
 
     def local(self, task_id: str) -> TaskProgress | None:
         """What this worker itself does for a task; None: nothing."""
@@ -119,7 +137,10 @@ class DeadLetterTasks:
             changed.set()
 
     def _reconcile(self) -> None:
-        """Cancel what is not ours or not wanted any more, start what is. Never waits."""
+        """Break off what is not wanted any more, stop what is not ours, start what is. Never
+        waits."""
+        if self._stopping:
+            return
         wanted: dict[str, DeadLetterTask] = {}
         if self._is_complete():
             for task in self._feed.catalog.open_dead_letter_tasks():
@@ -128,13 +149,21 @@ class DeadLetterTasks:
         chosen = {task.dead_letter_task_id for task in wanted.values()}
         for task_id, working in self._working.items():
             if task_id not in chosen:
-                working.cancel()
+                if self._has_ended(task_id):
+                    working.cancel()
+                else:
+                    self._runs[task_id].stop()
         for task_id in [one for one in self._runs if one not in self._working]:
             if task_id not in chosen:
                 del self._runs[task_id]
         for task in wanted.values():
             if task.dead_letter_task_id not in self._runs and self._has_room(task):
                 self._start(task)
+
+    def _has_ended(self, task_id: str) -> bool:
+        """Says so the log, by its end or by having forgotten the task?"""
+        task = self._feed.catalog.dead_letter_task(task_id)
+        return task is None or task.ended_time is not None
 
     def _has_room(self, task: DeadLetterTask) -> bool:
         """One task of a flow at a time: one that was cancelled a moment ago may still end.
@@ -157,18 +186,20 @@ class DeadLetterTasks:
         self._working[task_id] = working
         working.add_done_callback(lambda _: self._forget(task_id))
 
-    async def _carry_out(self, run: TaskRun) -> None:
+    async def _carry_out(self, run: TaskRun) -> bool:
+        """Shall the run stay known? Yes, once the registry knows of its task's end."""
         try:
-            await run.run()
+            return await run.run()
         except Exception:  # noqa: BLE001  one task's mistake must not end the others
             _log.exception("a dead letter task failed", extra={"flow_id": run.task.flow_id})
             await self._tools.clock.sleep(FAILED_WAIT_S)
-            self._runs.pop(run.task.dead_letter_task_id, None)
+            return False
 
     def _forget(self, task_id: str) -> None:
-        """A run that ended stays known until the catalog says that its task did."""
+        """A run that ended stays known until the catalog says that its task did; with one that was
+        stopped whoever owns the flow next goes on, be it this worker."""
         working = self._working.pop(task_id)
-        if working.cancelled():
+        if working.cancelled() or not working.result():
             self._runs.pop(task_id, None)
 
 

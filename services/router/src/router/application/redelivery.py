@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Protocol
 
-from router.application.courier import Courier, Rest
+from router.application.budget import WorkerBudget
+from router.application.calls_in_turn import CallsInTurn
+from router.application.courier import Courier, Rest, Verdict
 from router.application.limits import PumpLimits
+from router.application.run_durations import RunDurations
 from router.application.status_board import StatusBoard
+from router.application.task_figures import TaskFigures
 from router.application.work import NEVER, PartitionWork, Work
 from router.domain.dead_letter import DeadLetter, died_in
-from router.domain.delivery import Delivery
+from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
+from router.domain.outcome import Outcome
 from router.ports import Clock, DeadLetters, Random, Target
 
 
+class AttemptGate(Protocol):
+    """Asked before each attempt; what it raises ends the delivery and leaves it as it was."""
+
+    async def until_open(self) -> object:
+        """Return once an attempt may begin."""
+        ...
+
+    def is_open(self) -> bool:
+        """May it begin now?"""
+        ...
+
+    async def rest(self, delay_s: float) -> None:
+        """Wait so long between two attempts."""
+        ...
+
+
 class Redelivery:
-    """Any number of deliveries at the same time; whoever calls keeps the order of keys."""
+    """Any number of deliveries at the same time; whoever calls keeps the order of keys.
+
+    Each attempt is a call of the worker's budget, as those of live deliveries are.
+    """
 
     def __init__(
         self,
@@ -27,59 +51,93 @@ class Redelivery:
         dead_letters: DeadLetters,
         clock: Clock,
         random: Random,
+        budget: WorkerBudget,
+        figures: TaskFigures,
+        durations: RunDurations,
     ) -> None:
         """`spec` is one of a redrive: its attempts end, and nothing in it halts."""
         self.spec = spec
         self._target = target
+        self._counted = _CountedTarget(target, figures)
         self._dead_letters = dead_letters
         self._clock = clock
         self._random = random
+        self._durations = durations
+        self._calls = CallsInTurn(budget)
 
     async def deliver(
-        self,
-        delivery: Delivery,
-        *,
-        generation: int,
-        task_id: str,
-        may_begin: Callable[[], Awaitable[object]],
+        self, delivery: Delivery, *, generation: int, task_id: str, gate: AttemptGate
     ) -> bool:
         """Return once the outcome is durable: True if it succeeded, False if it is a letter again.
 
-        `may_begin` is waited for before each attempt; what it raises ends the delivery and leaves
-        it as it was. Cancelling leaves open what happened.
+        Raises what the gate raises. Cancelling leaves open what happened.
         """
         spec = replace(self.spec, generation=generation)
         letters = _LettersOfTask(self._dead_letters, task_id)
         courier = Courier(
             spec,
-            target=self._target,
+            target=self._counted,
             dead_letters=letters,
             clock=self._clock,
             random=self._random,
-            board=StatusBoard(spec.flow_id, self._clock),
+            board=StatusBoard(spec.flow_id, self._clock, durations=self._durations),
         )
-        nowhere = PartitionWork(
-            delivery.partition,
-            Mark(position=delivery.offset),
-            order=spec.order,
-            limits=PumpLimits(),
-            parts=1,
-            begun_max=NEVER,
-        )
-        work = Work(delivery, nowhere, 0)
+        work = _work(delivery, spec)
+        with self._calls.holding(delivery.size_bytes):
+            while True:
+                verdict = await self._attempt(courier, work, gate)
+                if verdict is None:
+                    return not letters.written
+                assert isinstance(verdict, Rest), "no rule of a redrive halts"
+                await gate.rest(verdict.delay_s)
+
+    async def _attempt(self, courier: Courier, work: Work, gate: AttemptGate) -> Verdict:
+        """One attempt, or one more try to write the letter that it became: that needs no gate."""
+        if work.trial is not None and work.trial.letter is not None:
+            return await courier.attempt(work)
         while True:
-            if work.trial is None or work.trial.letter is None:
-                await may_begin()
-            verdict = await courier.attempt(work)
-            if verdict is None:
-                return not letters.written
-            assert isinstance(verdict, Rest), "no rule of a redrive halts"
-            await self._clock.sleep(verdict.delay_s)
+            await gate.until_open()
+            async with self._calls.one():
+                if gate.is_open():  # it may have been shut while we waited for the call
+                    return await courier.attempt(work)
 
     async def close(self) -> None:
         """Give back what is held. Harmless twice."""
         await self._target.close()
         await self._dead_letters.close()
+
+
+def _work(delivery: Delivery, spec: FlowSpec) -> Work:
+    """A delivery of no partition that anybody reads."""
+    nowhere = PartitionWork(
+        delivery.partition,
+        Mark(position=delivery.offset),
+        order=spec.order,
+        limits=PumpLimits(),
+        parts=1,
+        begun_max=NEVER,
+    )
+    return Work(delivery, nowhere, 0)
+
+
+class _CountedTarget:
+    """Counts its attempts."""
+
+    def __init__(self, target: Target, figures: TaskFigures) -> None:
+        self._target = target
+        self._figures = figures
+
+    async def invoke(self, run: Run) -> Outcome:
+        self._figures.attempt_began()
+        outcome = None
+        try:
+            outcome = await self._target.invoke(run)
+        finally:
+            self._figures.attempt_ended(outcome)
+        return outcome
+
+    async def close(self) -> None:
+        """The target belongs to the redelivery."""
 
 
 class _LettersOfTask:

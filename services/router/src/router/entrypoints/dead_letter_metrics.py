@@ -1,6 +1,7 @@
-"""Prometheus metrics of the index of dead letters, as far as this worker keeps it.
+"""Prometheus metrics of dead letters: of the index as far as a worker keeps it, of its tasks.
 
-Each worker tells of the partitions that it reads, so sums over the workers are of the whole.
+Each worker tells of the partitions that it reads and of the redrives and purges that it carries
+out, so sums over the workers are of the whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,11 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from router.application.dead_letter_reader import ReaderStatus
+from router.application.task_figures import TaskTotals
+from router.domain.dead_letter_record import LetterState
+from router.domain.outcome import OutcomeKind
+
+TASK_STATES = ("waiting", "working")
 
 
 def dead_letter_metrics(status: ReaderStatus) -> Iterable[Metric]:
@@ -48,3 +54,28 @@ def dead_letter_metrics(status: ReaderStatus) -> Iterable[Metric]:
         )
         oldest.add_metric((), status.figures.oldest_open.timestamp())
         yield oldest
+
+
+def task_metrics(totals: TaskTotals) -> Iterable[Metric]:
+    """Every label is there from the start."""
+    tasks = GaugeMetricFamily(
+        "router_dead_letter_tasks", "Redrives and purges of this worker.", labels=("state",)
+    )
+    for state in TASK_STATES:
+        tasks.add_metric((state,), totals.tasks.get(state, 0))
+    attempts = CounterMetricFamily(
+        "router_redrive_attempts", "Attempts of redrives that ended.", labels=("outcome",)
+    )
+    for kind in OutcomeKind:
+        attempts.add_metric((kind.value,), totals.attempts.get(kind, 0))
+    in_flight = GaugeMetricFamily("router_redrive_in_flight", "Attempts of redrives that go on.")
+    in_flight.add_metric((), totals.in_flight)
+    letters = CounterMetricFamily(
+        "router_dead_letters_settled",
+        "Letters that redrives and purges have settled, by what became of them.",
+        labels=("state",),
+    )
+    for end in LetterState:
+        if end is not LetterState.OPEN:
+            letters.add_metric((end.value,), totals.letters.get(end, 0))
+    yield from (tasks, attempts, in_flight, letters)

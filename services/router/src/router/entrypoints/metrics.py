@@ -22,10 +22,11 @@ from prometheus_client.registry import Collector
 
 from router.application.dead_letter_reader import ReaderStatus
 from router.application.run_durations import BOUNDS_S
+from router.application.task_figures import TaskTotals
 from router.domain.flow_report import FlowReport, merged, report_of_pump
 from router.domain.outcome import OutcomeKind
 from router.domain.status import LAG_S_UNKNOWN, LAG_UNKNOWN, PumpState, PumpStatus
-from router.entrypoints.dead_letter_metrics import dead_letter_metrics
+from router.entrypoints.dead_letter_metrics import dead_letter_metrics, task_metrics
 
 STATES = tuple(state.value for state in PumpState)
 _FLOW = ("flow_id",)
@@ -44,6 +45,7 @@ class WorkerSnapshot:
     catalog_staleness_s: float = 0.0
     catalog_position: int = 0
     dead_letters: ReaderStatus | None = None
+    dead_letter_tasks: TaskTotals | None = None
     run_durations: tuple[tuple[int, ...], float] = ((0,) * (len(BOUNDS_S) + 1), 0.0)
 
 
@@ -73,6 +75,8 @@ class WorkerMetrics(Collector):
         )
         if snapshot.dead_letters is not None:
             yield from dead_letter_metrics(snapshot.dead_letters)
+        if snapshot.dead_letter_tasks is not None:
+            yield from task_metrics(snapshot.dead_letter_tasks)
         states = GaugeMetricFamily(
             "router_flows", "Flow instances of this worker by state.", labels=("state",)
         )

@@ -1,0 +1,84 @@
+"""May the next attempt of a dead letter task begin? The check before each, as for live deliveries.
+
+closed (the flow is paused, blocked, disabled, or not ours) ◀──▶ open ──stop──▶ stopped
+   └────────────────── the flow is deleted ──▶ gone ◀──────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from router.domain.flow_spec import FlowSpec
+from router.ports import Clock
+
+LOOK_S: Final = 0.2
+"""Between two looks at a flow that may not run: not all that can change it gives a signal."""
+
+
+class FlowGone(Exception):
+    """There is nothing through which letters could be sent."""
+
+
+class Stopped(Exception):
+    """This worker begins nothing more for the task; another one goes on with it."""
+
+
+class TaskGate:
+    """Of one task. `ready` as in `TaskTools`; `says` is told what the task does, and why not."""
+
+    def __init__(
+        self,
+        ready: Callable[[], FlowSpec | str | None],
+        *,
+        says: Callable[[str, str], None],
+        clock: Clock,
+    ) -> None:
+        self._ready = ready
+        self._says = says
+        self._clock = clock
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let nothing more begin: whoever waits here is told so at once. Harmless twice."""
+        self._stopping.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Was it stopped?"""
+        return self._stopping.is_set()
+
+    async def stopped(self) -> None:
+        """Return once it was stopped."""
+        await self._stopping.wait()
+
+    def is_open(self) -> bool:
+        """May an attempt begin now?"""
+        return not self._stopping.is_set() and isinstance(self._ready(), FlowSpec)
+
+    async def until_open(self) -> FlowSpec:
+        """The spec by which an attempt may begin now. Raises FlowGone, Stopped."""
+        while True:
+            if self._stopping.is_set():
+                raise Stopped
+            found = self._ready()
+            if found is None:
+                raise FlowGone
+            if isinstance(found, FlowSpec):
+                self._says("working", "")
+                return found
+            self._says("waiting", found)
+            await self.rest(LOOK_S)
+
+    async def rest(self, delay_s: float) -> None:
+        """Wait so long. Raises Stopped, at once when it is stopped meanwhile."""
+        sleeping = asyncio.ensure_future(self._clock.sleep(delay_s))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopping.cancel()
+        if self._stopping.is_set():
+            raise Stopped
