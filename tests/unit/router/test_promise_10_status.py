@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 from router.adapters.memory_broker import MemoryBroker
+from router.application.pump import AWAY_LONGEST_S
 from router.application.session import NOT_ASSIGNED, STALE, WELL_S
 from router.domain.status import PumpState
 
@@ -16,6 +17,8 @@ from tests.support.router_pumps import (
     is_waited_for,
     running_pump,
 )
+
+HOUR_S = 3_600.0
 
 
 async def test_promise_10_a_flow_says_what_it_is_doing() -> None:
@@ -108,6 +111,18 @@ async def test_promise_10_a_source_that_fails_at_once_each_time_is_opened_later_
         bench.clock.advance(WELL_S)
         bench.source.damaged = True
         await until(partial(is_waited_for, bench, 0.2))
+
+
+async def test_promise_10_a_broker_that_was_away_for_long_is_found_soon_after_it_is_back() -> None:
+    broker = MemoryBroker()
+    broker.away = "nobody listens there"
+    async with running_pump(broker=broker) as bench:
+        await bench.clock.run_until(lambda: bench.clock.monotonic_s() >= HOUR_S, step_s=1)
+        broker.away = None
+        await bench.clock.run_until(
+            lambda: bench.pump.status().state is PumpState.RUNNING, step_s=1
+        )
+        assert bench.clock.monotonic_s() <= HOUR_S + AWAY_LONGEST_S + 2
 
 
 async def test_promise_10_a_position_that_is_gone_makes_the_flow_failed() -> None:

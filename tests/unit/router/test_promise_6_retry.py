@@ -4,13 +4,18 @@ from dataclasses import replace
 from functools import partial
 
 from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
+from router.domain.pace import STOP_AFTER, WAIT_LONGEST_S
 from router.domain.retry_policy import RetryPolicy, RetryRule
 
 from tests.support.manual_clock import let_others_run, until
 from tests.support.router_flows import (
     SUBSCRIBER,
 )
-from tests.support.router_pumps import BROKEN, UNREACHABLE, is_waited_for, running_pump
+from tests.support.router_pumps import BROKEN, UNREACHABLE, Bench, is_waited_for, running_pump
+
+LANES_FEW = 5
+LANES_MANY = 200
+MINUTE_S = 60.0
 
 
 async def test_promise_6_a_retry_holds_only_its_own_lane() -> None:
@@ -41,13 +46,26 @@ async def test_promise_6_the_wait_is_exponential_and_honours_retry_after() -> No
         asked = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=10.0)
         bench.target.answers[b"one"].extend([UNREACHABLE, UNREACHABLE, asked])
         bench.broker.append(b"one")
-        for attempt, wait_s in enumerate([0.2, 0.4, 10.8], 1):
+        for attempt, wait_s in enumerate([0.2, 0.4, 10.2], 1):
             await bench.target.until_ended(attempt)
             await until(partial(is_waited_for, bench, wait_s))
             bench.clock.advance(wait_s - 0.01)
             await let_others_run()
             assert len(bench.target.runs) == attempt
             bench.clock.advance(0.02)
+        await bench.until_settled(1)
+
+
+async def test_promise_6_the_waits_of_one_kind_of_failure_make_those_of_another_no_longer() -> None:
+    slow = failed(OutcomeKind.TIMED_OUT, "too long")
+    async with running_pump() as bench:
+        bench.target.answers[b"one"].extend([UNREACHABLE] * 8 + [slow, slow])
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: len(bench.target.ended) == 9, step_s=0.1)
+        for attempt, wait_s in enumerate([0.2, 0.4], 9):
+            await bench.target.until_ended(attempt)
+            await until(partial(is_waited_for, bench, wait_s))
+            bench.clock.advance(wait_s)
         await bench.until_settled(1)
 
 
@@ -62,7 +80,7 @@ async def test_promise_6_an_algorithm_error_is_not_repeated() -> None:
 
 async def test_promise_6_what_backs_off_waits_in_one_heap() -> None:
     async with running_pump() as bench:
-        bench.target.default = UNREACHABLE
+        bench.target.default = failed(OutcomeKind.TIMED_OUT, "too long")
         for number in range(60):
             bench.broker.append(b"%d" % number)
         await bench.target.until_ended(60)
@@ -132,18 +150,68 @@ async def test_promise_6_a_flows_own_rules_decide() -> None:
 async def test_promise_6_what_waits_for_a_target_that_is_away_goes_on_when_it_is_back() -> None:
     later = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=100.0)
     async with running_pump() as bench:
-        bench.target.default = UNREACHABLE
+        for number in range(LANES_FEW):
+            bench.target.answers[b"%d" % number].extend([UNREACHABLE] * 8)
+            bench.broker.append(b"%d" % number)
         bench.target.answers[b"asked to wait"].append(later)
-        for value in (b"asked to wait", *(b"%d" % number for number in range(20))):
-            bench.broker.append(value)
-        await until(lambda: bench.pump.status().resting == 21)
-        await bench.clock.run_until(lambda: len(bench.target.runs) > 120)
+        bench.broker.append(b"asked to wait")
+        await bench.clock.run_until(lambda: not any(bench.target.answers.values()), step_s=0.5)
         await until(lambda: bench.pump.status().in_flight == 0)
-        bench.target.default = SUCCEEDED
+        await until(lambda: bench.pump.status().resting == LANES_FEW + 1)
+        began_s = bench.clock.monotonic_s()
         bench.broker.append(b"new")
-        await bench.until_settled(21)  # the clock stands still
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == LANES_FEW + 1)
+        assert bench.clock.monotonic_s() - began_s < 1
         assert bench.pump.status().resting == 1
-        await bench.clock.run_until(lambda: bench.pump.status().settled_total == 22, step_s=1)
+        await bench.clock.run_until(
+            lambda: bench.pump.status().settled_total == LANES_FEW + 2, step_s=1
+        )
+        assert bench.clock.monotonic_s() >= 100
+
+
+async def test_promise_6_a_target_in_trouble_is_asked_by_one_call_at_a_time() -> None:
+    later = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=1.0)
+    async with running_pump() as bench:
+        bench.target.default = later
+        for number in range(LANES_MANY):
+            bench.broker.append(b"%d" % number)
+        await bench.target.until_runs(STOP_AFTER)
+        await let_others_run()
+        at_once = len(bench.target.runs)
+        await bench.clock.run_until(lambda: bench.clock.monotonic_s() >= MINUTE_S)
+        asked = len(bench.target.runs) - at_once
+        assert MINUTE_S / (WAIT_LONGEST_S + 1) <= asked <= MINUTE_S, "nobody sooner than asked for"
+        assert len(set(bench.target.values)) < LANES_MANY / 2, "most have lost no attempt"
+
+
+async def test_promise_6_after_an_overload_everything_flows_again_within_seconds() -> None:
+    async with running_pump() as bench:
+        bench.target.default = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=1.0)
+        for number in range(LANES_MANY):
+            bench.broker.append(b"%d" % number)
+        await bench.clock.run_until(lambda: bench.clock.monotonic_s() >= MINUTE_S)
+        bench.target.default = SUCCEEDED
+        await bench.clock.run_until(lambda: bench.pump.status().settled_total == LANES_MANY)
+        assert bench.clock.monotonic_s() - MINUTE_S < WAIT_LONGEST_S + 2
+
+
+async def test_promise_6_a_target_that_is_back_is_not_overrun() -> None:
+    async with running_pump() as bench:
+        bench.target.default = UNREACHABLE
+        values = [b"%d" % number for number in range(LANES_MANY)]
+        for value in values:
+            bench.broker.append(value)
+        await bench.target.until_runs(STOP_AFTER)
+        await let_others_run()
+        bench.target.default = SUCCEEDED
+        bench.target.hold(*values)
+        for calls in (1, 2, 4, 8, 16):
+            await bench.clock.run_until(partial(_calls, bench, calls))
+            bench.clock.advance(1)
+            await let_others_run()
+            assert bench.pump.status().in_flight == calls
+            now_open = [run for run in bench.target.runs if run not in bench.target.ended]
+            await bench.target.let_go(*[run.delivery.value or b"" for run in now_open])
 
 
 async def test_promise_6_a_record_that_fails_alone_waits_although_others_succeed() -> None:
@@ -155,3 +223,7 @@ async def test_promise_6_a_record_that_fails_alone_waits_although_others_succeed
             bench.broker.append(b"%d" % number)
         await bench.until_settled(50)
         assert bench.target.values.count(b"ill") == 1
+
+
+def _calls(bench: Bench, count: int) -> bool:
+    return bench.pump.status().in_flight == count

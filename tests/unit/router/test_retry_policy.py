@@ -25,16 +25,14 @@ FAILURES = [kind for kind in OutcomeKind if kind is not OutcomeKind.SUCCEEDED]
 LETTER = GivenUp(how=GiveUp.DEAD_LETTER)
 
 
-def after(
-    outcome: Outcome, *rules: RetryRule, attempt: int = 1, fitted: int = 1, age_s: float = 0
-) -> Decision:
+def after(outcome: Outcome, *rules: RetryRule, fitted: int = 1, age_s: float = 0) -> Decision:
     _, rule = RetryPolicy(rules=rules).fitting(outcome)
-    return decide(outcome, rule, attempt=attempt, fitted_count=fitted, age_s=age_s)
+    return decide(outcome, rule, fitted_count=fitted, age_s=age_s)
 
 
 def test_a_success_is_settled() -> None:
     rule = RetryPolicy().defaults[0]
-    assert decide(SUCCEEDED, rule, attempt=1, fitted_count=1, age_s=1e9) == Settle()
+    assert decide(SUCCEEDED, rule, fitted_count=1, age_s=1e9) == Settle()
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.ALGORITHM_ERROR, OutcomeKind.REFUSED])
@@ -48,9 +46,9 @@ def test_what_repeating_cannot_help_is_given_up_at_once(kind: OutcomeKind) -> No
 def test_the_platforms_errors_are_tried_again_until_the_delivery_is_too_old(
     kind: OutcomeKind,
 ) -> None:
-    again = after(failed(kind, "no"), attempt=500, fitted=500, age_s=AGE_MAX_S - 1)
+    again = after(failed(kind, "no"), fitted=500, age_s=AGE_MAX_S - 1)
     assert isinstance(again, Again)
-    assert after(failed(kind, "no"), attempt=2, age_s=AGE_MAX_S) == LETTER
+    assert after(failed(kind, "no"), fitted=2, age_s=AGE_MAX_S) == LETTER
 
 
 def test_a_run_that_times_out_is_tried_again_a_few_times() -> None:
@@ -61,11 +59,8 @@ def test_a_run_that_times_out_is_tried_again_a_few_times() -> None:
 
 def test_a_run_whose_process_crashed_is_tried_again_a_few_times() -> None:
     outcome = failed(OutcomeKind.CRASHED, "killed")
-    assert after(outcome, attempt=2, fitted=CRASHED_ATTEMPTS_MAX - 1) == Again(
-        at_least_s=0.0, jitter_s=0.4
-    )
+    assert after(outcome, fitted=CRASHED_ATTEMPTS_MAX - 1) == Again(at_least_s=0.0, jitter_s=0.4)
     assert after(outcome, fitted=CRASHED_ATTEMPTS_MAX) == LETTER
-    assert isinstance(after(outcome, attempt=500, fitted=1), Again), "other trouble does not count"
 
 
 def test_retry_after_is_honoured_up_to_a_limit() -> None:
@@ -118,7 +113,7 @@ def test_a_rule_sets_attempts_age_delays_and_factor() -> None:
         attempts_max=4, age_max_s=9.0, delay_first_s=1.0, delay_longest_s=50.0, factor=10.0
     )
     broken = failed(OutcomeKind.ALGORITHM_ERROR, "no")
-    waits = [after(broken, rule, attempt=number, fitted=number) for number in (1, 2, 3)]
+    waits = [after(broken, rule, fitted=number) for number in (1, 2, 3)]
     assert waits == [Again(at_least_s=0.0, jitter_s=ceiling) for ceiling in (1.0, 10.0, 50.0)]
     assert after(broken, rule, fitted=4) == LETTER
     assert after(broken, rule, age_s=9.0) == LETTER

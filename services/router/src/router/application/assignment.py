@@ -26,9 +26,10 @@ from router.domain.due_queue import DueQueue
 from router.domain.flow_spec import FlowSpec
 from router.domain.gate import Gate
 from router.domain.low_water import Mark
+from router.domain.pace import Pace, is_targets
 from router.domain.run_mode import RunMode
 from router.domain.turns import Turns
-from router.ports import Clock, DeliveryTrace, FlowHistory, Source, Tracing
+from router.ports import Clock, DeliveryTrace, FlowHistory, Random, Source, Tracing
 
 LOOK_AGAIN_PARTS: Final = 16
 """While partitions are paused, the limits are looked at again whenever such a part of what is held
@@ -55,6 +56,8 @@ class Assignment:
         history: FlowHistory,
         board: StatusBoard,
         switch: FlowSwitch,
+        pace: Pace,
+        random: Random,
         share: Share,
         may_invoke: Callable[[], bool],
         settle_soon: Callable[[], None],
@@ -74,6 +77,8 @@ class Assignment:
         self._history = history
         self._board = board
         self._switch = switch
+        self._pace = pace
+        self._random = random
         self._share = share
         self._may_invoke = may_invoke
         self._spawn = spawn
@@ -95,7 +100,6 @@ class Assignment:
         self._commit_records_max = limits.commit_records_max
         self._turns: Turns[Work] = Turns()
         self._due: DueQueue[Work] = DueQueue()
-        self._returns_seen = board.target_returns_total
         self._alarm: asyncio.Task[None] | None = None
         self._halted: list[Work] = []
         self.halted_reason = ""
@@ -230,7 +234,10 @@ class Assignment:
     def dispatch(self) -> None:
         """Start as many calls as there are free slots and heads that may run."""
         if self._turns.count and not self._ended and self._switch.may_start and self._may_invoke():
-            self._slots.start(self._turns.count)
+            pace, busy = self._pace, self._slots.busy
+            if pace.is_alert:
+                pace.may_probe(calls_open=busy, now_s=self._clock.monotonic_s())
+            self._slots.start(min(self._turns.count, int(pace.calls_max) - busy))
 
     def steered(self, *, retry_halted: bool) -> None:
         """The switch was set anew."""
@@ -303,7 +310,12 @@ class Assignment:
 
     def _take(self) -> Work | None:
         """The next head that may run, for the slot that asks."""
-        if not (self._turns.count and self._switch.may_start and self._may_invoke()):
+        if not (
+            self._turns.count
+            and self._slots.busy <= self._pace.calls_max
+            and self._switch.may_start
+            and self._may_invoke()
+        ):
             return None
         work = self._turns.take()
         partition, offset = work.partition, work.delivery.offset
@@ -315,18 +327,20 @@ class Assignment:
         """What an attempt came to: finished, or to wait for a time or for a person."""
         if verdict is None:
             self._finish(work)
-        elif self._ended:
+            if self._pace.is_alert:
+                self._keep_pace(work, verdict)
             return
-        elif isinstance(verdict, Halt):
+        self._keep_pace(work, verdict)
+        if self._ended:
+            return
+        if isinstance(verdict, Halt):
             self._halted.append(work)
             self.halted_reason = verdict.reason
             if verdict.whole_flow:
                 self._switch.halt(verdict.reason)
                 self.regulate()
-        elif self._due.add(self._clock.monotonic_s() + verdict.delay_s, work):
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = self._spawn(self._wake_the_due())
+        else:
+            self._rest(work, self._clock.monotonic_s() + verdict.delay_s)
 
     def _finish(self, work: Work) -> None:
         """The outcome is durable: let the next one of the lane come forward."""
@@ -347,23 +361,45 @@ class Assignment:
             self._settle_soon()
         if follower is not None:
             self._turns.add(partition.ready, follower.place, follower)
-        if self._returns_seen != self._board.target_returns_total:
-            self._target_is_back()
         if self._paused:
             self._look_again -= 1
             if self._look_again <= 0:
                 self.regulate()
 
-    def _target_is_back(self) -> None:
-        """It was away and has taken a delivery: what backs off for that alone need not wait on.
+    def _rest(self, work: Work, due_s: float) -> None:
+        if self._due.add(due_s, work):
+            self._set_alarm()
 
-        After an outage a lane may have a minute to go. The flow's calls at once bound the rush, and
-        if the target goes away again, the next waits are longer.
-        """
-        self._returns_seen = self._board.target_returns_total
-        for work in self._due.take_if(_waits_for_target):
-            self._turns.add(work.partition.ready, work.place, work)
-        self.dispatch()
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._spawn(self._wake_the_due())
+
+    def _keep_pace(self, work: Work, verdict: Verdict) -> None:
+        """Tell the pace what an attempt says about the target; not called while all succeed."""
+        trial, pace = work.trial, self._pace
+        outcome = None
+        if trial is not None and trial.letter is not None:
+            if verdict is not None:
+                return  # that the letter could not be written says nothing about the target
+            outcome = trial.history.newest[-1].outcome
+        elif trial is not None and verdict is not None:
+            outcome = trial.history.newest[-1].outcome
+        if outcome is not None and is_targets(outcome):
+            pace.failed(
+                outcome,
+                work,
+                calls_open=self._slots.busy,
+                now_s=self._clock.monotonic_s(),
+                chance=self._random.uniform(0, 1),
+            )
+        elif pace.is_alert:
+            was_away = pace.succeeded(calls_open=self._slots.busy)
+            if was_away and self._due and not self._ended:
+                # After an outage a lane may have a minute to go. The pace bounds the rush.
+                self._due.hasten(_earliest_s)
+                self._set_alarm()
+            self.dispatch()
 
     async def _wake_the_due(self) -> None:
         """Backing off takes no slot (promise 6): what is due becomes ready."""
@@ -377,5 +413,5 @@ class Assignment:
         self._alarm = None
 
 
-def _waits_for_target(work: Work) -> bool:
-    return work.trial is not None and work.trial.waits_for_target
+def _earliest_s(work: Work) -> float | None:
+    return None if work.trial is None else work.trial.not_before_s

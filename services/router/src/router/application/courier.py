@@ -16,8 +16,9 @@ from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
+from router.domain.pace import is_targets
 from router.domain.request_id import request_id
-from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide, is_away
+from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide
 from router.domain.trace_context import traceparent_of
 from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
@@ -123,7 +124,6 @@ class Courier:
         decision = decide(
             outcome,
             rule,
-            attempt=attempt,
             fitted_count=trial.fitted[number] + 1,
             age_s=self._clock.monotonic_s() - work.began_s,
         )
@@ -137,7 +137,8 @@ class Courier:
             case Again():
                 self._board.retrying(outcome)
                 jitter_s = self._random.uniform(0, decision.jitter_s)
-                trial.waits_for_target = is_away(outcome)
+                not_before_s = self._clock.monotonic_s() + decision.at_least_s
+                trial.not_before_s = not_before_s if is_targets(outcome) else None
                 return Rest(delay_s=decision.at_least_s + jitter_s)
             case GivenUp(how=GiveUp.HALT_KEY | GiveUp.HALT_FLOW):
                 self._board.failed(outcome)

@@ -11,9 +11,11 @@ a pause, and records that were not settled come again.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+from typing import Final
 
-from kernel.errors import EventflowsError
+from kernel.errors import EventflowsError, Unavailable
 
 from router.application.budget import WorkerBudget
 from router.application.courier import Courier
@@ -25,10 +27,16 @@ from router.application.session import FlowParts, Session, until_stop
 from router.application.status_board import StatusBoard
 from router.domain.errors import PositionLost
 from router.domain.flow_spec import FlowSpec
+from router.domain.pace import Pace
 from router.domain.retry_policy import backoff_s
 from router.domain.run_mode import RunMode
 from router.domain.status import PumpState, PumpStatus
 from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target, Tracing
+
+AWAY_LONGEST_S: Final = 10.0
+"""The longest pause while the broker is not reached at all: flows go on soon after it is back, and
+openings have turns. One that refuses us, or fails each time that we have joined, is left alone for
+longer."""
 
 
 class Pump:
@@ -81,6 +89,8 @@ class Pump:
             openings=openings or Openings(),
             board=self._board,
             switch=FlowSwitch(mode, resumed_position),
+            pace=Pace(spec.concurrency_max),
+            random=random,
             share=budget.share(self._dispatch),
             tracing=tracing,
         )
@@ -158,12 +168,13 @@ class Pump:
                 return
             if error is not None:
                 failures = 1 if session.was_well else failures + 1
-                await self._pause(error, failures)
+                is_away = isinstance(error, Unavailable) and not session.was_assigned
+                await self._pause(error, failures, AWAY_LONGEST_S if is_away else math.inf)
 
-    async def _pause(self, error: EventflowsError, failures: int) -> None:
+    async def _pause(self, error: EventflowsError, failures: int, longest_s: float) -> None:
         """Before the next session; each failure in a row makes it longer."""
         self._board.source_failed(error.message)
-        pause_s = self._random.uniform(0, backoff_s(failures))
+        pause_s = self._random.uniform(0, min(longest_s, backoff_s(failures)))
         await until_stop(self._parts.clock.sleep(pause_s), self._stopping)
 
     def _new_session(self) -> Session:

@@ -26,7 +26,8 @@ from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
-from router.ports import Clock, FlowHistory, Source, Tracing
+from router.domain.pace import Pace
+from router.ports import Clock, FlowHistory, Random, Source, Tracing
 
 NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
 NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are ours"
@@ -53,6 +54,8 @@ class FlowParts:
     openings: Openings
     board: StatusBoard
     switch: FlowSwitch
+    pace: Pace
+    random: Random
     share: Share
     tracing: Tracing | None
     begun: dict[int, int] = field(default_factory=dict)
@@ -79,6 +82,11 @@ class Session:
         self._stale: Assignment | None = None
         self._assigned_s: float | None = None
         self.assignment: Assignment | None = None
+
+    @property
+    def was_assigned(self) -> bool:
+        """Did the source get as far as telling us our partitions?"""
+        return self._assigned_s is not None
 
     @property
     def was_well(self) -> bool:
@@ -132,6 +140,8 @@ class Session:
             history=parts.history,
             board=self._board,
             switch=parts.switch,
+            pace=parts.pace,
+            random=parts.random,
             share=parts.share,
             may_invoke=lambda: parts.fence() and self._source.holds(epoch=epoch),
             settle_soon=self._settle_soon.set,

@@ -61,8 +61,6 @@ class StatusBoard:
         self._stands_still = False
         self._troubles: dict[Trouble, str] = {}
         self._failures = 0
-        self.target_returns_total = 0
-        """How often a success ended the target's trouble."""
         self._halted_reason = ""
         self._halted_whole = False
         self._halted_keys = 0
@@ -136,7 +134,6 @@ class StatusBoard:
         self._settled_total += 1
         self._failures = 0
         if self._troubles:
-            self.target_returns_total += Trouble.TARGET in self._troubles
             self.well(Trouble.TARGET)
 
     def retrying(self, outcome: Outcome) -> None:

@@ -28,8 +28,8 @@ class Trial:
     fitted: Counter[int] = field(default_factory=Counter)
     letter: DeadLetter | None = None
     letter_failures: int = 0
-    waits_for_target: bool = False
-    """It backs off because nothing could be sent, and was not told for how long."""
+    not_before_s: float | None = None
+    """If it backs off for the target's sake alone: when it may go on once the target is back."""
 
 
 class Work(InLane):

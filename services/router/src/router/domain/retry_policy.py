@@ -10,7 +10,7 @@ The defaults, each to be overruled by a flow's own rules:
 | overloaded, unreachable | until 6 h old | 0.2 s | the platform's trouble, which passes |
 | no answer | until 6 h old | 1 s | the same, but the run may still go on |
 
-A delay is doubled from attempt to attempt up to 60 s, random between 0 and that (full jitter), and
+A delay is doubled from attempt to attempt of its class up to 60 s, random from 0 to that, and
 comes on top of what `Retry-After` asked for; without an answer on top of 1 s, so that the repeat
 finds the run in progress and joins it. What is given up becomes a dead letter, or *halts*
 its key or its flow.
@@ -162,13 +162,12 @@ class GivenUp:
 Decision: TypeAlias = Settle | Again | GivenUp
 
 
-def decide(
-    outcome: Outcome, rule: RetryRule, *, attempt: int, fitted_count: int, age_s: float
-) -> Decision:
-    """What to do after attempt number `attempt` (from 1), `age_s` after the first one began.
+def decide(outcome: Outcome, rule: RetryRule, *, fitted_count: int, age_s: float) -> Decision:
+    """What to do after an attempt, `age_s` after the first one of its delivery began.
 
     `rule` is the one that `RetryPolicy.fitting` found; `fitted_count` counts the attempts that it
-    fitted, this one included.
+    fitted, this one included. Other failures make its waits no longer: after an outage a run that
+    times out is not tried again a minute later each time.
     """
     if outcome.kind is OutcomeKind.SUCCEEDED:
         return Settle()
@@ -179,14 +178,9 @@ def decide(
         asked_s = max(asked_s, NO_ANSWER_FIRST_S)
     longest_s = rule.delay_longest_s
     ceiling = ceiling_s(
-        attempt, first_s=rule.delay_first_s, longest_s=longest_s, factor=rule.factor
+        fitted_count, first_s=rule.delay_first_s, longest_s=longest_s, factor=rule.factor
     )
     return Again(at_least_s=asked_s, jitter_s=ceiling)
-
-
-def is_away(outcome: Outcome) -> bool:
-    """Does a failure say that nobody was there, and nothing of the delivery or of when to come?"""
-    return outcome.kind is OutcomeKind.UNREACHABLE and outcome.retry_after_s is None
 
 
 def backoff_s(failures: int) -> float:
