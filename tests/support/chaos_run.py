@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 import time
@@ -11,24 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
 from tests.support.chaos_algorithm import fails
+from tests.support.chaos_end import until_the_end
 from tests.support.chaos_report import Findings, Injury, Report, report
 from tests.support.chaos_strikes import RANDOM, STRIKES, Scene, Strike
 from tests.support.chaos_traffic import Traffic
 from tests.support.chaos_world import Wires, World, after
 from tests.support.checker import Fate, judge, order_breaks
-from tests.support.checker_reads import letter_of, read_topic, uncommitted
+from tests.support.checker_reads import letter_of, read_topic
 
-GROUP_PREFIX = "eventflows"
 LETTERS_TOPIC = "dead-letters"
 QUIET_S = 2.0
 """Before the first strike: a flow that has just begun is no witness."""
 PAIRS = 3
 RECORDS_PER_S = 220.0
-END_TIMEOUT_S = 240.0
-END_LOOK_S = 1.0
 RANDOM_EVERY_S = (5.0, 20.0)
 POISON_EVERY = 400
 POISON = ("fail", "hang", "cut")
@@ -68,12 +63,12 @@ async def run_fault(world: World, plan: Plan) -> Report:
     )
     traffic.start()
     try:
-        injuries = await _strike(scene, plan)
+        injuries = await _strike(scene, plan, traffic)
     finally:
         await world.mend()
         await traffic.stop()
     stopped_s = time.monotonic()
-    left = await _until_the_end(world, wires)
+    tail = await until_the_end(world, wires)
     findings = [await _findings(world, one, set(poison)) for one in wires]
     for one in wires:
         await world.unwire(one)
@@ -82,22 +77,25 @@ async def run_fault(world: World, plan: Plan) -> Report:
         plan.fault,
         repeats_share_max=None if only is None else only.repeats_share_max,
         findings=findings,
-        uncommitted=left,
+        uncommitted=tail.records_left,
         injuries=injuries,
         stopped_s=stopped_s,
-        caught_up_s=time.monotonic() - stopped_s,
+        caught_up_s=tail.took_s,
+        last=tail.last,
     )
 
 
-async def _strike(scene: Scene, plan: Plan) -> list[Injury]:
+async def _strike(scene: Scene, plan: Plan, traffic: Traffic) -> list[Injury]:
     """Strike again and again until the time is up; when each began."""
     await after(QUIET_S)
     injuries: list[Injury] = []
     end_s = math.inf if plan.sequence else time.monotonic() + plan.seconds
     for name, strike in _strikes(plan, scene.dice):
         began_s = time.monotonic()
-        injuries.append(Injury(name=name, at_s=began_s, kills_worker=strike.kills_worker))
+        print(f"  {time.strftime('%H:%M:%S')} {name}, {traffic.sent} records sent", flush=True)
         await strike.act(scene)
+        killed_s = scene.kills_s.pop() if scene.kills_s else None
+        injuries.append(Injury(name=name, at_s=began_s, killed_s=killed_s))
         every_s = scene.dice.uniform(*RANDOM_EVERY_S) if plan.fault == RANDOM else strike.every_s
         next_s = max(began_s + every_s, time.monotonic())
         await after(max(0.0, min(next_s, end_s) - time.monotonic()))
@@ -136,32 +134,6 @@ def _settings(poison: Mapping[int, str]) -> dict[str, Any]:
     if "cut" in poison.values():
         settings["retries"] = list(GIVING_UP)
     return settings
-
-
-async def _until_the_end(world: World, wires: Sequence[Wires]) -> int:
-    """Wait until every group has committed the end of its topic, or the time is up.
-
-    Returns how many records are left.
-    """
-    deadline_s = time.monotonic() + END_TIMEOUT_S
-    while True:
-        left = sum([await _uncommitted(world, one) for one in wires])
-        if left == 0 or time.monotonic() > deadline_s:
-            return left
-        await asyncio.sleep(END_LOOK_S)
-
-
-async def _uncommitted(world: World, wires: Wires) -> int:
-    """Of both flows. A broker that does not answer is asked again."""
-    source, completions = wires.source, await world.completions_topic(wires)
-    try:
-        return await uncommitted(
-            world.customer, source, group=f"{GROUP_PREFIX}-{wires.subscriber}"
-        ) + await uncommitted(
-            world.cluster.kafka, completions, group=f"{GROUP_PREFIX}-{wires.publisher}"
-        )
-    except KafkaError:
-        return 1
 
 
 async def _findings(world: World, wires: Wires, poison: set[int]) -> Findings:

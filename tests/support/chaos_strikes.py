@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from devstack import TcpProxy
 from devstack.service import Service
@@ -31,6 +31,8 @@ class Scene:
     world: World
     wires: Sequence[Wires]
     dice: random.Random
+    kills_s: list[float] = field(default_factory=list)
+    """When a worker was killed whose repeats are checked against the bound."""
 
     async def victim(self) -> Service:
         """The worker of one of the flows, so that every strike hits something."""
@@ -50,18 +52,17 @@ class Strike:
     """`every_s`: from the beginning of one to the beginning of the next, if it is over by then.
 
     `repeats_share_max`: runs repeated at the algorithm, of all records; None: only reported.
-    `kills_worker`: what its death makes the router repeat is checked against the bound.
     """
 
     act: Act
     every_s: float
     repeats_share_max: float | None
-    kills_worker: bool = False
 
 
 async def kill_worker(scene: Scene) -> None:
     victim = await scene.victim()
     victim.kill()
+    scene.kills_s.append(time.monotonic())
     await victim.start(timeout_s=BACK_TIMEOUT_S)
 
 
@@ -149,9 +150,7 @@ async def nothing(scene: Scene) -> None:
 KILLED_SHARE_MAX = 0.001
 
 STRIKES = {
-    "kill": Strike(
-        act=kill_worker, every_s=20, repeats_share_max=KILLED_SHARE_MAX, kills_worker=True
-    ),
+    "kill": Strike(act=kill_worker, every_s=20, repeats_share_max=KILLED_SHARE_MAX),
     "sigterm": Strike(act=stop_worker, every_s=20, repeats_share_max=0.0),
     "join": Strike(act=leave_and_join, every_s=2 * AWAY_S, repeats_share_max=0.0),
     "customers-kafka": Strike(

@@ -53,7 +53,7 @@ def a_report(
             )
         ],
         uncommitted=uncommitted,
-        injuries=[Injury(name="kill", at_s=10.0, kills_worker=True)],
+        injuries=[Injury(name="kill", at_s=9.9, killed_s=10.0)],
         stopped_s=30.0,
         caught_up_s=1.0,
     )
