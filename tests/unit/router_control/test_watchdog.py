@@ -139,6 +139,14 @@ def test_a_flow_that_never_starts_is_stalled() -> None:
     assert first_restart_s(starting) == STALL_MAX_S
 
 
+def test_waiting_for_a_turn_to_be_opened_does_not_count() -> None:
+    queued = replace(WAITING, state=PumpState.STARTING, lag_records=LAG_UNKNOWN, queued=True)
+    dog = Watchdog()
+    assert watch(dog, replace(queued, queued=False), STALL_MAX_S) == [Verdict.WELL]
+    assert watch(dog, queued, 10 * STALL_MAX_S) == [Verdict.WELL]
+    assert watch(dog, replace(queued, queued=False), 1) == [Verdict.RESTART_SOURCE]
+
+
 def test_an_empty_poll_does_not_prove_that_the_new_source_works() -> None:
     dog = Watchdog()
     watch(dog, WAITING, STALL_MAX_S + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from catalog.events import StartAt
@@ -50,6 +51,8 @@ class MemoryBroker:
         """Partitions whose finished offsets nobody can read."""
         self.away: str | None = None
         """A reason: the broker cannot be reached."""
+        self.silence: Callable[[], Awaitable[None]] | None = None
+        """What whoever connects waits for before it gives up: the broker does not answer."""
         self._members: list[MemorySource] = []
         self._rebalancing = asyncio.Lock()
         self._epoch = 0

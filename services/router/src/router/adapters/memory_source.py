@@ -39,6 +39,9 @@ class MemorySource:
     async def open(self, listener: AssignmentListener) -> None:
         await self.close()
         self._check_reachable()
+        if self._broker.silence is not None:
+            await self._broker.silence()
+            raise Unavailable("the broker does not answer")
         self._listener = listener
         self.opened += 1
         await self._broker.join(self)

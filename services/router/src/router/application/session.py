@@ -171,8 +171,14 @@ class Session:
         )
 
     async def _open(self) -> None:
-        async with self._parts.openings.turn(self._parts.spec.source.connection_id):
-            await self._source.open(self)
+        board = self._board
+        board.queued()
+        try:
+            async with self._parts.openings.turn(self._parts.spec.source.connection_id):
+                board.had_its_turn()
+                await self._source.open(self)
+        finally:
+            board.had_its_turn()
 
     async def _receive(self) -> None:
         """Receive for ever; paused partitions are no reason not to poll (promise 5).

@@ -20,6 +20,7 @@ from router.domain.run_mode import RunMode
 from router.domain.status import LAG_S_UNKNOWN, LAG_UNKNOWN, PumpState, PumpStatus
 from router.ports import Clock
 
+QUEUED: Final = "its source waits for its turn: a worker opens a few of each cluster at a time"
 FAILURES_UNTIL_TROUBLE: Final = 3
 """So many platform errors in a row, without a success between them, are a state."""
 
@@ -55,6 +56,7 @@ class StatusBoard:
         self._clock = clock
         self.durations = RunDurations() if durations is None else durations
         self._final: tuple[PumpState, str] | None = None
+        self._queued = False
         self._started = False
         self._draining = False
         self._mode = RunMode.RUNNING
@@ -85,6 +87,16 @@ class StatusBoard:
         self.lag_records, self.lag_s = LAG_UNKNOWN, LAG_S_UNKNOWN
 
     # State ----------------------------------------------------------------------------------------
+
+    def queued(self) -> None:
+        """The source waits until it is its turn to be opened."""
+        self._queued = True
+        self._show()
+
+    def had_its_turn(self) -> None:
+        """It does not wait for it any more. Harmless twice."""
+        self._queued = False
+        self._show()
 
     def started(self) -> None:
         """The source has told us our partitions."""
@@ -222,6 +234,7 @@ class StatusBoard:
             halted_keys=self._halted_keys,
             bytes_held=bytes_held,
             partitions=partitions,
+            queued=self._queued,
             resting=resting,
             progress_total=progress,
             polls_empty_total=self._polls_empty_total,
@@ -253,4 +266,6 @@ class StatusBoard:
                 return PumpState.BACKING_OFF, self._troubles[what]
         if self._halted_keys:
             return PumpState.HALTED, self._halted_reason
-        return (PumpState.RUNNING if self._started else PumpState.STARTING), ""
+        if self._started:
+            return PumpState.RUNNING, ""
+        return PumpState.STARTING, QUEUED if self._queued else ""

@@ -54,7 +54,8 @@ class PumpStatus:
     are assigned to this pump. `healthy` is False while records wait and nothing was done for too
     long; what `domain.watchdog` judges that by are `progress_total` (attempts that ended, at the
     target, the dead letters and the source, and settles), `polls_empty_total` (times that the
-    source was found empty) and `resting` (deliveries that wait for their next attempt).
+    source was found empty), `queued` (the source waits for its turn to be opened) and `resting`
+    (deliveries that wait for their next attempt).
     """
 
     flow_id: str
@@ -78,6 +79,7 @@ class PumpStatus:
     bytes_held: int = 0
     healthy: bool = True
     source_restarts_total: int = 0
+    queued: bool = False
     resting: int = 0
     progress_total: int = 0
     polls_empty_total: int = 0

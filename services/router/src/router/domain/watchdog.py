@@ -11,7 +11,8 @@ halted, blocked or failed waits for a person and is not judged. One that drains 
 does not end, although it was cancelled, is what only another process helps.
 
 What is added up is time between looks, a few seconds of each at most: a process that was frozen
-finds nothing stuck that had no chance to move.
+finds nothing stuck that had no chance to move. Nor has a source that waits for its turn to be
+opened, behind others of a cluster that does not answer: its time goes on when it has its turn.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Watchdog:
             # Nothing is known to wait; but that is no proof that an opened source works again.
             self._stalled_s = 0.0
         else:
-            self._stalled_s += min(elapsed_s, LOOK_MAX_S)
+            self._stalled_s += 0.0 if status.queued else min(elapsed_s, LOOK_MAX_S)
         if self._stalled_s < limit_s * 2 ** min(self._restarts, DOUBLINGS_MAX):
             return Verdict.STALLED if self._restarts else Verdict.WELL
         self._stalled_s = 0.0

@@ -1,0 +1,138 @@
+"""What the watch makes of real pumps in trouble: it leaves alone what has its reasons."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from router.adapters.memory_broker import MemoryBroker
+from router.adapters.memory_dead_letters import MemoryDeadLetters
+from router.adapters.memory_restarts import MemoryRestarts
+from router.adapters.memory_source import MemorySource
+from router.adapters.memory_target import MemoryTarget
+from router.application.budget import WorkerBudget
+from router.application.flow_keeper import FlowKeeper
+from router.application.health import HealthWatch
+from router.application.limits import PumpLimits
+from router.application.openings import AT_ONCE_EACH_MAX, Openings
+from router.application.pump import Pump
+from router.application.status_board import QUEUED
+from router.domain.flow_spec import FlowSpec
+from router.domain.run_mode import Steering
+from router.domain.status import PumpState, PumpStatus
+from router.domain.watchdog import LOOK_MAX_S, WORKER_UPTIME_MIN_S
+
+from tests.support.manual_clock import ManualClock, let_others_run
+from tests.support.router_flows import SUBSCRIBER, KnownHistory
+from tests.support.router_pumps import HighestJitter
+
+OPEN_S = 20.0
+"""How long a source waits for a cluster that does not answer."""
+DEAD, WELL = 60, 10
+LIMITS = PumpLimits(look_interval_s=LOOK_MAX_S, commit_interval_s=60, lag_interval_s=6)
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """Pumps in memory, kept and watched as in a worker."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    openings: Openings = field(default_factory=Openings)
+    budget: WorkerBudget = field(default_factory=WorkerBudget)
+    brokers: dict[str, MemoryBroker] = field(default_factory=dict)
+    kept: list[FlowKeeper] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    watching: asyncio.Task[None] | None = None
+    unhealthy: set[str] = field(default_factory=set)
+    """Flows that were, at any time."""
+
+    def run(self, spec: FlowSpec, broker: MemoryBroker) -> None:
+        self.brokers[spec.flow_id] = broker
+        keeper = FlowKeeper(
+            spec,
+            steering=Steering(),
+            open_pump=self._open_pump,
+            clock=self.clock,
+            random=HighestJitter(),
+            grace_s=1.0,
+        )
+        self.kept.append(keeper)
+        self.tasks.append(asyncio.create_task(keeper.run()))
+
+    def keepers(self) -> list[FlowKeeper]:
+        return self.kept
+
+    def statuses(self) -> list[PumpStatus]:
+        return [keeper.status() for keeper in self.kept]
+
+    def told(self) -> Counter[tuple[PumpState, str]]:
+        """How many flows say so of themselves."""
+        return Counter((each.state, each.reason) for each in self.statuses())
+
+    async def wait(self, seconds: float) -> None:
+        """Let time go by until then, or until the watch ends the worker."""
+        for _ in range(round(seconds / LOOK_MAX_S)):
+            self.clock.advance(LOOK_MAX_S)
+            await let_others_run(20)
+            self.unhealthy |= {each.flow_id for each in self.statuses() if not each.healthy}
+            if self.watching is not None and self.watching.done():
+                self.watching.result()
+
+    async def _open_pump(self, spec: FlowSpec) -> Pump:
+        return Pump(
+            spec,
+            source=MemorySource(self.brokers[spec.flow_id]),
+            target=MemoryTarget(),
+            dead_letters=MemoryDeadLetters(),
+            clock=self.clock,
+            random=HighestJitter(),
+            limits=LIMITS,
+            history=KnownHistory(),
+            fence=lambda: True,
+            budget=self.budget,
+            openings=self.openings,
+        )
+
+
+@asynccontextmanager
+async def watched_worker() -> AsyncIterator[Worker]:
+    worker = Worker()
+    health = HealthWatch(worker, clock=worker.clock, memory=MemoryRestarts())
+    worker.watching = asyncio.create_task(health.run())
+    try:
+        yield worker
+    finally:
+        for task in (worker.watching, *worker.tasks):
+            task.cancel()
+        await asyncio.wait([worker.watching, *worker.tasks])
+
+
+def flow(flow_id: str, *, connection_id: str) -> FlowSpec:
+    source = replace(SUBSCRIBER.source, connection_id=connection_id)
+    return replace(SUBSCRIBER, flow_id=flow_id, source=source)
+
+
+async def test_flows_of_a_cluster_that_does_not_answer_are_no_reason_to_end_the_worker() -> None:
+    async with watched_worker() as worker:
+        dead, well = MemoryBroker(), MemoryBroker()
+        dead.silence = lambda: worker.clock.sleep(OPEN_S)
+        for number in range(DEAD):
+            worker.run(flow(f"dead {number}", connection_id="dead"), dead)
+        for number in range(WELL):
+            worker.run(flow(f"well {number}", connection_id="well"), well)
+        await worker.wait(LOOK_MAX_S)
+        assert worker.told() == {
+            (PumpState.STARTING, ""): AT_ONCE_EACH_MAX,
+            (PumpState.STARTING, QUEUED): DEAD - AT_ONCE_EACH_MAX,
+            (PumpState.RUNNING, ""): WELL,
+        }
+        await worker.wait(2 * WORKER_UPTIME_MIN_S)
+        assert worker.told() == {
+            (PumpState.BACKING_OFF, "the broker does not answer"): DEAD,
+            (PumpState.RUNNING, ""): WELL,
+        }
+        assert not worker.unhealthy
+        assert not any(each.source_restarts_total for each in worker.statuses())
