@@ -119,6 +119,23 @@ def test_a_rule_sets_attempts_age_delays_and_factor() -> None:
     assert after(broken, rule, age_s=9.0) == LETTER
 
 
+@given(
+    first_s=st.just(0.0) | st.floats(0.01, 3_600),
+    longest_s=st.just(0.0) | st.floats(0.01, 3_600),
+    fitted=st.integers(1, 1_000),
+    kind=st.sampled_from(FAILURES),
+    retry_after_s=st.none() | st.floats(0, 1e6),
+)
+def test_no_wait_is_longer_than_the_policy_says(
+    first_s: float, longest_s: float, fitted: int, kind: OutcomeKind, retry_after_s: float | None
+) -> None:
+    rule = RetryRule(attempts_max=1_001, delay_first_s=first_s, delay_longest_s=longest_s)
+    outcome = failed(kind, "no", retry_after_s=retry_after_s)
+    again = after(outcome, rule, fitted=fitted)
+    assert isinstance(again, Again)
+    assert again.at_least_s + again.jitter_s <= RetryPolicy(rules=(rule,)).rest_max_s
+
+
 def test_a_first_delay_above_the_longest_of_the_class_is_kept() -> None:
     slow = RetryRule(delay_first_s=100.0)
     assert after(failed(OutcomeKind.OVERLOADED, "no"), slow) == Again(at_least_s=0, jitter_s=100)

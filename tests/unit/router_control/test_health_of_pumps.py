@@ -21,13 +21,14 @@ from router.application.openings import AT_ONCE_EACH_MAX, Openings
 from router.application.pump import Pump
 from router.application.status_board import QUEUED
 from router.domain.flow_spec import FlowSpec
+from router.domain.retry_policy import RetryPolicy, RetryRule
 from router.domain.run_mode import Steering
 from router.domain.status import PumpState, PumpStatus
 from router.domain.watchdog import LOOK_MAX_S, WORKER_UPTIME_MIN_S
 
 from tests.support.manual_clock import ManualClock, let_others_run
 from tests.support.router_flows import SUBSCRIBER, KnownHistory
-from tests.support.router_pumps import HighestJitter
+from tests.support.router_pumps import UNREACHABLE, HighestJitter
 
 OPEN_S = 20.0
 """How long a source waits for a cluster that does not answer."""
@@ -43,6 +44,9 @@ class Worker:
     openings: Openings = field(default_factory=Openings)
     budget: WorkerBudget = field(default_factory=WorkerBudget)
     brokers: dict[str, MemoryBroker] = field(default_factory=dict)
+    sources: dict[str, MemorySource] = field(default_factory=dict)
+    """The newest one of each flow."""
+    target: MemoryTarget = field(default_factory=MemoryTarget)
     kept: list[FlowKeeper] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     watching: asyncio.Task[None] | None = None
@@ -82,10 +86,11 @@ class Worker:
                 self.watching.result()
 
     async def _open_pump(self, spec: FlowSpec) -> Pump:
+        source = self.sources[spec.flow_id] = MemorySource(self.brokers[spec.flow_id])
         return Pump(
             spec,
-            source=MemorySource(self.brokers[spec.flow_id]),
-            target=MemoryTarget(),
+            source=source,
+            target=self.target,
             dead_letters=MemoryDeadLetters(),
             clock=self.clock,
             random=HighestJitter(),
@@ -136,3 +141,18 @@ async def test_flows_of_a_cluster_that_does_not_answer_are_no_reason_to_end_the_
         }
         assert not worker.unhealthy
         assert not any(each.source_restarts_total for each in worker.statuses())
+
+
+async def test_a_delivery_rests_as_long_as_the_flows_own_rules_let_it() -> None:
+    hour_s = 3600.0
+    patient = RetryPolicy(rules=(RetryRule(delay_first_s=hour_s),))
+    async with watched_worker() as worker:
+        broker = MemoryBroker()
+        worker.target.answers[b"away"].append(UNREACHABLE)
+        broker.append(b"away")
+        worker.run(replace(SUBSCRIBER, retries=patient), broker)
+        await worker.wait(hour_s - LOOK_MAX_S)
+        assert len(worker.target.runs) == 1
+        assert not worker.unhealthy
+        await worker.wait(2 * LOOK_MAX_S)
+        assert [run.attempt for run in worker.target.runs] == [1, 2]

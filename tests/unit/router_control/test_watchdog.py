@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 from router.domain.watchdog import (
+    BACKING_OFF_MAX_S,
     LOOK_MAX_S,
-    RESTING_MAX_S,
     STALL_MAX_S,
     WORKER_UPTIME_LONG_S,
     WORKER_UPTIME_MIN_S,
@@ -21,6 +21,7 @@ from router.domain.watchdog import (
 from tests.support.manual_clock import BEGINNING
 
 RUN_MAX_S = 300
+REST_MAX_S = 3_900
 WAITING = PumpStatus(
     flow_id="a",
     state=PumpState.RUNNING,
@@ -41,7 +42,7 @@ def watch(dog: Watchdog, status: PumpStatus, seconds: float) -> list[Verdict]:
     """What it says in so many seconds, a look each second; runs of the same said once."""
     said: list[Verdict] = []
     for _ in range(round(seconds)):
-        verdict = dog.look(status, run_max_s=RUN_MAX_S, elapsed_s=1)
+        verdict = dog.look(status, run_max_s=RUN_MAX_S, rest_max_s=REST_MAX_S, elapsed_s=1)
         if said[-1:] != [verdict]:
             said.append(verdict)
     return said
@@ -51,7 +52,10 @@ def first_restart_s(status: PumpStatus) -> int | None:
     """Seconds until the source is opened anew; None: not within two hours."""
     dog = Watchdog()
     for second in range(7200):
-        if dog.look(status, run_max_s=RUN_MAX_S, elapsed_s=1) is not Verdict.WELL:
+        if (
+            dog.look(status, run_max_s=RUN_MAX_S, rest_max_s=REST_MAX_S, elapsed_s=1)
+            is not Verdict.WELL
+        ):
             return second
     return None
 
@@ -78,7 +82,10 @@ def test_a_source_that_did_not_help_leaves_the_flow_stuck() -> None:
 
 def test_a_source_is_opened_anew_ever_more_rarely() -> None:
     dog = Watchdog()
-    hours = [dog.look(WAITING, run_max_s=RUN_MAX_S, elapsed_s=1) for _ in range(24 * 3600)]
+    hours = [
+        dog.look(WAITING, run_max_s=RUN_MAX_S, rest_max_s=REST_MAX_S, elapsed_s=1)
+        for _ in range(24 * 3600)
+    ]
     assert hours.count(Verdict.STUCK) < 30
 
 
@@ -121,17 +128,21 @@ def test_a_run_may_take_its_time_limit() -> None:
     assert first_restart_s(replace(WAITING, in_flight=1)) == RUN_MAX_S + STALL_MAX_S
 
 
-def test_backing_off_may_take_as_long_as_its_longest_wait() -> None:
-    backing_off = replace(WAITING, state=PumpState.BACKING_OFF)
-    assert first_restart_s(backing_off) == RESTING_MAX_S
-    assert first_restart_s(replace(WAITING, resting=1)) == RESTING_MAX_S
+def test_a_flow_in_trouble_may_take_as_long_as_its_longest_pause() -> None:
+    assert first_restart_s(replace(WAITING, state=PumpState.BACKING_OFF)) == BACKING_OFF_MAX_S
+
+
+def test_a_delivery_may_rest_as_long_as_its_flows_rules_let_it() -> None:
+    assert first_restart_s(replace(WAITING, resting=1)) == REST_MAX_S + STALL_MAX_S
 
 
 def test_a_lag_that_cannot_be_measured_is_no_trouble_while_the_source_is_found_empty() -> None:
     dog = Watchdog()
     for polls in range(600):
         idle = replace(WAITING, lag_records=LAG_UNKNOWN, polls_empty_total=polls)
-        assert dog.look(idle, run_max_s=RUN_MAX_S, elapsed_s=1) is Verdict.WELL
+        assert (
+            dog.look(idle, run_max_s=RUN_MAX_S, rest_max_s=REST_MAX_S, elapsed_s=1) is Verdict.WELL
+        )
 
 
 def test_a_flow_that_never_starts_is_stalled() -> None:
@@ -158,8 +169,14 @@ def test_an_empty_poll_does_not_prove_that_the_new_source_works() -> None:
 def test_time_in_which_the_process_was_frozen_does_not_count() -> None:
     dog = Watchdog()
     for _ in range(int(STALL_MAX_S / LOOK_MAX_S)):
-        assert dog.look(WAITING, run_max_s=RUN_MAX_S, elapsed_s=3600) is Verdict.WELL
-    assert dog.look(WAITING, run_max_s=RUN_MAX_S, elapsed_s=3600) is Verdict.RESTART_SOURCE
+        assert (
+            dog.look(WAITING, run_max_s=RUN_MAX_S, rest_max_s=REST_MAX_S, elapsed_s=3600)
+            is Verdict.WELL
+        )
+    assert (
+        dog.look(WAITING, run_max_s=RUN_MAX_S, rest_max_s=REST_MAX_S, elapsed_s=3600)
+        is Verdict.RESTART_SOURCE
+    )
 
 
 SOON, LATE = WORKER_UPTIME_MIN_S, WORKER_UPTIME_LONG_S

@@ -85,7 +85,10 @@ class HealthWatch:
             watchdog = self._watchdogs.get(keeper.instance) or Watchdog()
             watched[keeper.instance] = watchdog
             verdict = watchdog.look(
-                keeper.status(), run_max_s=spec.call_timeout_s, elapsed_s=elapsed_s
+                keeper.status(),
+                run_max_s=spec.call_timeout_s,
+                rest_max_s=spec.retries.rest_max_s,
+                elapsed_s=elapsed_s,
             )
             keeper.healthy = verdict is Verdict.WELL
             unhealthy += not keeper.healthy

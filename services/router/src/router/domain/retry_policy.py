@@ -123,6 +123,13 @@ class RetryPolicy:
         if named != sorted(kind.value for kind in OutcomeKind if kind is not OutcomeKind.SUCCEEDED):
             raise ValueError("every class of failure needs exactly one default rule")
 
+    @property
+    def rest_max_s(self) -> float:
+        """The longest that a delivery may have to wait for its next attempt."""
+        waits_s = [rule.delay_longest_s for rule in (*self.defaults, *self.rules)]
+        firsts_s = [rule.delay_first_s for rule in self.rules]
+        return max(*waits_s, *firsts_s) + RETRY_AFTER_MAX_S
+
     def fitting(self, outcome: Outcome) -> tuple[int, RetryRule]:
         """The number and the completed form of the first rule that fits a failure.
 

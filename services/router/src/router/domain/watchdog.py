@@ -6,7 +6,7 @@
 
 Progress is whatever ended: an attempt at the target, at the dead letters or at opening the source,
 and a settle. The limit is `STALL_MAX_S`, and longer where waiting is what the flow has to do: a run
-may take its time limit, and a delivery that backs off its longest wait. A flow that is paused,
+may take its time limit, and a delivery that backs off the longest wait of its flow's rules. A flow that is paused,
 halted, blocked or failed waits for a person and is not judged. One that drains is: a pump that
 does not end, although it was cancelled, is what only another process helps.
 
@@ -21,11 +21,13 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Final
 
+from router.domain.retry_policy import BACKOFF_LONGEST_S, RETRY_AFTER_MAX_S
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
 
 STALL_MAX_S: Final = 60.0
-RESTING_MAX_S: Final = STALL_MAX_S + 360.0
-"""The longest wait of a delivery: `Retry-After` up to 300 s, or a back-off of 60 s on top."""
+BACKING_OFF_MAX_S: Final = STALL_MAX_S + BACKOFF_LONGEST_S + RETRY_AFTER_MAX_S
+"""Of a flow in trouble: its source is opened every 60 s at least, and its target asked as soon as
+that wished for."""
 LOOK_MAX_S: Final = 3.0
 """What one look counts for at most."""
 DOUBLINGS_MAX: Final = 6
@@ -70,12 +72,15 @@ class Watchdog:
         self._stalled_s = 0.0
         self._restarts = 0
 
-    def look(self, status: PumpStatus, *, run_max_s: float, elapsed_s: float) -> Verdict:
-        """Judge; `elapsed_s` since the last look, `run_max_s` is how long one run may take."""
+    def look(
+        self, status: PumpStatus, *, run_max_s: float, rest_max_s: float, elapsed_s: float
+    ) -> Verdict:
+        """Judge; `elapsed_s` since the last look, `run_max_s` is how long one run may take, and
+        `rest_max_s` how long a delivery may wait for its next attempt."""
         moved = status.progress_total != self._progress
         was_empty = status.polls_empty_total != self._polls_empty
         self._progress, self._polls_empty = status.progress_total, status.polls_empty_total
-        limit_s = _limit_s(status, run_max_s)
+        limit_s = _limit_s(status, run_max_s=run_max_s, rest_max_s=rest_max_s)
         if moved or limit_s is None or not _waits(status):
             self._stalled_s, self._restarts = 0.0, 0
             return Verdict.WELL
@@ -96,7 +101,7 @@ def _waits(status: PumpStatus) -> bool:
     return status.lag_records != 0 or status.oldest_unsettled_s > 0
 
 
-def _limit_s(status: PumpStatus, run_max_s: float) -> float | None:
+def _limit_s(status: PumpStatus, *, run_max_s: float, rest_max_s: float) -> float | None:
     """How long nothing may end; None: for as long as it likes.
 
     A halted key holds the low-water mark, so that lag says nothing any more.
@@ -105,8 +110,10 @@ def _limit_s(status: PumpStatus, run_max_s: float) -> float | None:
         return None
     if status.in_flight:
         return run_max_s + STALL_MAX_S
-    if status.resting or status.state is PumpState.BACKING_OFF:
-        return RESTING_MAX_S
+    if status.resting:
+        return rest_max_s + STALL_MAX_S
+    if status.state is PumpState.BACKING_OFF:
+        return BACKING_OFF_MAX_S
     return STALL_MAX_S
 
 
