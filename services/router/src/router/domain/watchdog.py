@@ -6,9 +6,9 @@
 
 Progress is whatever ended: an attempt at the target, at the dead letters or at opening the source,
 and a settle. The limit is `STALL_MAX_S`, and longer where waiting is what the flow has to do: a run
-may take its time limit, and a delivery that backs off the longest wait of its flow's rules. A flow that is paused,
-halted, blocked or failed waits for a person and is not judged. One that drains is: a pump that
-does not end, although it was cancelled, is what only another process helps.
+may take its time limit, and a delivery that backs off the longest wait of its flow's rules. A flow
+that is paused, halted, blocked or failed waits for a person and is not judged. One that drains is:
+a pump that does not end, although it was cancelled, is what only another process helps.
 
 What is added up is time between looks, a few seconds of each at most: a process that was frozen
 finds nothing stuck that had no chance to move. Nor has a source that waits for its turn to be
