@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 from router.adapters.memory_broker import MemoryBroker
-from router.application.pump import AWAY_LONGEST_S
 from router.application.session import NOT_ASSIGNED, STALE, WELL_S
+from router.domain.retry_policy import AWAY_LONGEST_S
 from router.domain.status import PumpState
 
 from tests.support.manual_clock import until

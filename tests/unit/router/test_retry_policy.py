@@ -5,8 +5,10 @@ from catalog.events import GiveUp
 from hypothesis import given
 from hypothesis import strategies as st
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
+from router.domain.pace import is_targets
 from router.domain.retry_policy import (
     AGE_MAX_S,
+    AWAY_LONGEST_S,
     BACKOFF_LONGEST_S,
     CRASHED_ATTEMPTS_MAX,
     RETRY_AFTER_MAX_S,
@@ -106,6 +108,18 @@ def test_a_rule_takes_the_default_of_the_class_for_what_it_does_not_say(kind: Ou
         default.age_max_s,
         GiveUp.DEAD_LETTER,
     )
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_waits_for_who_is_away_are_short_unless_attempts_are_counted(kind: OutcomeKind) -> None:
+    no = failed(kind, "no")
+    counted = after(no, RetryRule(attempts_max=99), fitted=20)
+    assert isinstance(counted, Again)
+    assert counted.jitter_s == BACKOFF_LONGEST_S
+    if is_targets(no):
+        uncounted = after(no, fitted=20)
+        assert isinstance(uncounted, Again)
+        assert uncounted.jitter_s == AWAY_LONGEST_S
 
 
 def test_a_rule_sets_attempts_age_delays_and_factor() -> None:

@@ -18,7 +18,7 @@ from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
 from router.domain.pace import is_targets
 from router.domain.request_id import request_id
-from router.domain.retry_policy import Again, GivenUp, Settle, backoff_s, decide
+from router.domain.retry_policy import AWAY_LONGEST_S, Again, GivenUp, Settle, backoff_s, decide
 from router.domain.trace_context import traceparent_of
 from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
@@ -169,7 +169,8 @@ class Courier:
         except EventflowsError as error:
             trial.letter_failures += 1
             self._board.not_dead_lettered(error.message)
-            return Rest(delay_s=self._random.uniform(0, backoff_s(trial.letter_failures)))
+            wait_s = backoff_s(trial.letter_failures, longest_s=AWAY_LONGEST_S)
+            return Rest(delay_s=self._random.uniform(0, wait_s))
         self._board.dead_lettered()
         _log.warning(
             "flow %s: dead letter, %s-%d@%d: %s",

@@ -11,9 +11,7 @@ a pause, and records that were not settled come again.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
-from typing import Final
 
 from kernel.errors import EventflowsError, Unavailable
 
@@ -28,15 +26,10 @@ from router.application.status_board import StatusBoard
 from router.domain.errors import PositionLost
 from router.domain.flow_spec import FlowSpec
 from router.domain.pace import Pace
-from router.domain.retry_policy import backoff_s
+from router.domain.retry_policy import AWAY_LONGEST_S, BACKOFF_LONGEST_S, backoff_s
 from router.domain.run_mode import RunMode
 from router.domain.status import PumpState, PumpStatus
 from router.ports import Clock, DeadLetters, FlowHistory, Random, Source, Target, Tracing
-
-AWAY_LONGEST_S: Final = 10.0
-"""The longest pause while the broker is not reached at all: flows go on soon after it is back, and
-openings have turns. One that refuses us, or fails each time that we have joined, is left alone for
-longer."""
 
 
 class Pump:
@@ -169,12 +162,15 @@ class Pump:
             if error is not None:
                 failures = 1 if session.was_well else failures + 1
                 is_away = isinstance(error, Unavailable) and not session.was_assigned
-                await self._pause(error, failures, AWAY_LONGEST_S if is_away else math.inf)
+                longest_s = AWAY_LONGEST_S if is_away else BACKOFF_LONGEST_S
+                await self._pause(error, backoff_s(failures, longest_s=longest_s))
 
-    async def _pause(self, error: EventflowsError, failures: int, longest_s: float) -> None:
-        """Before the next session; each failure in a row makes it longer."""
+    async def _pause(self, error: EventflowsError, longest_s: float) -> None:
+        """Before the next session; each failure in a row makes it longer, but while the broker is
+        not reached at all only so much longer that flows go on soon after it is back: openings have
+        turns. One that refuses us, or fails each time that we have joined, is left alone."""
         self._board.source_failed(error.message)
-        pause_s = self._random.uniform(0, min(longest_s, backoff_s(failures)))
+        pause_s = self._random.uniform(0, longest_s)
         await until_stop(self._parts.clock.sleep(pause_s), self._stopping)
 
     def _new_session(self) -> Session:

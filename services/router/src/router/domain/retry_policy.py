@@ -10,10 +10,10 @@ The defaults, each to be overruled by a flow's own rules:
 | overloaded, unreachable | until 6 h old | 0.2 s | the platform's trouble, which passes |
 | no answer | until 6 h old | 1 s | the same, but the run may still go on |
 
-A delay is doubled from attempt to attempt of its class up to 60 s, random from 0 to that, and
-comes on top of what `Retry-After` asked for; without an answer on top of 1 s, so that the repeat
-finds the run in progress and joins it. What is given up becomes a dead letter, or *halts*
-its key or its flow.
+A delay is doubled from attempt to attempt of its class up to 60 s, or up to 15 s where their number
+ends nothing, random from 0 to that, and comes on top of what `Retry-After` asked for; without an
+answer on top of 1 s, so that the repeat finds the run in progress and joins it. What is given up
+becomes a dead letter, or *halts* its key or its flow.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from router.domain.outcome import Outcome, OutcomeKind
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_LONGEST_S: Final = 60.0
+AWAY_LONGEST_S: Final = 15.0
+"""Where no number of attempts ends the waiting for somebody who is away: what is alone in its flow
+goes on so soon after an outage."""
 BACKOFF_FACTOR: Final = 2.0
 NO_ANSWER_FIRST_S: Final = 1.0
 RETRY_AFTER_MAX_S: Final = 300.0
@@ -40,7 +43,8 @@ ATTEMPTS_UNBOUNDED: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRule:
-    """Retries of the failures that it fits; 0 in a number: the default of the failure's class.
+    """Retries of the failures that it fits; 0 in a number: the default of the failure's class, but
+    for the longest delay of a rule that counts attempts: then 60 s, so that they last.
 
     `failure` None fits every class, an empty `error_type` every type. `attempts_max` counts the
     attempts that this rule fitted, the first one included. `age_max_s` begins with the delivery's
@@ -72,13 +76,14 @@ class RetryRule:
     def completed(self, default: RetryRule) -> RetryRule:
         """This rule with the numbers of `default` where it has none."""
         first_s = self.delay_first_s or default.delay_first_s
+        longest_s = BACKOFF_LONGEST_S if self.attempts_max else default.delay_longest_s
         return RetryRule(
             failure=self.failure,
             error_type=self.error_type,
             attempts_max=self.attempts_max or default.attempts_max,
             age_max_s=self.age_max_s or default.age_max_s,
             delay_first_s=first_s,
-            delay_longest_s=max(self.delay_longest_s or default.delay_longest_s, first_s),
+            delay_longest_s=max(self.delay_longest_s or longest_s, first_s),
             factor=self.factor or default.factor,
             give_up=self.give_up or default.give_up,
         )
@@ -87,12 +92,13 @@ class RetryRule:
 def _default(
     failure: OutcomeKind, *, attempts_max: int, first_s: float = BACKOFF_FIRST_S
 ) -> RetryRule:
+    is_counted = attempts_max != ATTEMPTS_UNBOUNDED
     return RetryRule(
         failure=failure,
         attempts_max=attempts_max,
         age_max_s=AGE_MAX_S,
         delay_first_s=first_s,
-        delay_longest_s=BACKOFF_LONGEST_S,
+        delay_longest_s=BACKOFF_LONGEST_S if is_counted else AWAY_LONGEST_S,
         factor=BACKOFF_FACTOR,
         give_up=GiveUp.DEAD_LETTER,
     )
@@ -190,11 +196,11 @@ def decide(outcome: Outcome, rule: RetryRule, *, fitted_count: int, age_s: float
     return Again(at_least_s=asked_s, jitter_s=ceiling)
 
 
-def backoff_s(failures: int) -> float:
+def backoff_s(failures: int, *, longest_s: float = BACKOFF_LONGEST_S) -> float:
     """Upper end of the wait after that many failures in a row of what is not a delivery."""
     return ceiling_s(
         failures,
         first_s=BACKOFF_FIRST_S,
-        longest_s=BACKOFF_LONGEST_S,
+        longest_s=longest_s,
         factor=BACKOFF_FACTOR,
     )
