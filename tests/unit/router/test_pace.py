@@ -1,9 +1,9 @@
 """How many calls a flow may have open while its target is in trouble."""
 
+import pytest
 from router.domain.outcome import Outcome, OutcomeKind, failed
 from router.domain.pace import (
     AWAY_AFTER,
-    GENTLE_STEP,
     SLOWED_TO,
     STOP_AFTER,
     WAIT_FIRST_S,
@@ -13,6 +13,8 @@ from router.domain.pace import (
 )
 
 CALLS_MOST = 64
+SUCCESSES = 5_000
+REFUSED_OF_A_ROUND = 0.7
 OVERLOADED = failed(OutcomeKind.OVERLOADED, "later")
 AWAY = failed(OutcomeKind.UNREACHABLE, "nobody is there")
 
@@ -36,12 +38,8 @@ def test_who_is_told_to_come_later_makes_fewer_calls_and_finds_out_slowly_what_i
     pace = Pace(CALLS_MOST)
     _fail(pace, OVERLOADED, calls_open=40)
     assert pace.calls_max == 40 * SLOWED_TO
-    for _ in range(int(10 / GENTLE_STEP)):
-        assert not pace.succeeded(calls_open=30)
-    assert pace.calls_max == 40
-    for _ in range(int(24 / GENTLE_STEP)):
-        pace.succeeded(calls_open=30)
-    assert pace.calls_max == CALLS_MOST
+    assert 40 < _successes_until(pace, 40) < 80
+    assert 40 < _successes_until(pace, CALLS_MOST) < 120
     assert not pace.is_alert
 
 
@@ -57,13 +55,15 @@ def test_calls_that_began_before_are_no_second_reason_to_make_fewer() -> None:
     assert pace.calls_max < before
 
 
-def test_few_calls_that_were_refused_are_soon_many_again() -> None:
-    pace = Pace(CALLS_MOST)
+def test_few_calls_that_were_refused_are_many_again_in_twenty_rounds() -> None:
+    pace, rounds = Pace(CALLS_MOST), 0
     _fail(pace, OVERLOADED, calls_open=1)
     assert pace.calls_max == 1
-    for _ in range(15):
-        pace.succeeded(calls_open=1)
-    assert pace.calls_max == CALLS_MOST / 4
+    while pace.is_alert:
+        rounds += 1
+        for _ in range(int(pace.calls_max)):
+            pace.succeeded(calls_open=1)
+    assert rounds < 20
 
 
 def test_what_fails_otherwise_makes_the_calls_no_fewer_unless_nothing_else_comes() -> None:
@@ -149,6 +149,32 @@ def test_a_success_after_few_failures_in_a_row_is_no_return() -> None:
     for _ in range(AWAY_AFTER):
         _fail(pace, AWAY)
     assert pace.succeeded(calls_open=1)
+
+
+@pytest.mark.parametrize("capacity", [1, 5, 16, 40, 63])
+def test_a_target_that_takes_fewer_calls_is_used_well_and_refuses_few(capacity: int) -> None:
+    pace, calls_open, refused, used = Pace(CALLS_MOST), 0, 0, 0
+    for who in range(SUCCESSES):
+        while calls_open < int(pace.calls_max) or pace.may_probe(calls_open=calls_open, now_s=who):
+            calls_open += 1
+            if calls_open <= capacity:
+                continue
+            refused += 1
+            _fail(pace, OVERLOADED, who=refused, calls_open=calls_open, now_s=who)
+            calls_open -= 1
+        used += calls_open
+        pace.succeeded(calls_open=calls_open)
+        calls_open -= 1
+    assert used / SUCCESSES > 0.7 * capacity
+    assert refused / SUCCESSES < REFUSED_OF_A_ROUND / capacity
+
+
+def _successes_until(pace: Pace, calls: float) -> int:
+    count = 0
+    while pace.calls_max < calls:
+        pace.succeeded(calls_open=1)
+        count += 1
+    return count
 
 
 def _fail(

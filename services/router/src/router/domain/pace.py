@@ -11,8 +11,8 @@ So a target that is overloaded or away is asked by one call at a time instead of
 when it is back the flow is at its full number after a few answers, without a rush. What is not
 called meanwhile loses no attempt. A delivery that fails alone stops nobody: it is one of ten.
 
-The price: of a target that refuses every second call the flow gets less than it might take, and
-what a flow learns here it does not tell the others of the same target.
+The price: a target of which a flow wants more than it takes refuses a call now and then, more often
+the fewer it takes, and what a flow learns here it does not tell the others of the same target.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ STOP_AFTER: Final = 10
 WAIT_FIRST_S: Final = 0.2
 WAIT_LONGEST_S: Final = 5.0
 SLOWED_TO: Final = 0.75
-STEEP_PART: Final = 4
-"""Up to such a part of the flow's number each success lets one more call begin, whatever was
-refused before."""
-GENTLE_STEP: Final = 0.125
-"""Beyond what was refused a success counts as so much of a call: about one refusal in a hundred
-calls is the price of finding out that the target takes more again."""
+STEP_FIRST: Final = 0.125
+"""After a refusal a success counts as so much of one more call: one refusal in a hundred calls is
+the price of finding out that a target that takes forty takes more again."""
+STEP_FACTOR: Final = 1.25
+"""So much more a success counts after as many of them as there may be calls, up to a whole one: a
+refusal while few calls were open keeps a flow of long runs slow for minutes and not for hours."""
 _OF_THE_TARGET: Final = frozenset(
     {OutcomeKind.OVERLOADED, OutcomeKind.UNREACHABLE, OutcomeKind.NO_ANSWER}
 )
@@ -57,7 +57,7 @@ class Pace:
         "_failures",
         "_late",
         "_probe_s",
-        "_steep_until",
+        "_step",
         "_waits",
         "calls_max",
         "is_alert",
@@ -78,7 +78,8 @@ class Pace:
         """In a row."""
         self._probe_s = 0.0
         """When the wait is over."""
-        self._steep_until = float(calls_most)
+        self._step = 1.0
+        """What a success counts for."""
         self._late = 0
         """Calls whose end says nothing new: they began before the last slowing down."""
 
@@ -98,7 +99,7 @@ class Pace:
         elif outcome.kind is OutcomeKind.OVERLOADED and not is_late:
             self._late = calls_open - 1
             self.calls_max = max(1.0, min(self.calls_max, calls_open) * SLOWED_TO)
-            self._steep_until = max(self.calls_max, self._calls_most / STEEP_PART)
+            self._step = STEP_FIRST
 
     def _stop(self, asked_s: float, now_s: float, chance: float) -> None:
         """Wait; what still comes in of calls that began before makes no second wait of it."""
@@ -124,10 +125,12 @@ class Pace:
         self._late = max(0, self._late - 1)
         if self._waits:
             self._waits = 0
-            self._steep_until = float(self._calls_most)
+            self._step = 1.0
             self.calls_max = max(self.calls_max, calls_open)
-        self.calls_max += 1 if self.calls_max < self._steep_until else GENTLE_STEP
+        self.calls_max += self._step
+        self._step = min(1.0, self._step * STEP_FACTOR ** (1 / self.calls_max))
         if self.calls_max >= self._calls_most:
             self.calls_max = self._calls_most
+            self._step = 1.0
             self.is_alert = False
         return was_away
