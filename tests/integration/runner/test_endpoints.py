@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 from catalog.events import SourceKind
+from runner.adapters import endpoint_executor
 
 from tests.integration.runner.world import World
 
@@ -127,6 +130,14 @@ async def test_no_answer_in_time_is_a_timeout_error(world: World, model: ModelSe
     assert answer.status == 200
     assert answer.json["error"]["error_type"] == "TimeoutError"
     assert answer.headers["X-Eventflows-Outcome"] == "timed_out"
+
+
+async def test_a_clock_that_lags_makes_no_endpoint_that_is_away_of_a_timeout(
+    world: World, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop's clock is that of its last turn: its timers may end a little early."""
+    monkeypatch.setattr(endpoint_executor, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    await test_no_answer_in_time_is_a_timeout_error(world, model)
 
 
 async def test_an_endpoint_that_is_away_is_503(world: World) -> None:

@@ -79,7 +79,7 @@ class EndpointExecutor:
         started_s = time.monotonic()
         timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         try:
-            async with asyncio.timeout(job.timeout_s):
+            async with asyncio.timeout(job.timeout_s) as limit:
                 async with self._session.post(
                     job.algorithm.source_url,
                     data=io.BytesIO(job.input.data),  # aiohttp sends bytes in one piece
@@ -89,7 +89,7 @@ class EndpointExecutor:
                 ) as response:
                     outcome = await _outcome(job.algorithm, response)
         except TimeoutError as error:
-            if time.monotonic() - started_s < job.timeout_s:  # connecting, not the run
+            if not limit.expired():  # connecting, not the run
                 raise _away(job.algorithm, error) from error
             outcome = RunError(
                 message=f"algorithm timed out: its endpoint gave no answer within "
