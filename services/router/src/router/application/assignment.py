@@ -17,16 +17,16 @@ from router.application.budget import Share
 from router.application.courier import Courier, Halt, Verdict
 from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
+from router.application.rests import Rests
 from router.application.slots import Slots, Spawn
 from router.application.status_board import StatusBoard
 from router.application.work import NEVER, PartitionWork, Work
 from router.domain.completion_filter import takes
 from router.domain.delivery import Delivery
-from router.domain.due_queue import DueQueue
 from router.domain.flow_spec import FlowSpec
 from router.domain.gate import Gate
 from router.domain.low_water import Mark
-from router.domain.pace import Pace, is_targets
+from router.domain.pace import Pace
 from router.domain.run_mode import RunMode
 from router.domain.turns import Turns
 from router.ports import Clock, DeliveryTrace, FlowHistory, Random, Source, Tracing
@@ -78,10 +78,8 @@ class Assignment:
         self._board = board
         self._switch = switch
         self._pace = pace
-        self._random = random
         self._share = share
         self._may_invoke = may_invoke
-        self._spawn = spawn
         self._partitions = {
             number: PartitionWork(
                 number,
@@ -99,8 +97,7 @@ class Assignment:
         """Deliveries that were finished since the last settle."""
         self._commit_records_max = limits.commit_records_max
         self._turns: Turns[Work] = Turns()
-        self._due: DueQueue[Work] = DueQueue()
-        self._alarm: asyncio.Task[None] | None = None
+        self._rests = Rests(pace=pace, clock=clock, random=random, spawn=spawn, wake=self._wake)
         self._halted: list[Work] = []
         self.halted_reason = ""
         """Why the newest of the halted deliveries stands; empty: none does."""
@@ -143,7 +140,7 @@ class Assignment:
     @property
     def resting(self) -> int:
         """Deliveries that wait for their next attempt."""
-        return len(self._due)
+        return len(self._rests)
 
     @property
     def stands_still(self) -> bool:
@@ -151,7 +148,7 @@ class Assignment:
         if self._slots.busy:
             return False
         if self._switch.mode is RunMode.DRAINED and self._switch.may_start:
-            return not self._turns.count and not self._due
+            return not self._turns.count and not self._rests
         return not self._switch.may_start
 
     def positions(self) -> dict[int, int]:
@@ -300,11 +297,9 @@ class Assignment:
             return  # the share may be another assignment's by now
         self._ended = True
         self._turns.clear()
-        self._due.clear()
+        self._rests.end()
         self._share.hold(0)
         self._share.want_no_more()
-        if self._alarm is not None:
-            self._alarm.cancel()
 
     # One delivery ---------------------------------------------------------------------------------
 
@@ -328,9 +323,10 @@ class Assignment:
         if verdict is None:
             self._finish(work)
             if self._pace.is_alert:
-                self._keep_pace(work, verdict)
+                self._rests.tell_pace(work, verdict, calls_open=self._slots.busy)
+                self.dispatch()
             return
-        self._keep_pace(work, verdict)
+        self._rests.tell_pace(work, verdict, calls_open=self._slots.busy)
         if self._ended:
             return
         if isinstance(verdict, Halt):
@@ -340,7 +336,7 @@ class Assignment:
                 self._switch.halt(verdict.reason)
                 self.regulate()
         else:
-            self._rest(work, self._clock.monotonic_s() + verdict.delay_s)
+            self._rests.add(work, verdict.delay_s)
 
     def _finish(self, work: Work) -> None:
         """The outcome is durable: let the next one of the lane come forward."""
@@ -366,52 +362,7 @@ class Assignment:
             if self._look_again <= 0:
                 self.regulate()
 
-    def _rest(self, work: Work, due_s: float) -> None:
-        if self._due.add(due_s, work):
-            self._set_alarm()
-
-    def _set_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self._spawn(self._wake_the_due())
-
-    def _keep_pace(self, work: Work, verdict: Verdict) -> None:
-        """Tell the pace what an attempt says about the target; not called while all succeed."""
-        trial, pace = work.trial, self._pace
-        outcome = None
-        if trial is not None and trial.letter is not None:
-            if verdict is not None:
-                return  # that the letter could not be written says nothing about the target
-            outcome = trial.history.newest[-1].outcome
-        elif trial is not None and verdict is not None:
-            outcome = trial.history.newest[-1].outcome
-        if outcome is not None and is_targets(outcome):
-            pace.failed(
-                outcome,
-                work,
-                calls_open=self._slots.busy,
-                now_s=self._clock.monotonic_s(),
-                chance=self._random.uniform(0, 1),
-            )
-        elif pace.is_alert:
-            was_away = pace.succeeded(calls_open=self._slots.busy)
-            if was_away and self._due and not self._ended:
-                # After an outage a lane may have a minute to go. The pace bounds the rush.
-                self._due.hasten(_earliest_s)
-                self._set_alarm()
-            self.dispatch()
-
-    async def _wake_the_due(self) -> None:
-        """Backing off takes no slot (promise 6): what is due becomes ready."""
-        while (due_s := self._due.next_s) is not None:
-            wait_s = due_s - self._clock.monotonic_s()
-            if wait_s > 0:
-                await self._clock.sleep(wait_s)
-            for work in self._due.take_due(self._clock.monotonic_s()):
-                self._turns.add(work.partition.ready, work.place, work)
-            self.dispatch()
-        self._alarm = None
-
-
-def _earliest_s(work: Work) -> float | None:
-    return None if work.trial is None else work.trial.not_before_s
+    def _wake(self, works: Sequence[Work]) -> None:
+        for work in works:
+            self._turns.add(work.partition.ready, work.place, work)
+        self.dispatch()
