@@ -69,6 +69,7 @@ async def run_fault(world: World, plan: Plan) -> Report:
         await traffic.stop()
     stopped_s = time.monotonic()
     tail = await until_the_end(world, wires)
+    busiest = _busiest(world, wires, stopped_s)
     findings = [await _findings(world, one, set(poison)) for one in wires]
     for one in wires:
         await world.unwire(one)
@@ -81,7 +82,7 @@ async def run_fault(world: World, plan: Plan) -> Report:
         injuries=injuries,
         stopped_s=stopped_s,
         caught_up_s=tail.took_s,
-        last=tail.last,
+        last=f"{tail.last}; {busiest}",
     )
 
 
@@ -134,6 +135,18 @@ def _settings(poison: Mapping[int, str]) -> dict[str, Any]:
     if "cut" in poison.values():
         settings["retries"] = list(GIVING_UP)
     return settings
+
+
+def _busiest(world: World, wires: Sequence[Wires], since_s: float) -> str:
+    """Records of a key run one after the other: with what one key has left nobody can be faster."""
+    runs = Counter(
+        (run["algorithm"], run["key"])
+        for one in wires
+        for run in world.runs(one)
+        if run["at_s"] >= since_s
+    )
+    (name, key), count = max(runs.items(), key=lambda each: each[1], default=(("", "none"), 0))
+    return f"{count} runs since then of the busiest key, {name} {key}"
 
 
 async def _findings(world: World, wires: Wires, poison: set[int]) -> Findings:
