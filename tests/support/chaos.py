@@ -1,7 +1,8 @@
 """`make chaos [FAULT=name,…] [MINUTES=n] [SEED=n]`: the long form of the fault suite.
 
 Without FAULT: every fault, then all at random. Without MINUTES: two for each, ten at random. Ends
-with the table, and with 1 when a promise was broken.
+with the table, and with 1 when a promise was broken. Ctrl-C ends every process; the table has what
+was finished.
 """
 
 from __future__ import annotations
@@ -28,9 +29,8 @@ MINUTES_RANDOM = 10.0
 FAULTS = (*STRIKES, RANDOM)
 
 
-async def main(faults: list[str], minutes: float | None, seed: int) -> list[Report]:
-    """One cluster for all faults; each has flows of its own."""
-    reports = []
+async def main(faults: list[str], minutes: float | None, seed: int, reports: list[Report]) -> None:
+    """One cluster for all faults; each has flows of its own, and adds its report."""
     async with running_world() as world:
         print(f"logs: {world.cluster.data_dir / 'logs'}", flush=True)
         for fault in faults:
@@ -39,7 +39,6 @@ async def main(faults: list[str], minutes: float | None, seed: int) -> list[Repo
             print(f"{time.strftime('%H:%M:%S')} {fault}: {seconds:g} s …", flush=True)
             reports.append(await _report(world, Plan(fault=fault, seconds=seconds, seed=seed)))
             print(table(reports[-1:]), flush=True)
-    return reports
 
 
 async def _report(world: World, plan: Plan) -> Report:
@@ -67,6 +66,11 @@ if __name__ == "__main__":
     logging.getLogger("aiokafka").setLevel(
         logging.CRITICAL
     )  # it tells of every broker that is away
-    found = asyncio.run(main(*what))
-    print(f"\nSEED={what[2]}\n{table(found)}")
+    found: list[Report] = []
+    try:
+        asyncio.run(main(*what, found))
+    except KeyboardInterrupt as error:
+        found.append(broken_off("Ctrl-C", error))
+    finally:
+        print(f"\nSEED={what[2]}\n{table(found)}", flush=True)
     sys.exit(any(one.problems for one in found))
