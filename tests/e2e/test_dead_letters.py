@@ -79,7 +79,7 @@ async def test_dead_letters_are_found_redriven_and_purged(
     assert gone.offset == 3
 
 
-async def test_a_topic_of_its_own_is_scanned(
+async def test_a_topic_of_its_own_is_scanned_and_redriven(
     landscape: Landscape, folder: Path, calls: Calls
 ) -> None:
     algorithm, version = await landscape.algorithm(folder)
@@ -104,3 +104,23 @@ async def test_a_topic_of_its_own_is_scanned(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await calls.letters("no such flow", own_topic=True)
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+    again = await calls.task("RequestRedrive", flow, own_topic=True)
+    assert (again.succeeded, again.failed) == (0, 1)
+    (born,) = await calls.letters(flow, own_topic=True)
+    assert (born.letter_topic, born.generation) == (rejects, 1)
+    name = algorithm.split("/")[1]
+    await change_code(folder, name, lambda code: code.replace('("fail")', '("no")'))
+    repaired = await steps.publish_version(landscape.owner, owner=OWNER, name=name)
+    counted = await calls.ask(
+        calls.routers[0].CountDeadLetters,
+        router_pb2.CountDeadLettersRequest(flow_id=flow, own_topic=True),
+    )
+    assert (counted.letters, counted.truncated) == (1, False)
+    redriven = await calls.task("RequestRedrive", flow, own_topic=True, algorithm_version=repaired)
+    assert (redriven.succeeded, redriven.failed) == (1, 0)
+    assert await calls.letters(flow, own_topic=True) == []
+    state = router_pb2.DEAD_LETTER_STATE_REDRIVEN
+    assert len(await calls.letters(flow, own_topic=True, state=state)) == 2
+    nothing = await calls.task("RequestRedrive", flow, own_topic=True)
+    assert (nothing.succeeded, nothing.failed) == (0, 0)

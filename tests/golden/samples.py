@@ -179,6 +179,7 @@ SAMPLES: tuple[Event, ...] = (
         ),
         algorithm_version="1.2.4",
         rate_per_s=12.5,
+        own_topic=True,
     ),
     events.PurgeRequested(
         dead_letter_task_id=_TASK,
@@ -195,6 +196,7 @@ GROWN = {
     "connection.created.v1": ("client_certificate",),
     "connection.updated.v1": ("client_certificate",),
     "flow.enabled.v1": ("delivery",),
+    "dead_letter_task.redrive_requested.v1": ("own_topic",),
 }
 """What came to the sample of a kind after its first golden file, each with a file of its own."""
 

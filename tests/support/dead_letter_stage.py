@@ -45,6 +45,9 @@ class Stage:
         self.target = MemoryTarget()
         self.ready: FlowSpec | str | None = SUBSCRIBER
         self.own_topic = ""
+        self.own = MemoryLetterTopic()
+        self.letters = self.topic
+        """Where letters are written to."""
         self.opened: list[FlowSpec] = []
         self.ends: list[tuple[str, int, int, str]] = []
         self.fails_to_finish = 0
@@ -77,6 +80,7 @@ class Stage:
             ends=self,
             ready=lambda _: self.ready,
             own_topic=lambda _: self.own_topic,
+            open_own=lambda _: (self.own_topic, self.own),
             open_redelivery=self.open_redelivery,
             figures=self.figures,
             clock=self.clock,
@@ -108,7 +112,7 @@ class Stage:
     async def write(self, letter: DeadLetter) -> None:
         """Port `DeadLetters`."""
         at_ms = int(datetime.now(UTC).timestamp() * 1_000)
-        self.topic.append(
+        self.letters.append(
             1, letter.headers, key=letter.delivery.key, value=letter.delivery.value, at_ms=at_ms
         )
 

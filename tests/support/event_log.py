@@ -252,7 +252,13 @@ class EventLog:
         self.add(flow_id, events.FlowResumed(flow_id=flow_id))
 
     def redrive(
-        self, flow_id: str, name: str = "redrive", *, version: str = "", rate_per_s: float = 10.0
+        self,
+        flow_id: str,
+        name: str = "redrive",
+        *,
+        version: str = "",
+        rate_per_s: float = 10.0,
+        own_topic: bool = False,
     ) -> str:
         """Dead letters of the flow shall be sent again; the task's id."""
         task_id = id_of(name)
@@ -264,6 +270,7 @@ class EventLog:
                 selection=events.DeadLetterSelection(),
                 algorithm_version=version,
                 rate_per_s=rate_per_s,
+                own_topic=own_topic,
             ),
         )
         return task_id

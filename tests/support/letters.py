@@ -10,14 +10,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from devstack import Postgres
 from router.domain.dead_letter import Attempt, History, dead_letter, died_in
-from router.domain.dead_letter_record import (
+from router.domain.dead_letter_mark import (
     Folded,
-    Letter,
-    LetterId,
-    LetterState,
     fold,
     headers_of_mark,
+    headers_of_own_mark,
+    key_of_own_mark,
 )
+from router.domain.dead_letter_record import Letter, LetterId, LetterState
 from router.domain.delivery import Delivery, Headers
 from router.domain.flow_spec import FlowSpec
 from router.domain.outcome import OutcomeKind, failed
@@ -76,6 +76,22 @@ def mark_record(
         key=str(letter_id).encode(),
         value=None,
         headers=headers_of_mark(letter_id, state, task_id=task_id),
+        epoch=0,
+    )
+
+
+def own_mark_record(
+    partition: int, offset: int, letter: Letter, state: LetterState, *, task_id: str = "task-1"
+) -> Delivery:
+    """The mark of a letter in the own topic `rejects`, where it stands in the internal one."""
+    return Delivery(
+        topic="dead-letters",
+        partition=partition,
+        offset=offset,
+        timestamp_ms=int((START + timedelta(hours=1)).timestamp() * 1_000),
+        key=key_of_own_mark(letter, topic="rejects"),
+        value=None,
+        headers=headers_of_own_mark(letter, state, topic="rejects", task_id=task_id),
         epoch=0,
     )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -292,6 +292,15 @@ def kafka_source(
         positions=positions or MemoryPositions(),
         times=times,
     )
+
+
+def connecting(connection: KafkaConnection) -> Callable[[], Awaitable[KafkaConnection]]:
+    """What resolves to this connection."""
+
+    async def connect() -> KafkaConnection:
+        return connection
+
+    return connect
 
 
 def connection_of(kafka: Kafka, **changes: Any) -> KafkaConnection:

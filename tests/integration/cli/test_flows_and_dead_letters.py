@@ -91,6 +91,13 @@ async def test_a_version_that_is_not_published_is_refused_also_of_a_dry_run(told
         assert "there is no published version 9.9.9 of it, the newest is 0.1.0" in ended.err
 
 
+async def test_a_flows_own_topic_is_redriven_where_it_has_one_and_never_purged(told: Told) -> None:
+    ended = await told.command("dlq", "redrive", "acme/digits", "--own-topic", "--yes")
+    assert (ended.code, "no dead letter topic of its own" in ended.err) == (1, True), ended
+    ended = await told.command("dlq", "purge", "acme/digits", "--own-topic", "--yes")
+    assert (ended.code, "by its retention" in ended.err) == (2, True), ended
+
+
 async def test_nothing_is_purged_without_a_yes(told: Told) -> None:
     ended = await told.command("dlq", "purge", "acme/digits")
     assert ended.code == 78, "the question tells how many there are, which the router knows"

@@ -21,12 +21,13 @@ from router.adapters.postgres_letter_queries import PostgresLetterQueries
 from router.adapters.system_clock import SystemClock
 from router.application.dead_letter_reader import DeadLetterReader
 from router.application.shards import SHARDS
-from router.domain.dead_letter_record import LetterId, LetterState, headers_of_mark
+from router.domain.dead_letter_mark import headers_of_mark
+from router.domain.dead_letter_record import LetterId, LetterState
 from router.domain.delivery import Delivery, Headers
 from router.domain.kafka_connection import KafkaConnection
 
 from tests.support.letters import letter_database, letter_headers
-from tests.support.router_sources import connection_of
+from tests.support.router_sources import connecting, connection_of
 
 PARTITIONS = 2
 WAIT_S = 30.0
@@ -118,7 +119,7 @@ async def world(kafka: Kafka, postgres: Postgres) -> AsyncIterator[World]:
     admin = AIOKafkaAdminClient(**kafka.client_settings())
     await admin.start()
     await admin.create_topics([NewTopic(name, PARTITIONS, 1)])
-    topic = KafkaLetterTopic(connection, topic=name, client_id="letters")
+    topic = KafkaLetterTopic(connecting(connection), topic=name, client_id="letters")
     try:
         async with (
             LetterDatabase(await letter_database(postgres)) as database,

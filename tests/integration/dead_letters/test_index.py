@@ -13,8 +13,10 @@ from aiokafka.record.default_records import (
 )
 from devstack import Kafka
 from kernel.errors import StateForbids, Unavailable
+from router.adapters.kafka_letter_topic import KafkaLetterTopic
 from router.domain.dead_letter_query import LetterQuery
 from router.domain.dead_letter_record import LetterState, original_of
+from router.domain.kafka_connection import KafkaConnection
 
 from tests.integration.dead_letters.conftest import World
 from tests.support.letters import ids
@@ -49,7 +51,7 @@ async def test_an_index_that_was_dropped_is_made_again(world: World) -> None:
         await world.caught_up(reader)
     before = await world.queries.page(ALL, below=None, letters_max=100)
     async with world.database.connection("a test") as connection:
-        await connection.execute("DROP SCHEMA dead_letters_v1 CASCADE")
+        await connection.execute("DROP SCHEMA dead_letters_v2 CASCADE")
     with pytest.raises(Unavailable, match="not made yet"):
         await world.queries.count(ALL)
     async with world.reading() as reader:
@@ -71,6 +73,27 @@ async def test_the_original_is_read_back_byte_for_byte(
     record = await world.topic.read(letter_id)
     assert record is not None
     assert original_of(record) == original
+
+
+async def test_whoever_connects_again_asks_anew_how_to(world: World) -> None:
+    letter_id, asked = await world.letter(delivery(1)), 0
+
+    async def connect() -> KafkaConnection:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise Unavailable("no credentials")
+        return world.connection
+
+    topic = KafkaLetterTopic(connect, topic=world.name, client_id="letters")
+    assert await topic.read(letter_id) is not None
+    assert asked == 1
+    await topic.close()
+    with pytest.raises(Unavailable, match="no credentials"):
+        await topic.spans()
+    assert await topic.read(letter_id) is not None
+    assert asked == 3
+    await topic.close()
 
 
 async def test_a_letter_of_15_mb_is_indexed_and_read(world: World) -> None:

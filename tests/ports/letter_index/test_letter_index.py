@@ -14,7 +14,7 @@ from router.domain.dead_letter_record import LetterId, LetterState, letter_of
 from router.domain.outcome import OutcomeKind
 
 from tests.ports.letter_index.conftest import Index
-from tests.support.letters import START, folded, ids, letter_record, mark_record
+from tests.support.letters import START, folded, ids, letter_record, mark_record, own_mark_record
 from tests.support.router_flows import SUBSCRIBER, delivery
 
 OTHER = replace(SUBSCRIBER, flow_id="flow-2")
@@ -195,3 +195,62 @@ async def test_figures_count_open_letters_of_the_named_partitions(index: Index) 
     assert figures.oldest_open == START + timedelta(hours=1)
     empty = await index.queries.figures([7], flows_max=1)
     assert (empty.open_letters, empty.oldest_open, empty.by_flow) == (0, None, {})
+
+
+async def test_the_first_own_mark_counts_and_is_about_one_letter_of_one_topic(index: Index) -> None:
+    letter = letter_of(letter_record(3, 7))
+    await index.take(
+        own_mark_record(5, 0, letter, LetterState.DIED_AGAIN),
+        own_mark_record(5, 1, letter, LetterState.REDRIVEN, task_id="task-2"),
+    )
+    marks = await index.queries.own_marks("flow-1", "rejects", [letter])
+    (mark,) = marks.values()
+    now = mark.put_on(letter)
+    assert (now.letter_id, now.state) == (letter.letter_id, LetterState.DIED_AGAIN)
+    assert (now.task_id, now.state_time) == ("task-1", START + timedelta(hours=1))
+    made_anew = replace(letter, written_ms=letter.written_ms + 1)
+    elsewhere = replace(letter, letter_id=LetterId(partition=3, offset=8))
+    for flow_id, topic, one in (
+        ("flow-2", "rejects", letter),
+        ("flow-1", "others", letter),
+        ("flow-1", "rejects", made_anew),
+        ("flow-1", "rejects", elsewhere),
+    ):
+        assert await index.queries.own_marks(flow_id, topic, [one]) == {}
+    assert await index.queries.own_marks("flow-1", "rejects", []) == {}
+    assert await found(index, query()) == []
+
+
+async def test_own_marks_are_counted_by_their_task_with_its_other_letters(index: Index) -> None:
+    first, second = (letter_of(letter_record(0, number)) for number in (1, 2))
+    await index.take(
+        letter_record(0, 0),
+        mark_record(1, LetterId(partition=0, offset=0), LetterState.REDRIVEN),
+        own_mark_record(0, 2, first, LetterState.REDRIVEN),
+        own_mark_record(0, 3, second, LetterState.DIED_AGAIN),
+        own_mark_record(0, 4, second, LetterState.REDRIVEN, task_id="task-2"),
+    )
+    assert await index.queries.tally("task-1") == {
+        LetterState.REDRIVEN: 2,
+        LetterState.DIED_AGAIN: 1,
+    }
+    assert await index.queries.tally("task-2") == {}
+
+
+async def test_own_marks_are_forgotten_and_expire_with_what_else_their_partition_brought(
+    index: Index,
+) -> None:
+    letters = [letter_of(letter_record(0, number)) for number in (1, 2)]
+    for partition, letter in enumerate(letters):
+        await index.take(own_mark_record(partition, 0, letter, LetterState.REDRIVEN))
+
+    async def marked() -> list[int]:
+        marks = await index.queries.own_marks("flow-1", "rejects", letters)
+        return sorted(letter_id.offset for letter_id in marks)
+
+    assert await index.fold.expire([0, 1], written_before=START + timedelta(hours=1)) == 0
+    assert await marked() == [1, 2]
+    assert await index.fold.expire([1], written_before=START + timedelta(hours=2)) == 1
+    assert await marked() == [1]
+    await index.fold.forget(0, expected=(await index.fold.positions())[0])
+    assert await marked() == []

@@ -18,7 +18,7 @@ from router.dead_letter_ports import LetterFeed, LetterTopic
 from router.domain.dead_letter_record import LetterId
 from router.domain.delivery import Headers
 
-from tests.support.router_sources import connection_of
+from tests.support.router_sources import connecting, connection_of
 
 PARTITIONS = 2
 
@@ -47,7 +47,7 @@ async def letters(
         return
     monkeypatch.setattr(kafka_letter_topic, "WINDOW_RECORDS", WINDOW_RECORDS)
     name, connection = f"letters-{uuid4().hex[:8]}", connection_of(kafka)
-    topic = KafkaLetterTopic(connection, topic=name, client_id="letters")
+    topic = KafkaLetterTopic(connecting(connection), topic=name, client_id="letters")
     feed = KafkaLetterFeed(connection, topic=name, client_id="letters")
     admin = AIOKafkaAdminClient(**kafka.client_settings())
     await admin.start()

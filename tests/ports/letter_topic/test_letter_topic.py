@@ -68,6 +68,28 @@ async def test_backwards_gives_everything_the_newest_first(letters: Letters) -> 
         assert max(of_one[0]) == 3
 
 
+async def test_forwards_gives_what_there_is_of_the_spans_the_oldest_first(letters: Letters) -> None:
+    for number in range(10):
+        await letters.append(number % 2)
+    spans = {0: (1, 99), 1: (0, 4), 7: (0, 5)}
+    async with aclosing(letters.topic.forwards(spans)) as batches:
+        found = [batch async for batch in batches]
+    assert all({one.partition for one in batch} in ({0}, {1}) for batch in found)
+    for partition, offsets in ((0, [1, 2, 3, 4]), (1, [0, 1, 2, 3])):
+        of_one = [one.offset for batch in found for one in batch if one.partition == partition]
+        assert of_one == offsets
+    async with aclosing(letters.topic.forwards({0: (5, 5)})) as batches:
+        assert [batch async for batch in batches] == []
+
+
+async def test_forwards_may_be_left_and_the_topic_used_again(letters: Letters) -> None:
+    first = await letters.append(0)
+    async with aclosing(letters.topic.forwards({0: (0, 9)})) as batches:
+        async for _ in batches:
+            break
+    assert await letters.topic.read(first) is not None
+
+
 async def test_backwards_may_be_left_and_the_topic_used_again(letters: Letters) -> None:
     first = await letters.append(0)
     async with aclosing(letters.topic.backwards()) as batches:

@@ -174,3 +174,21 @@ def test_a_task_is_the_routers_word_while_it_goes_on() -> None:
         "2026-11-24", "10:30:00.250", "CET", "redrive", "acme/digits", "←",
     ]  # fmt: skip
     assert "2,500" in shown
+
+
+def test_a_dry_run_that_ended_at_a_limit_says_that_there_may_be_more() -> None:
+    whole = {"flow_id": "f-1", "letters": 1_200, "truncated": False}
+    assert drawn(letters.count(whole)).split() == ["dead", "letters", "1,200"]
+    assert "at least 1,200" in drawn(letters.count(whole | {"truncated": True}))
+
+
+def test_a_redrive_of_an_own_topic_is_told_from_one_of_the_internal_topic() -> None:
+    task = catalog_pb2.DeadLetterTask(
+        dead_letter_task_id="t-1",
+        kind=catalog_pb2.DEAD_LETTER_TASK_KIND_REDRIVE,
+        state=catalog_pb2.DEAD_LETTER_TASK_STATE_REQUESTED,
+        own_topic=True,
+    )
+    task.requested_time.GetCurrentTime()
+    document = {"tasks": [{**of_task(task, None), "flow_name": "acme/digits"}]}
+    assert "redrive, own topic" in drawn(letters.tasks(document, ZONE))

@@ -84,7 +84,9 @@ class MemoryRouter:
         self._check()
         self.selections.append(request.selection)
         fitting = self._fitting(request.flow_id, request.selection)
-        return router_pb2.CountDeadLettersResponse(letters=len(fitting))
+        return router_pb2.CountDeadLettersResponse(
+            letters=len(fitting), truncated=request.own_topic
+        )
 
     async def dead_letter_task(self, dead_letter_task_id: str) -> router_pb2.DeadLetterTaskProgress:
         self._check()

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from catalog.events import DeadLetterSelection
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2
-from gateway.application.dead_letter_tasks import check_redrive
+from gateway.application.dead_letter_tasks import RedriveWish, check_redrive
 from gateway.application.dead_letters import QUESTIONS_MAX
 from gateway.entrypoints.rest.app import rest_app
 from google.protobuf.json_format import ParseDict
@@ -204,10 +205,58 @@ async def test_a_dry_run_says_how_many_and_changes_nothing(stage: Stage) -> None
     for verb in ("redrive", "purge"):
         body: dict[str, Any] = {"dry_run": True}
         counted = await stage.by(there.owner, "POST", f"{of_flow(there)}/{verb}", body)
-        assert counted == {"letters": 2}
+        assert counted == {"letters": 2, "truncated": False}
         body |= {"flow": there.places["flow"], "selection": {"error_type": "Other"}}
-        assert await stage.admin("POST", f"{ALL}/{verb}", body) == {"letters": 1}
+        counted = await stage.admin("POST", f"{ALL}/{verb}", body)
+        assert counted == {"letters": 1, "truncated": False}
     assert (await stage.gateway.log.head()).position == before
+
+
+async def own_topic_flow(stage: Stage) -> tuple[World, str]:
+    """The world whose flow has a dead letter topic of its own, and the path of its letters."""
+    there = await world(stage)
+    who = f"{there.places['owner']}/{there.places['name']}"
+    await stage.grant(there.places["connection"], "rejects", (who, "dead_letter"))
+    settings = {"enabled": True, "dead_letter_topic": "rejects"}
+    path = of_flow(there)
+    await stage.by(there.owner, "PUT", path.removesuffix("/dead-letters"), settings)
+    return there, path
+
+
+async def test_a_redrive_of_the_flows_own_topic_is_asked_for_and_shown(stage: Stage) -> None:
+    there, path = await own_topic_flow(stage)
+    body: dict[str, Any] = {"own_topic": True}
+    counted = await stage.by(there.owner, "POST", f"{path}/redrive", body | {"dry_run": True})
+    assert counted == {"letters": 2, "truncated": True}
+    task = await stage.by(there.owner, "POST", f"{path}/redrive", body, status=202)
+    assert (task["kind"], task["own_topic"]) == ("redrive", True)
+    assert await stage.by(there.owner, "GET", f"{path}/tasks/{task['id']}") == task
+    known = stage.follower.catalog.dead_letter_task(task["id"])
+    assert known is not None
+    assert known.own_topic
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_redrive_of_an_own_topic_that_the_flow_has_not_is_refused(
+    stage: Stage, dry_run: bool
+) -> None:
+    there = await world(stage)
+    body = {"own_topic": True, "dry_run": dry_run}
+    path = f"{of_flow(there)}/redrive"
+    answer = await stage.client.call("POST", path, body, key=there.owner.key)
+    assert answer.status == 409
+    assert "no dead letter topic of its own" in answer.error["message"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_purge_of_a_flows_own_topic_is_its_owners_business(
+    stage: Stage, dry_run: bool
+) -> None:
+    there, path = await own_topic_flow(stage)
+    body = {"own_topic": True, "dry_run": dry_run}
+    answer = await stage.client.call("POST", f"{path}/purge", body, key=there.owner.key)
+    assert answer.status == 400
+    assert "yours to set, by its retention" in answer.error["message"]
 
 
 SELECTION: dict[str, Any] = {
@@ -290,7 +339,8 @@ def test_the_version_of_a_redrive_is_one_of_the_algorithm_that_the_flow_runs() -
     def check(flow_id: str, version: str) -> None:
         flow = catalog.flow(flow_id)
         assert flow is not None
-        check_redrive(catalog, flow, version)
+        wish = RedriveWish(flow=flow_id, chosen=DeadLetterSelection(), algorithm_version=version)
+        check_redrive(catalog, flow, wish)
 
     for flow_id, version in ((subscriber, "1.0.0"), (chain, "2.0.0"), (publisher, "")):
         check(flow_id, version)

@@ -55,6 +55,7 @@ def _decide(given: Sequence[Event], command: Any) -> Sequence[Event]:
     [
         ([], REDRIVE, [REDRIVING]),
         ([], replace(REDRIVE, rate_per_s=0.5), [replace(REDRIVING, rate_per_s=0.5)]),
+        ([], replace(REDRIVE, own_topic=True), [replace(REDRIVING, own_topic=True)]),
         (
             [],
             replace(REDRIVE, algorithm_version="1.0.2"),

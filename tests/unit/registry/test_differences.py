@@ -206,7 +206,7 @@ def test_a_task_is_told_from_its_request_to_its_end(log: EventLog, now: int) -> 
     flow_id = flow_id_of("plant", "orders", "acme/digits", ApiType.SUBSCRIBER)
     log.enable(flow_id)
     at = len(log.recorded)
-    task_id = log.redrive(flow_id, rate_per_s=2.5)
+    task_id = log.redrive(flow_id, rate_per_s=2.5, own_topic=True)
     name = f"redrive of {FLOW}"
     assert told(differences(log, at)) == [
         (name, "", "", "exists"),
@@ -215,6 +215,7 @@ def test_a_task_is_told_from_its_request_to_its_end(log: EventLog, now: int) -> 
         (name, "dead letters", "", "all"),
         (name, "algorithm version", "", "the flow's"),
         (name, "records a second", "", "2.5"),
+        (name, "in the flow's own topic", "", "yes"),
         (name, "state", "", "requested"),
     ]
     at = len(log.recorded)

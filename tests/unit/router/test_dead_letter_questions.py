@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +20,12 @@ from router.adapters.memory_letter_topic import MemoryLetterTopic
 from router.application import dead_letter_desk
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import ReaderStatus
+from router.application.own_topics import OwnTopics
 from router.application.task_figures import TaskTotals
 from router.dead_letter_ports import LetterFigures, LetterTopic, ReadPosition
+from router.domain.dead_letter_mark import fold
 from router.domain.dead_letter_query import LetterQuery
-from router.domain.dead_letter_record import LetterId, LetterState, fold
+from router.domain.dead_letter_record import LetterId, LetterState, letter_of
 from router.domain.outcome import OutcomeKind
 from router.entrypoints import dead_letter_rpc
 from router.entrypoints.dead_letter_metrics import dead_letter_metrics, task_metrics
@@ -30,7 +33,7 @@ from router.entrypoints.rpc import RouterRpc
 from servicekit.rpc import RECORD_ANSWER_BYTES_MAX
 
 from tests.support.letters import START, letter_headers
-from tests.support.router_flows import delivery
+from tests.support.router_flows import SUBSCRIBER, delivery
 
 OWN = "rejects"
 
@@ -48,7 +51,8 @@ class Desk:
         channel = SimpleNamespace(connection_id="c-1")
         self.flows: dict[str, Any] = {
             "flow-1": SimpleNamespace(settings=settings, channel=channel),
-            "flow-2": SimpleNamespace(settings=None, channel=channel),
+            "flow-2": SimpleNamespace(settings=None, last_settings=None, channel=channel),
+            "flow-3": SimpleNamespace(settings=None, last_settings=settings, channel=channel),
         }
         self.catalog: Any = SimpleNamespace(flow=self.flows.get)
         self.opened: list[tuple[str, str]] = []
@@ -56,8 +60,7 @@ class Desk:
             index=self.index,
             topic=self.topic,
             topic_name="dead-letters",
-            feed=self,
-            open_topic=self.open_topic,
+            own_topics=OwnTopics(self, self.open_topic),
         )
         self.desk = desk
         self.rpc = RouterRpc(
@@ -69,7 +72,7 @@ class Desk:
     async def changes(self) -> AsyncGenerator[int, None]:
         yield 0
 
-    async def open_topic(self, connection_id: str, name: str) -> LetterTopic:
+    def open_topic(self, connection_id: str, name: str) -> LetterTopic:
         self.opened.append((connection_id, name))
         return self.own
 
@@ -219,6 +222,55 @@ async def test_an_own_topic_shows_the_flows_letters_among_anything_else() -> Non
     request = pb.GetDeadLetterRequest(letter_id="1-0", flow_id="flow-1", own_topic=True)
     with pytest.raises(NotFound):
         await desk.rpc.GetDeadLetter(request, None)
+
+
+async def own_letters_of_three_states(desk: Desk) -> None:
+    """Two open ones, one that was redriven, one that died again."""
+    topic, marks = desk.own, MemoryLetterTopic()
+    ids = [topic.append(0, letter_headers(delivery(number))) for number in range(4)]
+    for letter_id, state in zip(ids, (LetterState.REDRIVEN, LetterState.DIED_AGAIN), strict=False):
+        record = await topic.read(letter_id)
+        assert record is not None
+        await marks.write_own(letter_of(record), state, topic=OWN, task_id="task-1")
+    for number, records in enumerate(marks.log):
+        now = ReadPosition(next_offset=1, last_ms=1)
+        await desk.index.fold(number, fold(records), expected=None, now=now)
+
+
+async def test_what_was_redriven_of_an_own_topic_is_told_from_what_is_open() -> None:
+    desk = Desk()
+    await own_letters_of_three_states(desk)
+    still_open = await desk.list(flow_id="flow-1", own_topic=True)
+    assert sorted(letter.offset for letter in still_open.letters) == [2, 3]
+    redriven = await desk.list(
+        flow_id="flow-1", own_topic=True, state=pb.DEAD_LETTER_STATE_REDRIVEN
+    )
+    assert sorted(letter.offset for letter in redriven.letters) == [0, 1]
+    assert {letter.dead_letter_task_id for letter in redriven.letters} == {"task-1"}
+    request = pb.GetDeadLetterRequest(letter_id="0-0", flow_id="flow-1", own_topic=True)
+    whole = await desk.rpc.GetDeadLetter(request, None)
+    assert whole.letter.state == pb.DEAD_LETTER_STATE_REDRIVEN
+
+
+async def test_a_dry_run_counts_the_open_letters_of_an_own_topic_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    await own_letters_of_three_states(desk)
+    request = pb.CountDeadLettersRequest(flow_id="flow-1", own_topic=True)
+    counted = await desk.rpc.CountDeadLetters(request, None)
+    assert (counted.letters, counted.truncated) == (2, False)
+    request.selection.offset_last = 2
+    assert (await desk.rpc.CountDeadLetters(request, None)).letters == 1
+    monkeypatch.setattr(dead_letter_desk, "SCAN_RECORDS_MAX", 1)
+    assert (await desk.rpc.CountDeadLetters(request, None)).truncated is True
+
+
+async def test_a_flow_that_is_disabled_shows_the_topic_that_it_had_last() -> None:
+    desk = Desk()
+    headers = letter_headers(delivery(1), spec=replace(SUBSCRIBER, flow_id="flow-3"))
+    desk.own.append(0, headers)
+    assert len((await desk.list(flow_id="flow-3", own_topic=True)).letters) == 1
 
 
 def history(attempt: str, at: str, *, error: str = "") -> bytes:

@@ -18,7 +18,8 @@ from router.adapters.system_clock import SystemClock
 from router.application import dead_letter_reader
 from router.application.dead_letter_reader import DeadLetterReader
 from router.application.shards import SHARDS
-from router.domain.dead_letter_record import LetterId, LetterState, headers_of_mark
+from router.domain.dead_letter_mark import headers_of_mark
+from router.domain.dead_letter_record import LetterId, LetterState
 
 from tests.support.letters import START, letter_headers
 from tests.support.manual_clock import until

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry.domain import values
 from router.application import dead_letter_task, letters_at_work, task_gate
-from router.application.dead_letter_task import FLOW_GONE, ONLY_LISTED, TaskRun
+from router.application.dead_letter_task import FLOW_GONE, IN_OWN_TOPIC, TaskRun
 from router.domain.dead_letter_record import LetterState
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
@@ -351,12 +351,12 @@ async def test_a_flow_that_was_deleted_ends_the_task(stage: Stage) -> None:
     assert stage.ends == [("task-1", 0, 0, FLOW_GONE)]
 
 
-async def test_a_task_that_finds_nothing_says_that_own_topics_are_only_listed(
+async def test_a_task_that_finds_nothing_says_how_to_ask_for_the_flows_own_topic(
     stage: Stage,
 ) -> None:
     stage.own_topic = "rejects"
     await carried_out(stage.run_of(task_of()))
-    assert stage.ends == [("task-1", 0, 0, ONLY_LISTED.format("rejects"))]
+    assert stage.ends == [("task-1", 0, 0, IN_OWN_TOPIC.format("rejects"))]
 
 
 async def test_a_topic_of_the_longest_name_does_not_keep_a_task_from_ending(stage: Stage) -> None:

@@ -27,6 +27,9 @@ from eventflows_cli.views import letters as view
 from eventflows_cli.words import LetterState
 
 PAGE_SIZE_MAX: Final = 500
+LOOKED_THROUGH: Final = (
+    "the newest records of the topic were looked through, up to a limit: there may be more"
+)
 TASK_NAMESPACE: Final = UUID("b7d1c1f0-53c2-4f1e-9a55-0f6f5e3d9c21")
 """A repeated command makes the same task: its id follows from the command's."""
 
@@ -73,7 +76,7 @@ async def list_(
             if not page.next_page_token:
                 break
     if truncated:
-        run.output.say("the topic was looked through up to a limit: there may be more, narrow down")
+        run.output.say(LOOKED_THROUGH)
     document = {"letters": [of_letter(one) for one in found], "truncated": truncated}
     run.output.show(
         document, lambda given: view.letters(given, None), lines=lambda given: given["letters"]
@@ -115,6 +118,9 @@ async def redrive(
     rate: Annotated[
         float, typer.Option(min=0, metavar="PER_SECOND", help="At most so many a second (10).")
     ] = 0.0,
+    own_topic: Annotated[
+        bool, typer.Option("--own-topic", help="Those in the flow's own dead letter topic.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     command_id: CommandId = None,
@@ -124,10 +130,14 @@ async def redrive(
     async with run.registry() as calls:
         flow, name = await _named(calls, which)
         await _check_version(calls, flow, version)
+        wanted = router_pb2.CountDeadLettersRequest(
+            flow_id=flow.flow_id, selection=chosen, own_topic=own_topic
+        )
         if dry_run:
-            return await _count(run, flow, chosen)
+            return await _count(run, wanted)
         target = f"version {version}" if version else "the flow's version"
-        await _confirm(run, f"Redrive {{}} of {name} to {target}?", flow, chosen, yes=yes)
+        where = " in its own topic" if own_topic else ""
+        await _confirm(run, f"Redrive {{}} of {name}{where} to {target}?", wanted, yes=yes)
         context = pb.CommandContext(command_id=command_id_of(command_id))
         request = pb.RequestRedriveRequest(
             context=context,
@@ -136,6 +146,7 @@ async def redrive(
             selection=chosen,
             algorithm_version=version,
             rate_per_s=rate,
+            own_topic=own_topic,
         )
         result = await appended(calls, calls.stub.RequestRedrive, request)
     run.output.show(of_result(result, context.command_id), view.task_result)
@@ -148,17 +159,24 @@ async def purge(
     run: Run,
     *,
     which: Which,
+    own_topic: Annotated[bool, typer.Option("--own-topic", hidden=True)] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     command_id: CommandId = None,
     chosen: DeadLetterSelection,
 ) -> int:
     """Forget dead letters of a flow for good."""
+    if own_topic:
+        raise InvalidInput(
+            "a purge is for the internal topic: what a flow's own topic keeps is the customer's to "
+            "set, by its retention"
+        )
     async with run.registry() as calls:
         flow, name = await _named(calls, which)
+        wanted = router_pb2.CountDeadLettersRequest(flow_id=flow.flow_id, selection=chosen)
         if dry_run:
-            return await _count(run, flow, chosen)
-        await _confirm(run, f"Purge {{}} of {name} for good?", flow, chosen, yes=yes)
+            return await _count(run, wanted)
+        await _confirm(run, f"Purge {{}} of {name} for good?", wanted, yes=yes)
         context = pb.CommandContext(command_id=command_id_of(command_id))
         request = pb.RequestPurgeRequest(
             context=context,
@@ -252,26 +270,35 @@ async def _check_version(calls: Calls, flow: catalog_pb2.Flow, version: str) -> 
         raise NotFound(f"--version: there is no published version {version} of it{newest}")
 
 
-async def _counted(run: Run, flow: catalog_pb2.Flow, chosen: DeadLetterSelection) -> int:
-    request = router_pb2.CountDeadLettersRequest(flow_id=flow.flow_id, selection=chosen)
+async def _counted(
+    run: Run, wanted: router_pb2.CountDeadLettersRequest
+) -> router_pb2.CountDeadLettersResponse:
     async with run.router() as router:
-        answer = await router.ask(router.stub.CountDeadLetters, request)
-    return int(answer.letters)
+        return await router.ask(router.stub.CountDeadLetters, wanted)  # type: ignore[no-any-return]
 
 
-async def _count(run: Run, flow: catalog_pb2.Flow, chosen: DeadLetterSelection) -> int:
-    document: Json = {"flow_id": flow.flow_id, "letters": await _counted(run, flow, chosen)}
+async def _count(run: Run, wanted: router_pb2.CountDeadLettersRequest) -> int:
+    counted = await _counted(run, wanted)
+    if counted.truncated:
+        run.output.say(LOOKED_THROUGH)
+    document: Json = {
+        "flow_id": wanted.flow_id,
+        "letters": int(counted.letters),
+        "truncated": counted.truncated,
+    }
     run.output.show(document, view.count)
     return DONE
 
 
 async def _confirm(
-    run: Run, question: str, flow: catalog_pb2.Flow, chosen: DeadLetterSelection, *, yes: bool
+    run: Run, question: str, wanted: router_pb2.CountDeadLettersRequest, *, yes: bool
 ) -> None:
     """Ask with the number of letters in the question; with --yes the router is not needed."""
     if not yes:
-        letters = await _counted(run, flow, chosen)
-        question = question.format(f"{letters:,} dead letter{'s' if letters != 1 else ''}")
+        counted = await _counted(run, wanted)
+        at_least = "at least " if counted.truncated else ""
+        plural = "s" if counted.letters != 1 else ""
+        question = question.format(f"{at_least}{counted.letters:,} dead letter{plural}")
     await run.confirm(question, yes=yes)
 
 

@@ -48,7 +48,7 @@ def tasks(document: Json, zone: tzinfo | None) -> RenderableType:
     rows = [
         [
             cell(local_time(one["requested_time"], zone)),
-            cell(one["kind"]),
+            cell(f"{one['kind']}, own topic" if one["own_topic"] else one["kind"]),
             cell(one["flow_name"]),
             cell(one["state"]),
             cell(f"{one['succeeded']:,}"),
@@ -64,7 +64,8 @@ def tasks(document: Json, zone: tzinfo | None) -> RenderableType:
 
 def count(document: Json) -> RenderableType:
     """The answer of a dry run."""
-    return pairs({"dead letters": cell(f"{document['letters']:,}")})
+    at_least = "at least " if document["truncated"] else ""
+    return pairs({"dead letters": cell(f"{at_least}{document['letters']:,}")})
 
 
 def task_result(document: Json) -> RenderableType:

@@ -88,6 +88,7 @@ class DeadLetterTaskTable:
                 selection=event.selection,
                 algorithm_version=intern(event.algorithm_version),
                 rate_per_s=event.rate_per_s,
+                own_topic=event.own_topic,
                 requested_time=recorded.time,
                 requested_position=recorded.position,
                 position=recorded.position,

@@ -404,13 +404,15 @@ class DeadLetterSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedriveRequested:
-    """Dead letters of a flow shall be sent again. Empty version: the flow's."""
+    """Dead letters of a flow shall be sent again. Empty version: the flow's. `own_topic`: those in
+    the flow's own dead letter topic, not those in the internal one."""
 
     dead_letter_task_id: str
     flow_id: str
     selection: DeadLetterSelection
     algorithm_version: str = ""
     rate_per_s: float = 0.0
+    own_topic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

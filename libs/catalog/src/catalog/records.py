@@ -241,8 +241,9 @@ class DeadLetterTaskState(IntEnum):
 class DeadLetterTask:
     """Work on a flow's dead letters that somebody asked for, and how it ended.
 
-    `algorithm_version` (empty: the flow's) and `rate_per_s` are for redrives. `ended_time` is None
-    while it goes on; `succeeded`, `failed` and `problem` are what the router said at the end.
+    `algorithm_version` (empty: the flow's), `rate_per_s` and `own_topic` (those in the flow's own
+    dead letter topic) are for redrives. `ended_time` is None while it goes on; `succeeded`,
+    `failed` and `problem` are what the router said at the end.
     """
 
     dead_letter_task_id: str
@@ -251,6 +252,7 @@ class DeadLetterTask:
     selection: DeadLetterSelection
     algorithm_version: str = ""
     rate_per_s: float = 0.0
+    own_topic: bool = False
     state: DeadLetterTaskState = DeadLetterTaskState.REQUESTED
     succeeded: int = 0
     failed: int = 0

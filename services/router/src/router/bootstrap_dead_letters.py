@@ -26,14 +26,15 @@ from router.application.connections import Connections
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import DeadLetterReader, ReaderStatus
 from router.application.dead_letter_task import TaskTools
-from router.application.dead_letter_tasks import DeadLetterTasks, own_topics, readiness
+from router.application.dead_letter_tasks import DeadLetterTasks, readiness
+from router.application.own_topics import OwnTopics
 from router.application.plans import FlowPlans
 from router.application.redelivery import Redelivery
 from router.application.shards import ShardOwnership
 from router.application.task_figures import TaskFigures, TaskTotals
 from router.control_ports import Workers
 from router.dead_letter_ports import TaskPeers
-from router.domain.flow_spec import FlowSpec
+from router.domain.flow_spec import INTERNAL_CONNECTION, FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.entrypoints.faust_app import Part
 from router.ports import Clock
@@ -112,16 +113,21 @@ async def open_dead_letters(
         yield DeadLetterHalf()
         return
 
-    async def open_topic(connection_id: str, name: str) -> KafkaLetterTopic:
-        connection = await connections.resolve(connection_id)
-        return KafkaLetterTopic(connection, topic=name, client_id=worker_id)
+    def open_topic(connection_id: str, name: str) -> KafkaLetterTopic:
+        connect = partial(connections.resolve, connection_id)
+        return KafkaLetterTopic(connect, topic=name, client_id=worker_id)
 
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             LetterDatabase(read_dsn(settings.dead_letter_dsn_file))
         )
         fold, queries = PostgresLetterFold(database), PostgresLetterQueries(database)
-        topic = KafkaLetterTopic(internal, topic=DEAD_LETTERS_TOPIC, client_id=worker_id)
+        topic = KafkaLetterTopic(
+            partial(connections.resolve, INTERNAL_CONNECTION),
+            topic=DEAD_LETTERS_TOPIC,
+            client_id=worker_id,
+        )
+        own_topics = OwnTopics(follower, open_topic)
         stack.push_async_callback(topic.close)
         figures = TaskFigures()
         tools = TaskTools(
@@ -131,7 +137,8 @@ async def open_dead_letters(
             marks=KafkaLetterMarks(internal, producers=producers),
             ends=RegistryTasks(registry),
             ready=readiness(plans, follower, owns=ownership.owns),
-            own_topic=own_topics(follower),
+            own_topic=own_topics.name,
+            open_own=own_topics.open,
             open_redelivery=partial(open_redelivery, figures=figures),
             figures=figures,
             clock=clock,
@@ -151,8 +158,7 @@ async def open_dead_letters(
                 index=queries,
                 topic=topic,
                 topic_name=DEAD_LETTERS_TOPIC,
-                feed=follower,
-                open_topic=open_topic,
+                own_topics=own_topics,
             ),
             tasks=DeadLetterTasks(
                 worker_id=worker_id,

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Protocol
 
 from router.control_ports import WorkerEntry
+from router.domain.dead_letter_mark import Folded, OwnMark
 from router.domain.dead_letter_query import LetterQuery, PageKey, SourceKey
-from router.domain.dead_letter_record import Folded, Letter, LetterId, LetterState
+from router.domain.dead_letter_record import Letter, LetterId, LetterState
 from router.domain.dead_letter_task import TaskProgress
 from router.domain.delivery import Delivery
 
@@ -57,20 +58,20 @@ class LetterFold(Protocol):
     ) -> None:
         """Take letters, then marks, and the position with them: all or nothing.
 
-        A letter that is there stays as it is; a mark on a letter that is not open, or is not there
-        (any more), changes nothing. Raises VersionConflict when the stored position is not
-        `expected` (None: there is none), so that of two readers one is refused; Unavailable when it
-        may or may not have happened.
+        A letter or an own mark that is there stays as it is; a mark on a letter that is not open,
+        or is not there (any more), changes nothing. Raises VersionConflict when the stored position
+        is not `expected` (None: there is none), so that of two readers one is refused; Unavailable
+        when it may or may not have happened.
         """
         ...
 
     async def forget(self, partition: int, *, expected: ReadPosition) -> None:
-        """Drop the partition's letters with its position. Raises as `fold`."""
+        """Drop what the partition brought, with its position. Raises as `fold`."""
         ...
 
     async def expire(self, partitions: Iterable[int], *, written_before: datetime) -> int:
-        """Drop letters of these partitions that are older; how many there were. Bounded: when it
-        dropped any, call again. Raises Unavailable."""
+        """Drop letters and own marks of these partitions that are older; how many there were.
+        Bounded: when it dropped any, call again. Raises Unavailable."""
         ...
 
 
@@ -101,7 +102,13 @@ class LetterQueries(Protocol):
         ...
 
     async def tally(self, task_id: str) -> Mapping[LetterState, int]:
-        """How many letters a task has brought to each state."""
+        """How many letters a task has brought to each state, also of a flow's own topic."""
+        ...
+
+    async def own_marks(
+        self, flow_id: str, topic: str, letters: Sequence[Letter]
+    ) -> Mapping[LetterId, OwnMark]:
+        """What has become of these letters of a flow's own topic; the open ones are left out."""
         ...
 
     async def figures(self, partitions: Iterable[int], *, flows_max: int) -> LetterFigures:
@@ -152,6 +159,14 @@ class LetterTopic(Protocol):
         the beginning; whoever has enough leaves it."""
         ...
 
+    def forwards(
+        self, spans: Mapping[int, tuple[int, int]]
+    ) -> AsyncGenerator[Sequence[Delivery], None]:
+        """What there is of these spans (partition: first offset and end), in batches of one
+        partition each: offsets rise from batch to batch. No batch is empty; whoever has enough
+        leaves it, and then no other method waits for it."""
+        ...
+
     async def spans(self) -> Mapping[int, tuple[int, int]]:
         """First offset and end of every partition."""
         ...
@@ -166,6 +181,12 @@ class LetterMarks(Protocol):
 
     async def write(self, letter_id: LetterId, state: LetterState, *, task_id: str) -> None:
         """Return once the mark is durable. May be repeated. Raises Unavailable."""
+        ...
+
+    async def write_own(
+        self, letter: Letter, state: LetterState, *, topic: str, task_id: str
+    ) -> None:
+        """The same for a letter in a flow's own topic."""
         ...
 
 

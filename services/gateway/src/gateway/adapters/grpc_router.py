@@ -52,9 +52,8 @@ class GrpcRouter:
     async def count_dead_letters(
         self, request: router_pb2.CountDeadLettersRequest
     ) -> router_pb2.CountDeadLettersResponse:
-        return await self._ask(
-            lambda stub: stub.CountDeadLetters(request, timeout=LETTERS_TIMEOUT_S)
-        )
+        limit_s = BROKER_TIMEOUT_S if request.own_topic else LETTERS_TIMEOUT_S
+        return await self._ask(lambda stub: stub.CountDeadLetters(request, timeout=limit_s))
 
     async def dead_letter_task(self, dead_letter_task_id: str) -> router_pb2.DeadLetterTaskProgress:
         request = router_pb2.GetDeadLetterTaskRequest(dead_letter_task_id=dead_letter_task_id)

@@ -18,7 +18,7 @@ from eventflows.registry.v1 import registry_pb2
 from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
 
 from gateway.application.algorithms import AlgorithmRef
-from gateway.application.dead_letters import count_letters
+from gateway.application.dead_letters import LetterCount, count_letters
 from gateway.application.event_flows import flow_in_reach
 from gateway.application.flow_settings import check_version
 from gateway.application.gateway import Gateway
@@ -46,6 +46,7 @@ class TaskRecord:
     selection: DeadLetterSelection
     algorithm_version: str
     rate_per_s: float
+    own_topic: bool
     state: str
     reason: str
     succeeded: int
@@ -57,92 +58,107 @@ class TaskRecord:
     stream_version: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedriveWish:
+    """Dead letters of a flow that shall be sent again. Empty version: the flow's; a rate of 0: 10;
+    `own_topic`: those in the flow's own dead letter topic."""
+
+    flow: str
+    chosen: DeadLetterSelection
+    algorithm_version: str = ""
+    rate_per_s: float = 0.0
+    own_topic: bool = False
+
+
 async def redrive(
-    gateway: Gateway,
-    caller: Caller,
-    ref: AlgorithmRef | None,
-    flow_id: str,
-    chosen: DeadLetterSelection,
-    *,
-    algorithm_version: str,
-    rate_per_s: float,
-    intent: Intent,
+    gateway: Gateway, caller: Caller, ref: AlgorithmRef | None, wish: RedriveWish, intent: Intent
 ) -> TaskRecord:
-    """Have dead letters of a flow sent again; an empty version is the flow's, a rate of 0 is 10.
+    """Have dead letters of a flow sent again.
 
     Raises NotFound (1014 for the version), NotAllowed, InvalidInput, StateForbids, VersionConflict.
     """
-    flow = flow_in_reach(gateway.catalog, caller, ref, flow_id)
-    check_redrive(gateway.catalog, flow, algorithm_version)
+    flow = flow_in_reach(gateway.catalog, caller, ref, wish.flow)
+    check_redrive(gateway.catalog, flow, wish)
     command = registry_pb2.RequestRedriveRequest(
         dead_letter_task_id=intent.new_id("dead letter task"),
         flow_id=flow.flow_id,
-        algorithm_version=algorithm_version,
-        rate_per_s=rate_per_s,
+        algorithm_version=wish.algorithm_version,
+        rate_per_s=wish.rate_per_s,
+        own_topic=wish.own_topic,
     )
-    record = _begun(
-        gateway, flow, command, chosen, kind=DeadLetterTaskKind.REDRIVE,
-        algorithm_version=algorithm_version, rate_per_s=rate_per_s,
-    )  # fmt: skip
+    record = _begun(gateway, flow, command, wish, kind=DeadLetterTaskKind.REDRIVE)
     return await _requested(gateway, caller, command, record, intent)
 
 
 async def redrive_count(
-    gateway: Gateway,
-    caller: Caller,
-    ref: AlgorithmRef | None,
-    flow_id: str,
-    chosen: DeadLetterSelection,
-    *,
-    algorithm_version: str,
-) -> int:
+    gateway: Gateway, caller: Caller, ref: AlgorithmRef | None, wish: RedriveWish
+) -> LetterCount:
     """How many a redrive would take now. Raises as `redrive`, and Unavailable."""
-    flow = flow_in_reach(gateway.catalog, caller, ref, flow_id)
-    check_redrive(gateway.catalog, flow, algorithm_version)
-    return await count_letters(gateway, flow, chosen)
+    flow = flow_in_reach(gateway.catalog, caller, ref, wish.flow)
+    check_redrive(gateway.catalog, flow, wish)
+    return await count_letters(gateway, flow, wish.chosen, own_topic=wish.own_topic)
 
 
-def check_redrive(catalog: Catalog, flow: Flow, algorithm_version: str) -> None:
+def check_redrive(catalog: Catalog, flow: Flow, wish: RedriveWish) -> None:
     """Raises NotFound (1014) for a version that is not published of the algorithm that the flow
-    runs (of a chain flow the one at its end), InvalidInput for a flow that runs none."""
-    if algorithm_version and flow.kind is FlowKind.PUBLISHER:
+    runs (of a chain flow the one at its end), InvalidInput for a flow that runs none, StateForbids
+    for the own topic of a flow without one."""
+    if wish.algorithm_version and flow.kind is FlowKind.PUBLISHER:
         raise InvalidInput(
             "algorithm_version: a publisher flow writes to a topic and runs no algorithm, leave it "
             "out"
         )
+    settings = flow.settings or flow.last_settings
+    if wish.own_topic and not (settings and settings.dead_letter_topic):
+        raise StateForbids(
+            "own_topic: the flow has no dead letter topic of its own, leave it out: its dead "
+            "letters are in the internal topic"
+        )
     algorithm = catalog.algorithm(flow.target_algorithm_id or flow.algorithm_id)
     if algorithm is not None:
-        check_version(algorithm, algorithm_version)
+        check_version(algorithm, wish.algorithm_version)
 
 
-async def purge_count(
-    gateway: Gateway,
-    caller: Caller,
-    ref: AlgorithmRef | None,
-    flow_id: str,
-    chosen: DeadLetterSelection,
-) -> int:
-    """How many a purge would take now. Raises as `purge`, and Unavailable."""
-    return await count_letters(
-        gateway, flow_in_reach(gateway.catalog, caller, ref, flow_id), chosen
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeWish:
+    """Dead letters of a flow that shall be forgotten. `own_topic` is refused."""
+
+    flow: str
+    chosen: DeadLetterSelection
+    own_topic: bool = False
 
 
 async def purge(
-    gateway: Gateway,
-    caller: Caller,
-    ref: AlgorithmRef | None,
-    flow_id: str,
-    chosen: DeadLetterSelection,
-    intent: Intent,
+    gateway: Gateway, caller: Caller, ref: AlgorithmRef | None, wish: PurgeWish, intent: Intent
 ) -> TaskRecord:
     """Have dead letters of a flow forgotten. Raises as `redrive`."""
-    flow = flow_in_reach(gateway.catalog, caller, ref, flow_id)
+    flow = _flow_to_purge(gateway, caller, ref, wish)
     command = registry_pb2.RequestPurgeRequest(
         dead_letter_task_id=intent.new_id("dead letter task"), flow_id=flow.flow_id
     )
-    record = _begun(gateway, flow, command, chosen, kind=DeadLetterTaskKind.PURGE)
+    as_redrive = RedriveWish(flow=wish.flow, chosen=wish.chosen)
+    record = _begun(gateway, flow, command, as_redrive, kind=DeadLetterTaskKind.PURGE)
     return await _requested(gateway, caller, command, record, intent)
+
+
+async def purge_count(
+    gateway: Gateway, caller: Caller, ref: AlgorithmRef | None, wish: PurgeWish
+) -> LetterCount:
+    """How many a purge would take now. Raises as `purge`, and Unavailable."""
+    flow = _flow_to_purge(gateway, caller, ref, wish)
+    return await count_letters(gateway, flow, wish.chosen)
+
+
+def _flow_to_purge(
+    gateway: Gateway, caller: Caller, ref: AlgorithmRef | None, wish: PurgeWish
+) -> Flow:
+    flow = flow_in_reach(gateway.catalog, caller, ref, wish.flow)
+    if wish.own_topic:
+        raise InvalidInput(
+            "own_topic: what a topic of yours keeps is yours to set, by its retention; a purge is "
+            "for the internal topic"
+        )
+    return flow
 
 
 def list_tasks(
@@ -230,22 +246,21 @@ def _begun(
     gateway: Gateway,
     flow: Flow,
     command: Request,
-    chosen: DeadLetterSelection,
+    wish: RedriveWish,
     *,
     kind: DeadLetterTaskKind,
-    algorithm_version: str = "",
-    rate_per_s: float = 0.0,
 ) -> TaskRecord:
     """What is known of a task before the log tells it."""
-    fill(chosen, command.selection)
+    fill(wish.chosen, command.selection)
     return TaskRecord(
         id=command.dead_letter_task_id,
         kind=KIND_NAMES[kind],
         flow=flow.flow_id,
         algorithm=_algorithm_name(gateway, flow),
-        selection=chosen,
-        algorithm_version=algorithm_version,
-        rate_per_s=rate_per_s,
+        selection=wish.chosen,
+        algorithm_version=wish.algorithm_version,
+        rate_per_s=wish.rate_per_s,
+        own_topic=wish.own_topic,
         state=STATE_NAMES[DeadLetterTaskState.REQUESTED],
         reason="",
         succeeded=0,
@@ -285,6 +300,7 @@ def _record(gateway: Gateway, task: DeadLetterTask) -> TaskRecord:
         selection=task.selection,
         algorithm_version=task.algorithm_version,
         rate_per_s=task.rate_per_s,
+        own_topic=task.own_topic,
         state=STATE_NAMES[task.state],
         reason=task.problem,
         succeeded=task.succeeded,

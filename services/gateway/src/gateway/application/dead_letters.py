@@ -116,11 +116,22 @@ async def get_letter(
     return answer
 
 
-async def count_letters(gateway: Gateway, flow: Flow, chosen: DeadLetterSelection) -> int:
-    """How many open ones a flow has. Raises StateForbids (no index), Unavailable."""
-    request = router_pb2.CountDeadLettersRequest(flow_id=flow.flow_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterCount:
+    """`truncated`: a scan ended at its limit, and there may be more."""
+
+    letters: int
+    truncated: bool = False
+
+
+async def count_letters(
+    gateway: Gateway, flow: Flow, chosen: DeadLetterSelection, *, own_topic: bool = False
+) -> LetterCount:
+    """How many open ones a flow has. Raises StateForbids (no index, no topic), Unavailable."""
+    request = router_pb2.CountDeadLettersRequest(flow_id=flow.flow_id, own_topic=own_topic)
     fill(chosen, request.selection)
-    return (await gateway.router.count_dead_letters(request)).letters
+    counted = await gateway.router.count_dead_letters(request)
+    return LetterCount(letters=counted.letters, truncated=counted.truncated)
 
 
 def _flow_ids(

@@ -106,7 +106,8 @@ def steer_flow(command: C) -> Callable[[Catalog], C]:
 
 
 def request_redrive(command: RequestRedrive) -> Callable[[Catalog], RequestRedrive]:
-    """The flow exists and has room for a task; the version that it shall run is published."""
+    """The flow exists, has room for a task, and a topic of its own if that is meant; the version
+    that it shall run is published."""
 
     def check(catalog: Catalog) -> RequestRedrive:
         flow = _flow(catalog, command.flow_id)
@@ -117,6 +118,12 @@ def request_redrive(command: RequestRedrive) -> Callable[[Catalog], RequestRedri
             )
         run = flow.target_algorithm_id or flow.algorithm_id
         _version(_published(catalog, run), command.algorithm_version)
+        settings = flow.settings or flow.last_settings
+        if command.own_topic and not (settings and settings.dead_letter_topic):
+            raise StateForbids(
+                "the flow has no dead letter topic of its own: leave own_topic out, its dead "
+                "letters are in the internal topic"
+            )
         _room_for_a_task(catalog, command.flow_id, command.dead_letter_task_id)
         return command
 

@@ -43,13 +43,15 @@ _LETTER_ID = re.compile(r"\d{1,10}-\d{1,19}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRedrive:
-    """Send the dead letters again. Empty version: the flow's; `rate_per_s` 0: 10."""
+    """Send the dead letters again. Empty version: the flow's; `rate_per_s` 0: 10; `own_topic`:
+    those in the flow's own dead letter topic."""
 
     dead_letter_task_id: str
     flow_id: str
     selection: DeadLetterSelection
     algorithm_version: str = ""
     rate_per_s: float = 0.0
+    own_topic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,7 @@ def _redrive(command: RequestRedrive) -> RedriveRequested:
         selection=command.selection,
         algorithm_version=command.algorithm_version,
         rate_per_s=rate_per_s,
+        own_topic=command.own_topic,
     )
 
 

@@ -230,6 +230,8 @@ def _dead_letter_task(task: DeadLetterTask) -> Iterator[_Entry]:
     if task.kind is DeadLetterTaskKind.REDRIVE:
         yield _one("algorithm version", task.algorithm_version or "the flow's")
         yield _one("records a second", f"{task.rate_per_s:g}")
+        if task.own_topic:
+            yield _one("in the flow's own topic", "yes")
     yield _one("state", _word(task.state))
     if task.state is DeadLetterTaskState.FINISHED:
         yield _one("succeeded", str(task.succeeded))

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -31,8 +38,16 @@ RECEIVE_RECORDS_MAX: Final = 200
 class KafkaLetterTopic:
     """`LetterTopic` of one connection; one consumer, connected at the first call."""
 
-    def __init__(self, connection: KafkaConnection, *, topic: str, client_id: str) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[KafkaConnection]],
+        *,
+        topic: str,
+        client_id: str,
+    ) -> None:
+        """`connect` says how, whenever it connects: credentials may have changed since. It raises
+        NotFound, Unavailable, TimedOut."""
+        self._connect = connect
         self._topic = topic
         self._client_id = client_id
         self._one_at_a_time = asyncio.Lock()
@@ -63,6 +78,22 @@ class KafkaLetterTopic:
                 async for batch in _between(consumer, lower, upper):
                     yield batch
                 upper = {one: offset for one, offset in lower.items() if offset > first[one]}
+
+    async def forwards(
+        self, spans: Mapping[int, tuple[int, int]]
+    ) -> AsyncGenerator[Sequence[Delivery], None]:
+        asked = {TopicPartition(self._topic, number): span for number, span in spans.items()}
+        async with self._connected() as consumer:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                there = await partitions_of(consumer, self._topic)
+                first = await consumer.beginning_offsets(there)
+                end = await consumer.end_offsets(there)
+            lower = {one: max(asked[one][0], first[one]) for one in there if one in asked}
+            upper = {one: min(asked[one][1], end[one]) for one in lower}
+            lower = {one: begin for one, begin in lower.items() if begin < upper[one]}
+            if lower:
+                async for batch in _between(consumer, lower, upper):
+                    yield batch
 
     async def spans(self) -> Mapping[int, tuple[int, int]]:
         async with self._connected() as consumer, asyncio.timeout(CALL_TIMEOUT_S):
@@ -96,7 +127,7 @@ class KafkaLetterTopic:
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             self._consumer = AIOKafkaConsumer(
-                **client_settings(self._connection, client_id=self._client_id),
+                **client_settings(await self._connect(), client_id=self._client_id),
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 fetch_max_bytes=FETCH_BYTES_MAX,
@@ -123,7 +154,8 @@ async def _between(
             )
             reached = {one: await consumer.position(one) for one in left}
         for partition, records in batches.items():
-            yield [delivery_of(one) for one in records if one.offset < upper[partition]]
+            if batch := [delivery_of(one) for one in records if one.offset < upper[partition]]:
+                yield batch
         left = {one for one in left if reached[one] < upper[one]}
         if not batches and left:
             raise Unavailable("the broker hands out no more of the topic, try again")

@@ -10,8 +10,9 @@ from datetime import datetime
 from kernel.errors import Unavailable, VersionConflict
 
 from router.dead_letter_ports import LetterFigures, ReadPosition
+from router.domain.dead_letter_mark import Folded, OwnMark
 from router.domain.dead_letter_query import LetterQuery, PageKey, SourceKey, page_key, source_key
-from router.domain.dead_letter_record import Folded, Letter, LetterId, LetterState
+from router.domain.dead_letter_record import Letter, LetterId, LetterState
 
 
 class MemoryLetterIndex:
@@ -21,6 +22,8 @@ class MemoryLetterIndex:
         self.letters: dict[LetterId, Letter] = {}
         self.away: str | None = None
         self._positions: dict[int, ReadPosition] = {}
+        self._own: dict[tuple[str, str, LetterId, int], tuple[int, OwnMark]] = {}
+        """With the partition that the mark stands in."""
 
     async def prepare(self) -> None:
         self._require()
@@ -43,15 +46,24 @@ class MemoryLetterIndex:
                     known, state=mark.state, state_time=mark.at, task_id=mark.task_id
                 )
 
+        for own in folded.own_marks:
+            identity = (own.flow_id, own.topic, own.letter_id, own.written_ms)
+            self._own.setdefault(identity, (partition, own))
+
     async def forget(self, partition: int, *, expected: ReadPosition) -> None:
         self._require_position(partition, expected)
         del self._positions[partition]
         self._drop(letter for letter in self._all() if letter.letter_id.partition == partition)
+        self._own = {key: kept for key, kept in self._own.items() if kept[0] != partition}
 
     async def expire(self, partitions: Iterable[int], *, written_before: datetime) -> int:
         self._require()
         named, before_ms = set(partitions), int(written_before.timestamp() * 1_000)
-        return self._drop(
+        old = [key for key, (number, mark) in self._own.items()
+               if number in named and mark.at < written_before]  # fmt: skip
+        for key in old:
+            del self._own[key]
+        return len(old) + self._drop(
             letter
             for letter in self._all()
             if letter.letter_id.partition in named and letter.written_ms < before_ms
@@ -80,7 +92,16 @@ class MemoryLetterIndex:
 
     async def tally(self, task_id: str) -> Mapping[LetterState, int]:
         self._require()
-        return Counter(letter.state for letter in self._all() if letter.task_id == task_id)
+        tally = Counter(letter.state for letter in self._all() if letter.task_id == task_id)
+        tally.update(mark.state for _, mark in self._own.values() if mark.task_id == task_id)
+        return tally
+
+    async def own_marks(
+        self, flow_id: str, topic: str, letters: Sequence[Letter]
+    ) -> Mapping[LetterId, OwnMark]:
+        self._require()
+        keys = [(flow_id, topic, one.letter_id, one.written_ms) for one in letters]
+        return {key[2]: self._own[key][1] for key in keys if key in self._own}
 
     async def figures(self, partitions: Iterable[int], *, flows_max: int) -> LetterFigures:
         named = set(partitions)

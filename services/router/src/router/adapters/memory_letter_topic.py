@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from kernel.errors import Unavailable
 
-from router.domain.dead_letter_record import LetterId, LetterState, headers_of_mark
+from router.domain.dead_letter_mark import headers_of_mark, headers_of_own_mark, key_of_own_mark
+from router.domain.dead_letter_record import Letter, LetterId, LetterState
 from router.domain.delivery import Delivery, Headers
 
 WINDOW_RECORDS = 3
@@ -82,10 +83,31 @@ class MemoryLetterTopic:
                 yield self.log[number][begin - first : end - first]
                 upper[number] = (first, begin)
 
+    async def forwards(
+        self, spans: Mapping[int, tuple[int, int]]
+    ) -> AsyncGenerator[Sequence[Delivery], None]:
+        there = await self.spans()
+        for number, (begin, end) in spans.items():
+            first, last = there.get(number, (0, 0))
+            begin = max(begin, first)
+            while begin < min(end, last):
+                self.require()
+                upper = min(begin + WINDOW_RECORDS, end, last)
+                yield self.log[number][begin - first : upper - first]
+                begin = upper
+
     async def write(self, letter_id: LetterId, state: LetterState, *, task_id: str) -> None:
         self.require()
         headers = headers_of_mark(letter_id, state, task_id=task_id)
         self.append(letter_id.partition, headers, key=str(letter_id).encode(), value=None)
+
+    async def write_own(
+        self, letter: Letter, state: LetterState, *, topic: str, task_id: str
+    ) -> None:
+        self.require()
+        headers = headers_of_own_mark(letter, state, topic=topic, task_id=task_id)
+        partition = letter.letter_id.offset % len(self.log)
+        self.append(partition, headers, key=key_of_own_mark(letter, topic=topic), value=None)
 
     async def close(self) -> None:
         """Nothing is held."""

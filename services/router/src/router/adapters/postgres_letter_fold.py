@@ -11,7 +11,8 @@ from kernel.errors import VersionConflict
 from router.adapters.letter_database import LetterDatabase
 from router.adapters.statements import script, statements
 from router.dead_letter_ports import ReadPosition
-from router.domain.dead_letter_record import Folded, Letter
+from router.domain.dead_letter_mark import Folded, OwnMark
+from router.domain.dead_letter_record import Letter
 
 EXPIRE_LETTERS_MAX: Final = 5_000
 
@@ -71,6 +72,9 @@ class PostgresLetterFold:
                 await connection.executemany(self._sql["add"], rows)
             if marks:
                 await connection.executemany(self._sql["mark"], marks)
+            if folded.own_marks:
+                own = [_own_row(mark, partition) for mark in folded.own_marks]
+                await connection.executemany(self._sql["mark_own"], own)
 
     async def forget(self, partition: int, *, expected: ReadPosition) -> None:
         async with (
@@ -83,15 +87,18 @@ class PostgresLetterFold:
             if gone is None:
                 raise _moved_on(partition)
             await connection.execute(self._sql["forget_letters"], partition)
+            await connection.execute(self._sql["forget_own_marks"], partition)
 
     async def expire(self, partitions: Iterable[int], *, written_before: datetime) -> int:
-        before_ms = int(written_before.timestamp() * 1_000)
+        named, before_ms = list(partitions), int(written_before.timestamp() * 1_000)
         async with self._database.connection("clearing the index of dead letters") as connection:
-            return int(
-                await connection.fetchval(
-                    self._sql["expire"], list(partitions), before_ms, EXPIRE_LETTERS_MAX
-                )
+            letters = await connection.fetchval(
+                self._sql["expire"], named, before_ms, EXPIRE_LETTERS_MAX
             )
+            own_marks = await connection.fetchval(
+                self._sql["expire_own_marks"], named, written_before, EXPIRE_LETTERS_MAX
+            )
+        return int(letters) + int(own_marks)
 
 
 def _row(letter: Letter) -> tuple[object, ...]:
@@ -119,6 +126,20 @@ def _row(letter: Letter) -> tuple[object, ...]:
         letter.generation,
         letter.born_in_task,
         letter.written_ms,
+    )
+
+
+def _own_row(mark: OwnMark, partition: int) -> tuple[object, ...]:
+    return (
+        mark.flow_id,
+        mark.topic,
+        mark.letter_id.partition,
+        mark.letter_id.offset,
+        mark.written_ms,
+        partition,
+        mark.state.value,
+        mark.at,
+        mark.task_id,
     )
 
 

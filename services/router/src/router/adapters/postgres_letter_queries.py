@@ -8,6 +8,7 @@ from typing import Any
 from router.adapters.letter_database import LetterDatabase
 from router.adapters.statements import statements
 from router.dead_letter_ports import LetterFigures
+from router.domain.dead_letter_mark import OwnMark
 from router.domain.dead_letter_query import LetterQuery, PageKey, SourceKey
 from router.domain.dead_letter_record import Letter, LetterId, LetterState
 from router.domain.outcome import OutcomeKind
@@ -48,6 +49,20 @@ class PostgresLetterQueries:
         rows = await self._fetch("tally", task_id)
         return {LetterState(row["state"]): row["letters"] for row in rows}
 
+    async def own_marks(
+        self, flow_id: str, topic: str, letters: Sequence[Letter]
+    ) -> Mapping[LetterId, OwnMark]:
+        rows = await self._fetch(
+            "own_marks",
+            flow_id,
+            topic,
+            [one.letter_id.partition for one in letters],
+            [one.letter_id.offset for one in letters],
+            [one.written_ms for one in letters],
+        )
+        marks = [_own_mark(row, flow_id, topic) for row in rows]
+        return {mark.letter_id: mark for mark in marks}
+
     async def figures(self, partitions: Iterable[int], *, flows_max: int) -> LetterFigures:
         named = list(partitions)
         (whole,) = await self._fetch("open_letters", named)
@@ -84,6 +99,18 @@ def _parameters(query: LetterQuery) -> tuple[object, ...]:
         [one.partition for one in ids] or None,
         [one.offset for one in ids] or None,
         query.not_born_in,
+    )
+
+
+def _own_mark(row: Any, flow_id: str, topic: str) -> OwnMark:
+    return OwnMark(
+        flow_id=flow_id,
+        topic=topic,
+        letter_id=LetterId(partition=row["letter_partition"], offset=row["letter_offset"]),
+        written_ms=row["written_ms"],
+        state=LetterState(row["state"]),
+        task_id=row["task_id"],
+        at=row["state_time"],
     )
 
 

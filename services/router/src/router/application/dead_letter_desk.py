@@ -8,17 +8,18 @@ limits of records, bytes and time; what lies beyond is said to be cut off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from kernel.errors import InvalidInput, NotFound, StateForbids
+from kernel.errors import NotFound
 
-from router.application.plans import CatalogFeed
+from router.application.own_topics import OwnTopics
 from router.dead_letter_ports import LetterQueries, LetterTopic
+from router.domain.dead_letter_mark import fold
 from router.domain.dead_letter_query import LetterQuery, PageKey, page_key
-from router.domain.dead_letter_record import Letter, LetterId, NotALetter, fold, letter_of
+from router.domain.dead_letter_record import Letter, LetterId, NotALetter, letter_of
 from router.domain.delivery import Delivery
 
 SCAN_RECORDS_MAX: Final = 10_000
@@ -26,9 +27,6 @@ SCAN_BYTES_MAX: Final = 64 * 1024 * 1024
 SCAN_TIME_MAX_S: Final = 8.0
 SCANS_AT_ONCE_MAX: Final = 4
 GONE: Final = "There is no such dead letter: it was never there, or its topic keeps it no longer."
-
-OpenTopic = Callable[[str, str], Awaitable[LetterTopic]]
-"""Connection id and topic; raises what resolving a connection raises. The caller closes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +56,13 @@ class DeadLetterDesk:
         index: LetterQueries,
         topic: LetterTopic,
         topic_name: str,
-        feed: CatalogFeed,
-        open_topic: OpenTopic,
+        own_topics: OwnTopics,
     ) -> None:
         """`topic` is the internal one; it stays the caller's to close."""
         self._index = index
         self._topic = topic
         self._topic_name = topic_name
-        self._feed = feed
-        self._open_topic = open_topic
+        self._own_topics = own_topics
         self._scans = asyncio.Semaphore(SCANS_AT_ONCE_MAX)
 
     async def page(
@@ -93,13 +89,7 @@ class DeadLetterDesk:
     ) -> LetterPage:
         """Letters of the flow's own topic. Raises InvalidInput, StateForbids without one, and what
         the customer's cluster refuses."""
-        found: list[Letter] = []
-        async with self._scans:
-            name, topic = await self._own(query.flow_id)
-            try:
-                truncated = await self._scan(topic, query, found)
-            finally:
-                await topic.close()
+        found, name, truncated = await self._scan_own(query)
         rest = [letter for letter in found if below is None or page_key(letter) < below]
         rest.sort(key=page_key, reverse=True)
         return _page(rest[: letters_max + 1], name, letters_max=letters_max, truncated=truncated)
@@ -108,7 +98,7 @@ class DeadLetterDesk:
         """A letter of the flow's own topic, and the topic's name. Raises as `own_page`, NotFound
         also for a letter of another flow."""
         async with self._scans:
-            name, topic = await self._own(flow_id)
+            name, topic = self._own_topics.open(flow_id)
             try:
                 record = await topic.read(letter_id)
             finally:
@@ -119,9 +109,40 @@ class DeadLetterDesk:
             raise NotFound(f"That record is no dead letter: {error}") from error
         if record is None or letter is None or letter.flow_id != flow_id:
             raise NotFound(GONE)
+        (letter,) = await self._as_they_are(flow_id, name, [letter])
         return WholeLetter(letter=letter, record=record), name
 
-    async def _scan(self, topic: LetterTopic, query: LetterQuery, found: list[Letter]) -> bool:
+    async def own_count(self, query: LetterQuery) -> tuple[int, bool]:
+        """How many letters of the flow's own topic fit, and whether a limit ended the count. Raises
+        as `own_page`."""
+        found, _, truncated = await self._scan_own(query)
+        return len(found), truncated
+
+    async def _scan_own(self, query: LetterQuery) -> tuple[list[Letter], str, bool]:
+        """What fits, the topic's name, and whether a limit ended the scan."""
+        found: list[Letter] = []
+        async with self._scans:
+            name, topic = self._own_topics.open(query.flow_id)
+            try:
+                truncated = await self._scan(topic, name, query, found)
+            finally:
+                await topic.close()
+        return found, name, truncated
+
+    async def _as_they_are(
+        self, flow_id: str, topic: str, letters: Sequence[Letter]
+    ) -> Sequence[Letter]:
+        """With what redrives have made of them."""
+        if not letters:
+            return letters
+        marks = await self._index.own_marks(flow_id, topic, letters)
+        return [
+            marks[one.letter_id].put_on(one) if one.letter_id in marks else one for one in letters
+        ]
+
+    async def _scan(
+        self, topic: LetterTopic, name: str, query: LetterQuery, found: list[Letter]
+    ) -> bool:
         """Collect what fits; True: a limit ended it."""
         records = size_bytes = 0
         try:
@@ -130,7 +151,9 @@ class DeadLetterDesk:
                 aclosing(topic.backwards()) as batches,
             ):
                 async for batch in batches:
-                    found.extend(one for one in fold(batch).letters if query.fits(one))
+                    mine = [one for one in fold(batch).letters if one.flow_id == query.flow_id]
+                    now = await self._as_they_are(query.flow_id, name, mine)
+                    found.extend(one for one in now if query.fits(one))
                     records += len(batch)
                     size_bytes += sum(one.size_bytes for one in batch)
                     if records >= SCAN_RECORDS_MAX or size_bytes >= SCAN_BYTES_MAX:
@@ -138,20 +161,6 @@ class DeadLetterDesk:
         except TimeoutError:
             return True
         return False
-
-    async def _own(self, flow_id: str) -> tuple[str, LetterTopic]:
-        if not flow_id:
-            raise InvalidInput("Name the flow whose own dead letter topic is meant.")
-        flow = self._feed.catalog.flow(flow_id)
-        if flow is None:
-            raise NotFound(f"There is no flow {flow_id}.")
-        name = "" if flow.settings is None else flow.settings.dead_letter_topic
-        if not name or flow.channel is None:
-            raise StateForbids(
-                "The flow has no dead letter topic of its own: ask without it, its dead letters "
-                "are in the internal topic."
-            )
-        return name, await self._open_topic(flow.channel.connection_id, name)
 
 
 def _page(

@@ -30,7 +30,7 @@ from router.dead_letter_ports import (
     LetterQueries,
     ReadPosition,
 )
-from router.domain.dead_letter_record import fold
+from router.domain.dead_letter_mark import fold
 from router.domain.delivery import Delivery
 from router.ports import Clock, Random
 

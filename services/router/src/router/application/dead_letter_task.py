@@ -27,10 +27,11 @@ from kernel.errors import EventflowsError, InvalidInput
 from router.application.flow_keeper import same_flow
 from router.application.letters_at_work import LettersAtWork
 from router.application.limits import DRAIN_S
+from router.application.own_letters import OwnLetters
 from router.application.redelivery import Redelivery
 from router.application.task_figures import TaskFigures
 from router.application.task_gate import LOOK_S, FlowGone, Stopped, TaskGate
-from router.application.task_letters import IndexedLetters, TaskLetters
+from router.application.task_letters import LEFT_UNKNOWN, IndexedLetters, TaskLetters
 from router.dead_letter_ports import LetterFold, LetterMarks, LetterQueries, LetterTopic, TaskEnds
 from router.domain.dead_letter_query import LetterQuery
 from router.domain.dead_letter_record import Letter, LetterState
@@ -41,7 +42,10 @@ from router.ports import Clock, Random
 
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 10.0
-ONLY_LISTED: Final = "none is in the internal topic; those in the flow's own, {}, are listed only"
+IN_OWN_TOPIC: Final = (
+    "none is in the internal topic: ask with own_topic for those in the flow's own, {}"
+)
+NO_OWN_TOPIC: Final = "the flow has no dead letter topic of its own: ask without own_topic"
 PROBLEM_CHARACTERS_MAX: Final = 255
 """The registry refuses a longer one, and the task would never end."""
 FLOW_GONE: Final = "the flow was deleted"
@@ -61,6 +65,7 @@ class TaskTools:
 
     `ready` gives the spec by which a flow may be redriven now, or a sentence why it may not; None
     for a flow that is gone. `own_topic` names the flow's own dead letter topic; empty: it has none.
+    `open_own` gives its name and itself, which the caller closes.
     """
 
     index: LetterQueries
@@ -70,6 +75,7 @@ class TaskTools:
     ends: TaskEnds
     ready: Callable[[str], FlowSpec | str | None]
     own_topic: Callable[[str], str]
+    open_own: Callable[[str], tuple[str, LetterTopic]]
     open_redelivery: OpenRedelivery
     figures: TaskFigures
     clock: Clock
@@ -91,10 +97,7 @@ class TaskRun:
         )
         self._bucket = TokenBucket(task.rate_per_s, now_s=tools.clock.monotonic_s())
         self._gate = TaskGate(lambda: tools.ready(task.flow_id), says=self._says, clock=tools.clock)
-        self._letters: TaskLetters = IndexedLetters(
-            self._query, index=tools.index, topic=tools.topic, marks=tools.marks,
-            task_id=task.dead_letter_task_id,
-        )  # fmt: skip
+        self._letters = self._letters_of(task)
         self._at_work = LettersAtWork()
         self._redelivery: Redelivery | None = None
         self._gone = False
@@ -130,11 +133,29 @@ class TaskRun:
         and before `run`."""
         self._gate.stop()
 
+    def _letters_of(self, task: DeadLetterTask) -> TaskLetters:
+        tools, query, task_id = self._tools, self._query, task.dead_letter_task_id
+        if task.own_topic:
+            return OwnLetters(
+                query,
+                open_topic=lambda: tools.open_own(task.flow_id),
+                index=tools.index,
+                marks=tools.marks,
+                task_id=task_id,
+            )
+        return IndexedLetters(
+            query, index=tools.index, topic=tools.topic, marks=tools.marks, task_id=task_id
+        )
+
     async def _work(self) -> None:
         problem = ""
         try:
             self._query.checked()
             await self._persist(self._caught_up)
+            if self.task.own_topic:
+                await self._gate.until_open()
+                if not self._tools.own_topic(self.task.flow_id):
+                    raise InvalidInput(NO_OWN_TOPIC)
             await self._persist(self._count)
             await self._all_letters()
         except InvalidInput as error:  # waiting would not mend the question
@@ -242,9 +263,9 @@ class TaskRun:
         tally = await self._tools.index.tally(self.task.dead_letter_task_id)
         done = tally.get(LetterState.REDRIVEN, 0) + tally.get(LetterState.PURGED, 0)
         failed = tally.get(LetterState.DIED_AGAIN, 0)
-        own_topic = self._tools.own_topic(self.task.flow_id)
-        if not done and not failed and not problem and own_topic:
-            problem = ONLY_LISTED.format(own_topic)
+        elsewhere = "" if self.task.own_topic else self._tools.own_topic(self.task.flow_id)
+        if not done and not failed and not problem and elsewhere:
+            problem = IN_OWN_TOPIC.format(elsewhere)
         await self._tools.ends.finish(
             self.task.dead_letter_task_id,
             succeeded=done,
@@ -283,7 +304,7 @@ class TaskRun:
             reason="",
             succeeded=now.succeeded + succeeded,
             failed=now.failed + failed,
-            left=max(0, now.left + left),
+            left=now.left if now.left == LEFT_UNKNOWN else max(0, now.left + left),
         )
 
     def _says(self, state: str, reason: str = "") -> None:

@@ -227,16 +227,6 @@ def readiness(
     return ready
 
 
-def own_topics(feed: CatalogFeed) -> Callable[[str], str]:
-    """The dead letter topic of a flow's own connection: `TaskTools.own_topic`."""
-
-    def own_topic(flow_id: str) -> str:
-        flow = feed.catalog.flow(flow_id)
-        return "" if flow is None or flow.settings is None else flow.settings.dead_letter_topic
-
-    return own_topic
-
-
 def _ended(task: DeadLetterTask) -> TaskProgress:
     cancelled = task.state is DeadLetterTaskState.CANCELLED
     return TaskProgress(

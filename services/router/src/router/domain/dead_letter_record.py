@@ -1,26 +1,12 @@
-"""What a record of a dead letter topic says: a letter, or a *mark* on one. Pure.
+"""What a record of a dead letter topic says of a delivery that was given up. Pure.
 
-A mark is a record of our internal topic that changes what has become of a letter of the same
-partition before it. So everything that is known of a letter stands in the topic, and an index over
-it is a fold that can be made again:
-
-    open ──mark redriven──▶ redriven      a redrive of it succeeded
-      ├───mark died_again──▶ died_again   a redrive of it ended as a letter of the next generation
-      └───mark purged──────▶ purged       nobody shall see it again
-
-The first mark counts; later ones change nothing, so marks may be repeated.
-
-| Header of a mark | Content |
-| --- | --- |
-| `ef-dl-mark` | the new state |
-| `ef-dl-letter` | id of the letter, `<partition>-<offset>` |
-| `ef-dl-task` | id of the task that did it |
+Such a topic is our internal one or a flow's own, where anything else may stand too.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -38,8 +24,6 @@ KEY_HASH_BYTES: Final = 16
 BIGINT_MAX: Final = 2**63 - 1
 INT_MAX: Final = 2**31 - 1
 
-_MARK: Final = HEADER_PREFIX + "mark"
-_FLOW: Final = HEADER_PREFIX + "flow"
 _KINDS: Final = frozenset(kind.value for kind in OutcomeKind)
 
 
@@ -116,45 +100,9 @@ class Letter:
     task_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LetterMark:
-    """A change of a letter's state; `at` is when it was written."""
-
-    letter_id: LetterId
-    state: LetterState
-    task_id: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folded:
-    """What a run of records of one partition adds to the index, in their order."""
-
-    letters: tuple[Letter, ...]
-    marks: tuple[LetterMark, ...]
-    unreadable: tuple[tuple[int, str], ...] = ()
-    """Offsets of records that are neither, with the reason."""
-
-
-def fold(records: Iterable[Delivery]) -> Folded:
-    """Records of one partition in rising order. Never raises: what is unreadable is listed."""
-    letters: list[Letter] = []
-    marks: list[LetterMark] = []
-    unreadable: list[tuple[int, str]] = []
-    for record in records:
-        try:
-            if record.header(_MARK) is None:
-                letters.append(letter_of(record))
-            else:
-                marks.append(mark_of(record))
-        except NotALetter as error:
-            unreadable.append((record.offset, str(error)))
-    return Folded(letters=tuple(letters), marks=tuple(marks), unreadable=tuple(unreadable))
-
-
 def letter_of(record: Delivery) -> Letter:
     """The letter that a record is. Raises NotALetter."""
-    facts = _facts(record.headers)
+    facts = facts_of(record.headers)
     if "flow" not in facts or "mark" in facts:
         raise NotALetter("it has no header ef-dl-flow: nobody of ours wrote it")
     try:
@@ -162,13 +110,13 @@ def letter_of(record: Delivery) -> Letter:
         failure = facts.get("class", reason)
         return Letter(
             letter_id=LetterId(partition=record.partition, offset=record.offset),
-            flow_id=_word(facts["flow"]),
+            flow_id=word_of(facts["flow"]),
             algorithm=facts.get("algorithm", ""),
             version=facts.get("version", ""),
-            topic=_word(facts["topic"]),
+            topic=word_of(facts["topic"]),
             source_partition=_number(facts["partition"], INT_MAX, "partition"),
             source_offset=_number(facts["offset"], BIGINT_MAX, "offset"),
-            record_time_ms=_time_ms(facts.get("timestamp-ms", "-1")),
+            record_time_ms=time_ms_of(facts.get("timestamp-ms", "-1")),
             key=None if record.key is None else record.key[:KEY_PREFIX_BYTES],
             key_hash=hash_of_key(record.key),
             value_bytes=len(record.value or b""),
@@ -188,33 +136,6 @@ def letter_of(record: Delivery) -> Letter:
         raise NotALetter(f"the header ef-dl-{error.args[0]} is missing") from error
     except (ValueError, OverflowError) as error:
         raise NotALetter(f"a header cannot be read: {error}") from error
-
-
-def mark_of(record: Delivery) -> LetterMark:
-    """The mark that a record is. Raises NotALetter, also for one that stands before its letter."""
-    facts = _facts(record.headers)
-    try:
-        state = LetterState(facts["mark"])
-        letter_id = LetterId.parse(facts["letter"])
-        at = datetime.fromtimestamp(record.timestamp_ms / 1_000, UTC)
-    except KeyError as error:
-        raise NotALetter(f"the header ef-dl-{error.args[0]} is missing") from error
-    except (ValueError, OverflowError, OSError) as error:
-        raise NotALetter(f"a header of a mark cannot be read: {error}") from error
-    if state is LetterState.OPEN:
-        raise NotALetter("a mark cannot open a letter")
-    if letter_id.partition != record.partition or letter_id.offset >= record.offset:
-        raise NotALetter(f"a mark on {letter_id}, which does not stand before it")
-    return LetterMark(letter_id=letter_id, state=state, task_id=facts.get("task", ""), at=at)
-
-
-def headers_of_mark(letter_id: LetterId, state: LetterState, *, task_id: str) -> Headers:
-    """The headers of a mark; it belongs into the letter's partition."""
-    return (
-        (_MARK, state.value.encode()),
-        (HEADER_PREFIX + "letter", str(letter_id).encode()),
-        (HEADER_PREFIX + "task", task_id.encode()),
-    )
 
 
 def original_of(record: Delivery) -> Delivery:
@@ -240,7 +161,7 @@ def hash_of_key(key: bytes | None) -> bytes:
     return hashlib.blake2b(key, digest_size=KEY_HASH_BYTES).digest()
 
 
-def _facts(headers: Headers) -> Mapping[str, str]:
+def facts_of(headers: Headers) -> Mapping[str, str]:
     """Our headers by the rest of their names; the last of a name counts, texts are bounded."""
     return {
         name.removeprefix(HEADER_PREFIX): _text(value or b"")  # Kafka has headers without a value
@@ -255,7 +176,8 @@ def _text(value: bytes) -> str:
     return text[:TEXT_CHARACTERS_MAX]
 
 
-def _word(text: str) -> str:
+def word_of(text: str) -> str:
+    """The text. Raises ValueError for an empty one."""
     if not text:
         raise ValueError("it is empty")
     return text
@@ -270,7 +192,8 @@ def _number(text: str, largest: int, what: str) -> int:
     return number
 
 
-def _time_ms(text: str) -> int:
+def time_ms_of(text: str) -> int:
+    """A timestamp as a record has it. Raises ValueError."""
     number = int(text)
     if not -BIGINT_MAX <= number <= BIGINT_MAX:
         raise ValueError("the timestamp is too large")

@@ -96,8 +96,11 @@ class DeadLetterRpc(RouterServicer):
     async def CountDeadLetters(  # noqa: N802
         self, request: router_pb2.CountDeadLettersRequest, context: Any
     ) -> router_pb2.CountDeadLettersResponse:
-        """Open letters of the internal topic. Raises InvalidInput, Unavailable."""
+        """Open letters. Raises as ListDeadLetters."""
         query = _query(request.flow_id, request, states=frozenset({LetterState.OPEN}))
+        if request.own_topic:
+            letters, truncated = await self._desk.own_count(query)
+            return router_pb2.CountDeadLettersResponse(letters=letters, truncated=truncated)
         return router_pb2.CountDeadLettersResponse(letters=await self._desk.count(query))
 
     async def GetDeadLetterTask(  # noqa: N802

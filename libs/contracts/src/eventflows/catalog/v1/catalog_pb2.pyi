@@ -579,6 +579,7 @@ class DeadLetterTask(_message.Message):
     ENDED_TIME_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     STREAM_VERSION_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
     dead_letter_task_id: _builtins.str
     kind: Global___DeadLetterTaskKind.ValueType
     flow_id: _builtins.str
@@ -591,6 +592,8 @@ class DeadLetterTask(_message.Message):
     requested_position: _builtins.int
     position: _builtins.int
     stream_version: _builtins.int
+    own_topic: _builtins.bool
+    """of a redrive: in the flow's own dead letter topic"""
     @_builtins.property
     def selection(self) -> _events_pb2.DeadLetterSelection: ...
     @_builtins.property
@@ -617,10 +620,11 @@ class DeadLetterTask(_message.Message):
         ended_time: _timestamp_pb2.Timestamp | None = ...,
         position: _builtins.int = ...,
         stream_version: _builtins.int = ...,
+        own_topic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_time", b"ended_time", "requested_time", b"requested_time", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "dead_letter_task_id", b"dead_letter_task_id", "ended_time", b"ended_time", "failed", b"failed", "flow_id", b"flow_id", "kind", b"kind", "position", b"position", "problem", b"problem", "rate_per_s", b"rate_per_s", "requested_position", b"requested_position", "requested_time", b"requested_time", "selection", b"selection", "state", b"state", "stream_version", b"stream_version", "succeeded", b"succeeded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "dead_letter_task_id", b"dead_letter_task_id", "ended_time", b"ended_time", "failed", b"failed", "flow_id", b"flow_id", "kind", b"kind", "own_topic", b"own_topic", "position", b"position", "problem", b"problem", "rate_per_s", b"rate_per_s", "requested_position", b"requested_position", "requested_time", b"requested_time", "selection", b"selection", "state", b"state", "stream_version", b"stream_version", "succeeded", b"succeeded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

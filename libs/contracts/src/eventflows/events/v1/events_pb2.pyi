@@ -1347,11 +1347,14 @@ class RedriveRequested(_message.Message):
     SELECTION_FIELD_NUMBER: _builtins.int
     ALGORITHM_VERSION_FIELD_NUMBER: _builtins.int
     RATE_PER_S_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
     dead_letter_task_id: _builtins.str
     flow_id: _builtins.str
     algorithm_version: _builtins.str
     """empty: the flow's"""
     rate_per_s: _builtins.float
+    own_topic: _builtins.bool
+    """those in the flow's own dead letter topic, not in the internal one"""
     @_builtins.property
     def selection(self) -> Global___DeadLetterSelection: ...
     def __init__(
@@ -1362,10 +1365,11 @@ class RedriveRequested(_message.Message):
         selection: Global___DeadLetterSelection | None = ...,
         algorithm_version: _builtins.str = ...,
         rate_per_s: _builtins.float = ...,
+        own_topic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "own_topic", b"own_topic", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1217,6 +1217,7 @@ class RedriveDeadLettersRequest(_message.Message):
     RATE_PER_S_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
     algorithm: _builtins.str
     """owner/name; may be empty with an admin key"""
     flow: _builtins.str
@@ -1227,6 +1228,8 @@ class RedriveDeadLettersRequest(_message.Message):
     dry_run: _builtins.bool
     expected_version: _builtins.int
     """of the task's stream, which is to begin: 0"""
+    own_topic: _builtins.bool
+    """those in the flow's own dead letter topic"""
     @_builtins.property
     def selection(self) -> Global___DeadLetterSelection: ...
     def __init__(
@@ -1239,10 +1242,11 @@ class RedriveDeadLettersRequest(_message.Message):
         rate_per_s: _builtins.float = ...,
         dry_run: _builtins.bool = ...,
         expected_version: _builtins.int | None = ...,
+        own_topic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "algorithm", b"algorithm", "algorithm_version", b"algorithm_version", "dry_run", b"dry_run", "expected_version", b"expected_version", "flow", b"flow", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "algorithm", b"algorithm", "algorithm_version", b"algorithm_version", "dry_run", b"dry_run", "expected_version", b"expected_version", "flow", b"flow", "own_topic", b"own_topic", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -1259,10 +1263,13 @@ class PurgeDeadLettersRequest(_message.Message):
     SELECTION_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
     algorithm: _builtins.str
     flow: _builtins.str
     dry_run: _builtins.bool
     expected_version: _builtins.int
+    own_topic: _builtins.bool
+    """refused: what the flow's own topic keeps is yours to set"""
     @_builtins.property
     def selection(self) -> Global___DeadLetterSelection: ...
     def __init__(
@@ -1273,10 +1280,11 @@ class PurgeDeadLettersRequest(_message.Message):
         selection: Global___DeadLetterSelection | None = ...,
         dry_run: _builtins.bool = ...,
         expected_version: _builtins.int | None = ...,
+        own_topic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "algorithm", b"algorithm", "dry_run", b"dry_run", "expected_version", b"expected_version", "flow", b"flow", "selection", b"selection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "algorithm", b"algorithm", "dry_run", b"dry_run", "expected_version", b"expected_version", "flow", b"flow", "own_topic", b"own_topic", "selection", b"selection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -1290,8 +1298,11 @@ class DeadLettersTaken(_message.Message):
 
     LETTERS_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     letters: _builtins.int
     """of a dry run"""
+    truncated: _builtins.bool
+    """of a dry run with `own_topic`: a scan ended at its limit, there may be more"""
     @_builtins.property
     def task(self) -> Global___DeadLetterTask: ...
     def __init__(
@@ -1299,10 +1310,11 @@ class DeadLettersTaken(_message.Message):
         *,
         letters: _builtins.int = ...,
         task: Global___DeadLetterTask | None = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "taken", b"taken", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "taken", b"taken", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "taken", b"taken", "task", b"task", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_taken: _TypeAlias = _typing.Literal["letters", "task"]  # noqa: Y015
     _WhichOneofArgType_taken: _TypeAlias = _typing.Literal["taken", b"taken"]  # noqa: Y015
@@ -1332,6 +1344,7 @@ class DeadLetterTask(_message.Message):
     REQUESTED_TIME_FIELD_NUMBER: _builtins.int
     ENDED_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
     """redrive, purge"""
@@ -1353,6 +1366,8 @@ class DeadLetterTask(_message.Message):
     worker: _builtins.str
     version: _builtins.int
     """of its stream"""
+    own_topic: _builtins.bool
+    """of a redrive: in the flow's own dead letter topic"""
     @_builtins.property
     def selection(self) -> Global___DeadLetterSelection: ...
     @_builtins.property
@@ -1382,10 +1397,11 @@ class DeadLetterTask(_message.Message):
         requested_time: _timestamp_pb2.Timestamp | None = ...,
         ended_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        own_topic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_left", b"_left", "ended_time", b"ended_time", "left", b"left", "requested_time", b"requested_time", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left", b"_left", "algorithm", b"algorithm", "algorithm_version", b"algorithm_version", "ended_time", b"ended_time", "failed", b"failed", "flow", b"flow", "id", b"id", "kind", b"kind", "left", b"left", "rate_per_s", b"rate_per_s", "reason", b"reason", "requested_time", b"requested_time", "selection", b"selection", "state", b"state", "succeeded", b"succeeded", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left", b"_left", "algorithm", b"algorithm", "algorithm_version", b"algorithm_version", "ended_time", b"ended_time", "failed", b"failed", "flow", b"flow", "id", b"id", "kind", b"kind", "left", b"left", "own_topic", b"own_topic", "rate_per_s", b"rate_per_s", "reason", b"reason", "requested_time", b"requested_time", "selection", b"selection", "state", b"state", "succeeded", b"succeeded", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left: _TypeAlias = _typing.Literal["left"]  # noqa: Y015
     _WhichOneofArgType__left: _TypeAlias = _typing.Literal["_left", b"_left"]  # noqa: Y015

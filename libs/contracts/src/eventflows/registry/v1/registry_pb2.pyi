@@ -662,6 +662,7 @@ class RequestRedriveRequest(_message.Message):
     SELECTION_FIELD_NUMBER: _builtins.int
     ALGORITHM_VERSION_FIELD_NUMBER: _builtins.int
     RATE_PER_S_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
     dead_letter_task_id: _builtins.str
     """uuid chosen by the caller"""
     flow_id: _builtins.str
@@ -669,6 +670,8 @@ class RequestRedriveRequest(_message.Message):
     """empty: the flow's"""
     rate_per_s: _builtins.float
     """0: 10"""
+    own_topic: _builtins.bool
+    """those in the flow's own dead letter topic"""
     @_builtins.property
     def context(self) -> Global___CommandContext: ...
     @_builtins.property
@@ -682,10 +685,11 @@ class RequestRedriveRequest(_message.Message):
         selection: _events_pb2.DeadLetterSelection | None = ...,
         algorithm_version: _builtins.str = ...,
         rate_per_s: _builtins.float = ...,
+        own_topic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "context", b"context", "dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "context", b"context", "dead_letter_task_id", b"dead_letter_task_id", "flow_id", b"flow_id", "own_topic", b"own_topic", "rate_per_s", b"rate_per_s", "selection", b"selection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

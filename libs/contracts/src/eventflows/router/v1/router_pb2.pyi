@@ -601,7 +601,10 @@ class CountDeadLettersRequest(_message.Message):
 
     FLOW_ID_FIELD_NUMBER: _builtins.int
     SELECTION_FIELD_NUMBER: _builtins.int
+    OWN_TOPIC_FIELD_NUMBER: _builtins.int
     flow_id: _builtins.str
+    own_topic: _builtins.bool
+    """scan the flow's own dead letter topic; needs `flow_id`"""
     @_builtins.property
     def selection(self) -> _events_pb2.DeadLetterSelection: ...
     def __init__(
@@ -609,10 +612,11 @@ class CountDeadLettersRequest(_message.Message):
         *,
         flow_id: _builtins.str = ...,
         selection: _events_pb2.DeadLetterSelection | None = ...,
+        own_topic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id", "selection", b"selection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow_id", b"flow_id", "own_topic", b"own_topic", "selection", b"selection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,15 +627,19 @@ class CountDeadLettersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LETTERS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     letters: _builtins.int
+    truncated: _builtins.bool
+    """a scan ended at its limit: so many are among the newest records"""
     def __init__(
         self,
         *,
         letters: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

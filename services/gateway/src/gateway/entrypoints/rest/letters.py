@@ -9,7 +9,8 @@ from kernel.errors import InvalidInput
 
 from gateway.application import dead_letter_tasks, dead_letters
 from gateway.application.algorithms import AlgorithmRef
-from gateway.application.dead_letter_tasks import TaskRecord
+from gateway.application.dead_letter_tasks import PurgeWish, RedriveWish, TaskRecord
+from gateway.application.dead_letters import LetterCount
 from gateway.domain import letter_selection
 from gateway.domain.fields import algorithm_reference
 from gateway.entrypoints.rest import present_letters, wire, wire_letters
@@ -58,28 +59,17 @@ async def redrive_dead_letters(
     call: Call, body: wire_letters.Redrive | wire_letters.RedriveOfFlow
 ) -> Answer:
     """Send dead letters through their flow again; with `dry_run` only count them."""
-    flow_id, chosen = _flow_of(call, body), _asked_in_body(body.selection)
-    version = body.algorithm_version or ""
-    if body.dry_run:
-        letters = await dead_letter_tasks.redrive_count(
-            call.gateway,
-            call.caller,
-            call.algorithm_if_named,
-            flow_id,
-            chosen,
-            algorithm_version=version,
-        )
-        return Answer(body=wire_letters.DeadLetterCount(letters=letters))
-    record = await dead_letter_tasks.redrive(
-        call.gateway,
-        call.caller,
-        call.algorithm_if_named,
-        flow_id,
-        chosen,
-        algorithm_version=version,
+    wish = RedriveWish(
+        flow=_flow_of(call, body),
+        chosen=_asked_in_body(body.selection),
+        algorithm_version=body.algorithm_version or "",
         rate_per_s=body.rate_per_s or 0.0,
-        intent=call.intent(),
+        own_topic=body.own_topic or False,
     )
+    gateway, caller, algorithm = call.gateway, call.caller, call.algorithm_if_named
+    if body.dry_run:
+        return _counted(await dead_letter_tasks.redrive_count(gateway, caller, algorithm, wish))
+    record = await dead_letter_tasks.redrive(gateway, caller, algorithm, wish, call.intent())
     return _accepted(record)
 
 
@@ -87,15 +77,15 @@ async def purge_dead_letters(
     call: Call, body: wire_letters.Purge | wire_letters.PurgeOfFlow
 ) -> Answer:
     """Forget dead letters; with `dry_run` only count them."""
-    flow_id, chosen = _flow_of(call, body), _asked_in_body(body.selection)
-    if body.dry_run:
-        letters = await dead_letter_tasks.purge_count(
-            call.gateway, call.caller, call.algorithm_if_named, flow_id, chosen
-        )
-        return Answer(body=wire_letters.DeadLetterCount(letters=letters))
-    record = await dead_letter_tasks.purge(
-        call.gateway, call.caller, call.algorithm_if_named, flow_id, chosen, call.intent()
+    wish = PurgeWish(
+        flow=_flow_of(call, body),
+        chosen=_asked_in_body(body.selection),
+        own_topic=body.own_topic or False,
     )
+    gateway, caller, algorithm = call.gateway, call.caller, call.algorithm_if_named
+    if body.dry_run:
+        return _counted(await dead_letter_tasks.purge_count(gateway, caller, algorithm, wish))
+    record = await dead_letter_tasks.purge(gateway, caller, algorithm, wish, call.intent())
     return _accepted(record)
 
 
@@ -126,6 +116,11 @@ async def cancel_dead_letter_task(call: Call, _body: wire.Empty) -> Answer:
         call.intent(),
     )
     return Answer(body=present_letters.task(record), headers=etag(record.stream_version))
+
+
+def _counted(count: LetterCount) -> Answer:
+    body = wire_letters.DeadLetterCount(letters=count.letters, truncated=count.truncated)
+    return Answer(body=body)
 
 
 def _accepted(record: TaskRecord) -> Answer:

@@ -53,6 +53,7 @@ def task(record: TaskRecord) -> wire_letters.DeadLetterTask:
         selection=_selection(record.selection),
         algorithm_version=record.algorithm_version or None,
         rate_per_s=record.rate_per_s or None,
+        own_topic=record.own_topic,
         state=record.state,
         reason=record.reason,
         succeeded=record.succeeded,

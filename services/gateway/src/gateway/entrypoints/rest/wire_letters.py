@@ -33,18 +33,21 @@ class SelectionBody(Body, frozen=True):
 
 
 class Redrive(Body, frozen=True):
-    """Send them through their flow again. Without a version: the flow's; rate 10 a second."""
+    """Send them through their flow again. Without a version: the flow's; rate 10 a second.
+    `own_topic`: those in the flow's own dead letter topic, not those in the internal one."""
 
     selection: SelectionBody | None = None
     algorithm_version: Text = None
     rate_per_s: Rate | None = None
+    own_topic: bool | None = None
     dry_run: bool | None = None
 
 
 class Purge(Body, frozen=True):
-    """Forget them."""
+    """Forget them. `own_topic` is refused: what a topic of yours keeps is yours to set."""
 
     selection: SelectionBody | None = None
+    own_topic: bool | None = None
     dry_run: bool | None = None
 
 
@@ -61,9 +64,11 @@ class PurgeOfFlow(Purge, frozen=True, kw_only=True):
 
 
 class DeadLetterCount(Struct, frozen=True):
-    """How many a redrive or a purge would take now."""
+    """How many a redrive or a purge would take now. `truncated`: a scan of a flow's own topic ended
+    at its limit, and there may be more."""
 
     letters: int
+    truncated: bool
 
 
 class DeadLetter(Struct, frozen=True):
@@ -159,6 +164,7 @@ class DeadLetterTask(Struct, frozen=True):
     selection: Selection
     algorithm_version: str | None
     rate_per_s: float | None
+    own_topic: bool
     state: str
     reason: str
     succeeded: int

@@ -71,6 +71,7 @@ def task(record: TaskRecord) -> gateway_pb2.DeadLetterTask:
         selection=_selection(record.selection),
         algorithm_version=record.algorithm_version,
         rate_per_s=record.rate_per_s,
+        own_topic=record.own_topic,
         state=record.state,
         reason=record.reason,
         succeeded=record.succeeded,

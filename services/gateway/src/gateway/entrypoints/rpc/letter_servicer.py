@@ -7,7 +7,8 @@ from eventflows.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from servicekit.server_interceptors import Context
 
 from gateway.application import dead_letter_tasks, dead_letters
-from gateway.application.dead_letter_tasks import TaskRecord
+from gateway.application.dead_letter_tasks import PurgeWish, RedriveWish, TaskRecord
+from gateway.application.dead_letters import LetterCount
 from gateway.application.gateway import Gateway
 from gateway.application.moments import told_of
 from gateway.domain.letter_selection import selection
@@ -67,53 +68,40 @@ class DeadLettersServicer(gateway_pb2_grpc.DeadLettersServicer):
     async def RedriveDeadLetters(  # noqa: N802
         self, request: gateway_pb2.RedriveDeadLettersRequest, context: Context
     ) -> gateway_pb2.DeadLettersTaken:
-        chosen = _selection(request.selection)
-        caller, algorithm = current_caller(), algorithm_if_named(request.algorithm)
-        if request.dry_run:
-            letters = await dead_letter_tasks.redrive_count(
-                self._gateway,
-                caller,
-                algorithm,
-                request.flow,
-                chosen,
-                algorithm_version=request.algorithm_version,
-            )
-            return gateway_pb2.DeadLettersTaken(letters=letters)
-        record = await dead_letter_tasks.redrive(
-            self._gateway,
-            caller,
-            algorithm,
-            request.flow,
-            chosen,
+        wish = RedriveWish(
+            flow=request.flow,
+            chosen=_selection(request.selection),
             algorithm_version=request.algorithm_version,
             rate_per_s=request.rate_per_s,
-            intent=self._wishes.intent(
-                context,
-                f"DeadLetters/RedriveDeadLetters/{request.flow}",
-                expected_version=expected_version_of(request),
-            ),
+            own_topic=request.own_topic,
         )
-        return _taken(record)
+        whose = (self._gateway, current_caller(), algorithm_if_named(request.algorithm))
+        if request.dry_run:
+            return _counted(await dead_letter_tasks.redrive_count(*whose, wish))
+        intent = self._wishes.intent(
+            context,
+            f"DeadLetters/RedriveDeadLetters/{request.flow}",
+            expected_version=expected_version_of(request),
+        )
+        return _taken(await dead_letter_tasks.redrive(*whose, wish, intent))
 
     async def PurgeDeadLetters(  # noqa: N802
         self, request: gateway_pb2.PurgeDeadLettersRequest, context: Context
     ) -> gateway_pb2.DeadLettersTaken:
-        chosen = _selection(request.selection)
-        caller, algorithm = current_caller(), algorithm_if_named(request.algorithm)
+        wish = PurgeWish(
+            flow=request.flow,
+            chosen=_selection(request.selection),
+            own_topic=request.own_topic,
+        )
+        whose = (self._gateway, current_caller(), algorithm_if_named(request.algorithm))
         if request.dry_run:
-            letters = await dead_letter_tasks.purge_count(
-                self._gateway, caller, algorithm, request.flow, chosen
-            )
-            return gateway_pb2.DeadLettersTaken(letters=letters)
+            return _counted(await dead_letter_tasks.purge_count(*whose, wish))
         intent = self._wishes.intent(
             context,
             f"DeadLetters/PurgeDeadLetters/{request.flow}",
             expected_version=expected_version_of(request),
         )
-        record = await dead_letter_tasks.purge(
-            self._gateway, caller, algorithm, request.flow, chosen, intent
-        )
-        return _taken(record)
+        return _taken(await dead_letter_tasks.purge(*whose, wish, intent))
 
     async def ListDeadLetterTasks(  # noqa: N802
         self, request: gateway_pb2.ListDeadLetterTasksRequest, context: Context
@@ -156,6 +144,10 @@ class DeadLettersServicer(gateway_pb2_grpc.DeadLettersServicer):
             self._gateway, current_caller(), algorithm, request.flow, request.id, intent
         )
         return letter_messages.task(record)
+
+
+def _counted(count: LetterCount) -> gateway_pb2.DeadLettersTaken:
+    return gateway_pb2.DeadLettersTaken(letters=count.letters, truncated=count.truncated)
 
 
 def _taken(record: TaskRecord) -> gateway_pb2.DeadLettersTaken:

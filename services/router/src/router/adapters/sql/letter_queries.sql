@@ -8,7 +8,7 @@ SELECT
     record_time_ms, record_key, key_hash, value_bytes, failure, reason, error_type, error, attempts,
     first_time, given_up_time, request_id, generation, born_in_task, written_ms, state, state_time,
     task_id
-FROM dead_letters_v1.letters
+FROM dead_letters_v2.letters
 WHERE
     ($1 = '' OR flow_id = $1)
     AND state = ANY($2::text[])
@@ -35,7 +35,7 @@ SELECT
     record_time_ms, record_key, key_hash, value_bytes, failure, reason, error_type, error, attempts,
     first_time, given_up_time, request_id, generation, born_in_task, written_ms, state, state_time,
     task_id
-FROM dead_letters_v1.letters
+FROM dead_letters_v2.letters
 WHERE
     ($1 = '' OR flow_id = $1)
     AND state = ANY($2::text[])
@@ -59,7 +59,7 @@ LIMIT $20;
 
 -- name: count
 SELECT count(*)
-FROM dead_letters_v1.letters
+FROM dead_letters_v2.letters
 WHERE
     ($1 = '' OR flow_id = $1)
     AND state = ANY($2::text[])
@@ -82,17 +82,32 @@ SELECT
     record_time_ms, record_key, key_hash, value_bytes, failure, reason, error_type, error, attempts,
     first_time, given_up_time, request_id, generation, born_in_task, written_ms, state, state_time,
     task_id
-FROM dead_letters_v1.letters
+FROM dead_letters_v2.letters
 WHERE partition = $1 AND letter_offset = $2;
 
 -- name: tally
-SELECT state, count(*) AS letters FROM dead_letters_v1.letters WHERE task_id = $1 GROUP BY state;
+SELECT state, count(*) AS letters
+FROM (
+    SELECT state FROM dead_letters_v2.letters WHERE task_id = $1
+    UNION ALL
+    SELECT state FROM dead_letters_v2.own_marks WHERE task_id = $1
+) AS settled
+GROUP BY state;
+
+-- name: own_marks
+SELECT letter_partition, letter_offset, written_ms, state, state_time, task_id
+FROM dead_letters_v2.own_marks
+WHERE
+    flow_id = $1 AND letter_topic = $2
+    AND (letter_partition, letter_offset, written_ms) IN (
+        SELECT * FROM unnest($3::integer[], $4::bigint[], $5::bigint[])
+    );
 
 -- name: open_letters
-SELECT count(*) AS letters, min(given_up_time) AS oldest FROM dead_letters_v1.letters
+SELECT count(*) AS letters, min(given_up_time) AS oldest FROM dead_letters_v2.letters
 WHERE state = 'open' AND partition = ANY($1::integer[]);
 
 -- name: open_by_flow
-SELECT flow_id, count(*) AS letters FROM dead_letters_v1.letters
+SELECT flow_id, count(*) AS letters FROM dead_letters_v2.letters
 WHERE state = 'open' AND partition = ANY($1::integer[])
 GROUP BY flow_id ORDER BY letters DESC, flow_id LIMIT $2;
