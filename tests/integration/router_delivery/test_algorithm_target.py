@@ -13,7 +13,7 @@ from router.adapters.algorithm_target import AlgorithmTarget, runner_pool
 from router.adapters.http_answer import AnswerLimits
 from router.adapters.http_client import HttpPool, PoolLimits
 from router.adapters.http_connection import ConnectionLimits
-from router.domain.delivery import Delivery, Run
+from router.domain.delivery import Delivery, Headers, Run
 from router.domain.flow_spec import AlgorithmName, AlgorithmTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind
 
@@ -82,6 +82,15 @@ async def test_a_tombstone_without_a_key_runs_with_null(
     (asked,) = runner.asked
     assert asked.body == b"null"
     assert "X-Eventflows-Record-Key" not in asked.headers
+
+
+@pytest.mark.parametrize("named", [(), (("content-type", b"text/plain"),)])
+async def test_an_empty_value_reaches_the_algorithm_empty(
+    runner: Runner, target: AlgorithmTarget, named: Headers
+) -> None:
+    assert await target.invoke(run(delivery(value=b"", headers=named))) == SUCCEEDED
+    (asked,) = runner.asked
+    assert (asked.body, asked.headers["Content-Type"]) == (b"", "text/plain")
 
 
 async def test_a_key_too_long_for_a_header_is_left_out(

@@ -52,6 +52,7 @@ async def test_a_body_of_10_mib_runs(world: World) -> None:
     [
         ("application/xml", b"<x/>", "Content-Type must be one of"),
         ("application/json", b"{no", "The body is not JSON"),
+        ("application/json", b"", "The body is not JSON"),
         ("application/json", b'"\xff"', "The body is not UTF-8"),
         ("application/json", b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
         ("text/plain", b"\xff", "The body is not UTF-8"),

@@ -13,6 +13,7 @@ from router.domain.content_type import (
     content_of,
     sniff,
 )
+from router.domain.delivery import Headers
 
 from tests.support.router_flows import delivery
 
@@ -46,9 +47,24 @@ def test_all_json_is_recognised(value: object) -> None:
     assert sniff(json.dumps(value).encode()) == JSON
 
 
-@pytest.mark.parametrize("value", [None, b""])
-def test_a_tombstone_is_null(value: bytes | None) -> None:
-    assert content_of(delivery(value=value)) == (b"null", JSON)
+def test_a_tombstone_is_null_whatever_its_header_says() -> None:
+    assert content_of(delivery(value=None)) == (b"null", JSON)
+    text = delivery(value=None, headers=(("content-type", b"text/plain"),))
+    assert content_of(text) == (b"null", JSON)
+
+
+@pytest.mark.parametrize(
+    ("headers", "content_type"),
+    [
+        ((), TEXT),
+        ((("content-type", b"text/plain"),), TEXT),
+        ((("content-type", b"application/octet-stream"),), BINARY),
+        ((("content-type", b"application/json"),), JSON),
+        ((("ef-content-type", b"text"),), TEXT),
+    ],
+)
+def test_an_empty_value_is_no_tombstone(headers: Headers, content_type: str) -> None:
+    assert content_of(delivery(value=b"", headers=headers)) == (b"", content_type)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,11 @@ def content_of(delivery: Delivery) -> tuple[bytes, str]:
     """Body and content type of the request for a record; the bytes are the record's own.
 
     A tombstone is JSON `null`. The record's own header decides if it names one of the three; else
-    the bytes do: JSON if they parse, text if they are UTF-8, binary otherwise.
+    the bytes do: JSON if they parse, text if they are UTF-8 (also none at all), binary otherwise.
+    A header that is wrong is not mended: the runner refuses what is called JSON and is not.
     """
     value, headers = delivery.value, delivery.headers
-    if not value:
+    if value is None:
         return NULL_BODY, JSON
     # In a dict the last of a repeated name counts.
     named = _named_type(dict(headers)) if headers else None
