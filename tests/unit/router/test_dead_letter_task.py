@@ -16,6 +16,7 @@ from registry.domain import values
 from router.application import dead_letter_task, letters_at_work, task_gate
 from router.application.dead_letter_task import FLOW_GONE, IN_OWN_TOPIC, TaskRun
 from router.domain.dead_letter_record import LetterState
+from router.domain.delivery import RECORD_HELD_BYTES
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
 from router.domain.redrive import ATTEMPTS_MAX, TokenBucket
@@ -294,7 +295,7 @@ async def test_letters_in_work_hold_a_bounded_number_of_bytes(
         await stage.target.until_runs(2)
         await let_others_run()
         assert len(stage.target.runs) == 2
-        assert stage.budget.bytes_held == 2 * 10
+        assert stage.budget.bytes_held == 2 * (RECORD_HELD_BYTES + 10)
         await stage.target.let_go(*values)
         await until(working.done)
 

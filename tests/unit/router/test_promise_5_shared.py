@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from router.adapters.memory_source import MemorySource
 from router.application.budget import Share, WorkerBudget
 from router.application.limits import PumpLimits
-from router.domain.delivery import Run
+from router.domain.delivery import RECORD_HELD_BYTES, Run
 from router.domain.outcome import SUCCEEDED, Outcome
 
 from tests.support.manual_clock import let_others_run, until
 from tests.support.router_flows import SUBSCRIBER
 from tests.support.router_pumps import Bench, Joiner, running_pump
+
+HELD_BYTES = RECORD_HELD_BYTES + len(b"0123456789")
 
 
 @asynccontextmanager
@@ -71,16 +73,16 @@ async def test_promise_5_flows_that_fight_for_few_calls_all_get_on() -> None:
 
 
 async def test_promise_5_a_flow_that_holds_too_much_leaves_the_others_their_bytes() -> None:
-    budget = WorkerBudget(bytes_held_max=100)
+    budget = WorkerBudget(bytes_held_max=10 * HELD_BYTES)
     limits = PumpLimits(receive_wait_s=0.001, receive_records_max=1)
     async with two_pumps(budget, limits) as (first, second):
         first.target.hold(b"0123456789")
         for _ in range(20):
             first.broker.append(b"0123456789", key=b"")
-        await until(lambda: budget.bytes_held >= 100)
+        await until(lambda: budget.bytes_held >= 10 * HELD_BYTES)
         polls = first.source.polls
         await until(lambda: first.source.polls > polls + 5)
-        assert first.pump.status().bytes_held == 100, "paused, and polled all the same"
+        assert first.pump.status().bytes_held == 10 * HELD_BYTES, "paused, and still polled"
         for _ in range(20):
             second.broker.append(b"0123456789", key=b"")
         await second.until_settled(20)
@@ -95,7 +97,7 @@ async def test_promise_5_a_pump_that_ends_gives_everything_back() -> None:
         bench.broker.append(b"one")
         bench.broker.append(b"two")
         await bench.target.until_runs(2)
-        await until(lambda: budget.bytes_held == 6)
+        await until(lambda: budget.bytes_held == 2 * (RECORD_HELD_BYTES + 3))
         assert budget.calls_open == 2
     assert (budget.calls_open, budget.bytes_held) == (0, 0)
 
@@ -113,9 +115,9 @@ async def test_promise_5_what_ends_late_takes_nothing_from_what_came_after_it() 
         await bench.clock.run_until(joining.done)
         await other.close()
         await bench.target.until_runs(2)
-        await until(lambda: budget.bytes_held == 3)
+        await until(lambda: budget.bytes_held == RECORD_HELD_BYTES + 3)
         old.abandon()  # as a settle does that is refused after the next assignment has begun
-        assert budget.bytes_held == 3
+        assert budget.bytes_held == RECORD_HELD_BYTES + 3
 
 
 async def test_promise_5_a_flow_that_ends_while_it_waits_takes_no_part_any_more() -> None:

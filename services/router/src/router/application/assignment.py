@@ -194,9 +194,9 @@ class Assignment:
             if tracing is not None:
                 work.trace = tracing.receive(delivery, flow_id=self._flow_id)
             partition.records_held += 1
-            partition.bytes_held += work.size_bytes
+            partition.bytes_held += work.held_bytes
             self.records_held += 1
-            self.bytes_held += work.size_bytes
+            self.bytes_held += work.held_bytes
             if partition.lanes.add(work, delivery.key):
                 self._turns.add(partition.ready, place, work)
 
@@ -343,9 +343,9 @@ class Assignment:
         partition = work.partition
         partition.low_water.finish(work.place)
         partition.records_held -= 1
-        partition.bytes_held -= work.size_bytes
+        partition.bytes_held -= work.held_bytes
         self.records_held -= 1
-        self.bytes_held -= work.size_bytes
+        self.bytes_held -= work.held_bytes
         if work.trace is not None:
             work.trace.done()
             self._traced.append(work.trace)

@@ -83,7 +83,7 @@ class Redelivery:
             board=StatusBoard(spec.flow_id, self._clock, durations=self._durations),
         )
         work = _work(delivery, spec)
-        with self._calls.holding(delivery.size_bytes):
+        with self._calls.holding(delivery.held_bytes):
             while True:
                 verdict = await self._attempt(courier, work, gate)
                 if verdict is None:

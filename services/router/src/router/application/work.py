@@ -35,7 +35,7 @@ class Trial:
 class Work(InLane):
     """One for each delivery, so it is made of little: no dataclass, no dictionary."""
 
-    __slots__ = ("began_s", "delivery", "partition", "place", "size_bytes", "trace", "trial")
+    __slots__ = ("began_s", "delivery", "held_bytes", "partition", "place", "trace", "trial")
 
     def __init__(self, delivery: Delivery, partition: PartitionWork, place: int) -> None:
         self.lane = None
@@ -44,7 +44,7 @@ class Work(InLane):
         self.partition = partition
         self.place = place
         """Its number in the partition's low-water mark."""
-        self.size_bytes = delivery.size_bytes
+        self.held_bytes = delivery.held_bytes
         self.began_s = 0.0
         """When its first attempt began; means nothing before."""
         self.trial: Trial | None = None

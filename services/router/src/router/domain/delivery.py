@@ -6,10 +6,15 @@ dataclass takes three times as long to make (1.4 against 0.45 µs, Python 3.11).
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """In the record's order; a name may repeat."""
+
+RECORD_HELD_BYTES: Final = 512
+"""What a record takes in memory beside its bytes, with its work and a lane of its own: measured."""
+HEADER_HELD_BYTES: Final = 160
+"""The same of each of its headers."""
 
 
 class Delivery(NamedTuple):
@@ -29,11 +34,16 @@ class Delivery(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of key, value and headers: what counts against the limit of bytes held."""
+        """Bytes of key, value and headers."""
         size_bytes = len(self.key or b"") + len(self.value or b"")
         for name, value in self.headers:
             size_bytes += len(name) + len(value or b"")  # a null value, which Kafka knows
         return size_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes in memory until it is done: counts against the limits of bytes held."""
+        return self.size_bytes + RECORD_HELD_BYTES + HEADER_HELD_BYTES * len(self.headers)
 
     def header(self, name: str) -> bytes | None:
         """The last value of a header, as Kafka's own clients read it; None: absent."""
