@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from router.adapters.kafka_source import GroupTimes
+from router.adapters.kafka_consumer import GroupTimes
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.memory_target import MemoryTarget
 from router.adapters.system_clock import SystemClock

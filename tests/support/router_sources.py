@@ -13,7 +13,8 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from catalog.events import SecurityProtocol, StartAt
 from devstack import Kafka
 from devstack.kafka_settings import Door
-from router.adapters.kafka_source import GroupTimes, KafkaSource
+from router.adapters.kafka_consumer import GroupTimes
+from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_positions import MemoryPositions
 from router.adapters.memory_source import MemorySource

@@ -167,17 +167,18 @@ async def test_promise_3_nothing_is_handed_out_during_a_rebalance(
                 await source.close()
 
 
-async def test_promise_3_records_are_held_until_the_position_is_known(
+async def test_promise_3_nothing_is_fetched_before_the_position_is_known(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with kafka_topic(kafka) as topic:
         for number in range(3):
             await topic.append(str(number).encode())
         await topic.commit(1)
-        known = asyncio.Event()
+        known, asked = asyncio.Event(), asyncio.Event()
         ask = KafkaMembership.committed
 
         async def ask_late(self: KafkaMembership, partitions: object) -> object:
+            asked.set()
             await known.wait()
             return await ask(self, partitions)  # type: ignore[arg-type]
 
@@ -187,9 +188,11 @@ async def test_promise_3_records_are_held_until_the_position_is_known(
         try:
             await source.open(reader)
             assert source._consumer is not None
-            fetched = source._consumer._fetcher._records
-            await reader.until(lambda: fetched)
-            assert (reader.deliveries, reader.assignments) == ([], 0), "fetched, and held"
+            await reader.until(asked.is_set)
+            for _ in range(3):
+                reader.deliveries += await source.receive(wait_s=0.05, records_max=10)
+            assert (reader.deliveries, reader.assignments) == ([], 0)
+            assert not source._consumer._fetcher._records, "aiokafka fetches nothing itself"
             known.set()
             await reader.read(2)
             assert reader.positions == {0: 1}
@@ -246,10 +249,10 @@ async def test_a_fetcher_that_ended_is_missed(kafka: Kafka) -> None:
     async with kafka_topic(kafka) as topic, reading(topic) as reader:
         source = reader.source
         assert isinstance(source, KafkaSource)
-        assert source._consumer is not None
-        fetching = source._consumer._fetcher._fetch_task
-        fetching.cancel()
-        await asyncio.wait({fetching}, timeout=10)
+        assert source._fetches is not None
+        (node,) = source._fetches._nodes.values()
+        node.cancel()
+        await asyncio.wait({node._task}, timeout=10)
         with pytest.raises(Unavailable, match="fetcher has ended"):
             await reader.read(1)
 

@@ -9,6 +9,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from devstack import Kafka
 from kernel.errors import Unavailable
+from router.adapters import kafka_fetch_exchange
 from router.adapters.kafka_source import KafkaSource
 
 from tests.support.router_sources import (
@@ -150,7 +151,7 @@ async def test_a_flow_that_keeps_up_for_ever_remembers_no_times_of_what_is_done(
             assert (await reader.source.lag({0: number + 1})).records == 0
         assert isinstance(reader.source, KafkaSource)
         assert reader.source._fetches is not None
-        assert len(reader.source._fetches._ages[0]._times) == 1
+        assert len(reader.source._fetches.ages[0]._times) == 1
 
 
 @pytest.mark.parametrize("partitions", [3])
@@ -167,3 +168,35 @@ async def test_a_held_partition_does_not_hold_up_the_others(kafka: Kafka, partit
             async with asyncio.timeout(1):
                 await reader.read(1)
             assert reader.values[-1] == b"0"
+
+
+@pytest.mark.parametrize("version", [4, 6, 8, 10])
+async def test_a_broker_that_is_too_old_for_the_newest_fetch_is_read_as_well(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    monkeypatch.setattr(kafka_fetch_exchange, "VERSION_MAX", version)
+    async with kafka_topic(kafka, 2) as topic, reading(topic) as reader:
+        for value in (b"0", b"1", b"2"):
+            await topic.append(value)
+            await topic.append(value, partition=1)
+            await reader.read(2)
+        assert sorted(reader.values, key=str) == [b"0", b"0", b"1", b"1", b"2", b"2"]
+        assert (await reader.source.lag({0: 1, 1: 3})).records == 2
+
+
+async def test_a_fetch_session_that_the_broker_does_not_know_begins_anew(kafka: Kafka) -> None:
+    async with kafka_topic(kafka, 3) as topic, reading(topic) as reader:
+        assert isinstance(reader.source, KafkaSource)
+        assert reader.source._fetches is not None
+        await topic.append(b"0")
+        await topic.append(b"0", partition=1)
+        await reader.read(2)
+        (session,) = reader.source._fetches._sessions.values()
+        assert session._epoch > 1, "the broker keeps one for us"
+        session._id += 1
+        for value in (b"1", b"2"):
+            await topic.append(value, partition=1)
+            await topic.append(value, partition=2)
+            await reader.read(2)
+        assert [each.offset for each in reader.deliveries if each.partition == 1] == [0, 1, 2]
+        assert len(reader.deliveries) == 6

@@ -13,9 +13,9 @@ import pytest_asyncio
 from devstack import Kafka
 from router.adapters.algorithm_target import runner_pool
 from router.adapters.internal_topics import ensure_internal_topics
+from router.adapters.kafka_consumer import GroupTimes
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
-from router.adapters.kafka_source import GroupTimes
 from router.adapters.kafka_target import KafkaTarget
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.memory_target import MemoryTarget

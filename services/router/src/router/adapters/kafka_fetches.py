@@ -1,229 +1,327 @@
-"""What aiokafka has fetched, taken at once: without a task, without its record objects.
+"""Records of one consumer's partitions, fetched by ourselves and handed out at once.
 
-Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for three reasons that
-were measured or checked against a real broker:
+aiokafka's own fetcher is parked. It makes a task for each fetch and goes round twice for each
+answer, asks for every partition every time, throws away what it fetched of a paused one, and begins
+before anybody knows from where; at some hundred records a second it was half of a worker's CPU
+(ADR 0017). What is reached into for that stands here and in `kafka_fetch_exchange.py`.
 
-* `getmany` has to be wrapped in a task to be cancelled without losing what it took, and makes one
-  object of eleven fields for each record; a look at what is there costs a tenth (ADR 0013);
-* it throws away what was fetched of a partition that is paused, and loses what it took from other
-  partitions when one of them fails;
-* a broker answers the requests of a connection one after the other, and a fetch that waits for
-  records is one: whatever else is asked there waits too. So a fetch waits long only while it speaks
-  for all partitions; else one that was held back would stand still until another has records.
+Each broker that leads one of the partitions is asked by a task of its own. A fetch speaks for all
+partitions from which something may be handed out, so whatever is appended first answers it. A
+broker answers the requests of a connection one after the other, and a fetch that waits for records
+is one: whatever else is asked there waits too, and a partition that is left out stands still. So it
+waits long only while none is left out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.client import ConnectionGroup
-from aiokafka.conn import CloseReason
-from aiokafka.consumer.fetcher import FetchError
-from aiokafka.errors import CorruptRecordException
-from kernel.errors import Unavailable
+from aiokafka import AIOKafkaConsumer, TopicPartition, errors
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.record.memory_records import MemoryRecords
 
-from router.adapters.kafka_errors import kafka_errors
+from router.adapters.kafka_fetch_exchange import break_off
+from router.adapters.kafka_fetch_session import FetchAnswer, FetchedPartition, FetchSession
+from router.adapters.kafka_node_fetches import FetchPlan, NodeFetches
 from router.domain.delivery import Delivery
 from router.domain.low_water import Mark
 from router.domain.record_ages import RecordAges
 
+FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
+PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A batch larger than that comes all the same, whole."""
 IDLE_WAIT_MS: Final = 2_000
 """How long a fetch waits at the broker, which answers as soon as there is a record."""
 HELD_WAIT_MS: Final = 100
-"""The same while some partition is left out, because it is paused or was not taken from yet."""
+"""The same while some partition is left out."""
+HOLD_S: Final = 0.1
+"""How long what was fetched may wait for the reader before its broker is asked for the rest."""
 LOOK_S: Final = 1.0
-"""aiokafka's fetcher looks after itself five times a second; nothing that it waits for needs it."""
-FETCH_KEY: Final = 1
-"""Of Kafka's protocol."""
-FRESH_MS: Final = 3 * IDLE_WAIT_MS
-LAG_TIMEOUT_S: Final = 5.0
+"""Of a broker from which nothing is wanted: nothing that it waits for needs it."""
+FRESH_S: Final = 3 * IDLE_WAIT_MS / 1000
+NO_LEADER: Final = (None, -1)
+MOVED: Final = (
+    errors.NotLeaderForPartitionError,
+    errors.UnknownTopicOrPartitionError,
+    errors.LeaderNotAvailableError,
+    errors.ReplicaNotAvailableError,
+    errors.KafkaStorageError,
+)
+"""Errors that pass when the cluster has settled; everybody asks it for news then."""
+
+
+class _Fetched:
+    """What was fetched of one partition and not handed out yet, or why nothing more will be."""
+
+    __slots__ = ("error", "records", "since_s")
+
+    def __init__(self, records: Any, error: Exception | None) -> None:
+        self.records = records
+        self.error = error
+        self.since_s = time.monotonic()
 
 
 class KafkaFetches:
     """Records of one consumer that was started. `begin` for each assignment, then `take`."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, *, topic: str, read_committed: bool) -> None:
-        self._consumer = consumer
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        *,
+        topic: str,
+        read_committed: bool,
+        retry_pause_s: float,
+        arrived: Callable[[], None],
+    ) -> None:
+        """`arrived` is told when something can be taken. The consumer has not subscribed yet."""
         self._client: Any = consumer._client
-        self._subscription: Any = consumer._subscription
-        self._fetcher: Any = consumer._fetcher
         self._topic = topic
         self._read_committed = read_committed
-        self._ages: dict[int, RecordAges] = {}
-        self._next: dict[int, int] = {}
-        self._one_by_one: set[TopicPartition] = set()
-        """Partitions with a record that cannot be read: aiokafka throws away those before it that
-        are taken with it."""
-        self._fetcher._fetcher_timeout = LOOK_S
-        self._plan = self._fetcher._get_actions_per_node
-        self._fetcher._get_actions_per_node = self._plan_with_wait
+        self._retry_pause_s = retry_pause_s
+        self._arrived = arrived
+        self._positions: dict[int, int] = {}
+        """From where to fetch; first the partition that had none handed out for longest."""
+        self._leaders: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._held: dict[int, _Fetched] = {}
+        self._refused_until_s: dict[int, float] = {}
+        self._ends: dict[int, int] = {}
+        self._nodes: dict[int, NodeFetches] = {}
+        self._sessions: dict[int, FetchSession] = {}
+        self._seeking: asyncio.TimerHandle | None = None
+        self.ages: dict[int, RecordAges] = {}
+        self.next_offsets: dict[int, int] = {}
+        """Behind the last record of each partition that was handed out."""
+        # Looks once for each assignment what there is to do, and finds nothing, for ever.
+        consumer._fetcher._get_actions_per_node = lambda assignment: ([], {}, None, False, [])
+        self._client.cluster.add_listener(lambda cluster: self._find_leaders())
 
     def begin(self, marks: Mapping[int, Mark]) -> None:
-        """Go to the positions of a new assignment; what was fetched from elsewhere is dropped."""
-        for number, mark in marks.items():
-            self._consumer.seek(TopicPartition(self._topic, number), mark.position)
-        self._next = {number: mark.position for number, mark in marks.items()}
-        self._ages = {number: RecordAges() for number in marks}
-        self._one_by_one.clear()
+        """Fetch the partitions of a new assignment, from these positions on."""
+        self._stop()
+        self._positions = {number: mark.position for number, mark in marks.items()}
+        self.next_offsets = dict(self._positions)
+        self.ages = {number: RecordAges() for number in marks}
+        self._find_leaders()
+
+    def let_go(self) -> None:
+        """Fetch nothing more; what was not handed out is dropped. Breaks off what waits at a
+        broker, and would stand in the way of whatever is asked next."""
+        self._stop()
+        break_off(self._client)
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Hand out nothing of these; what was fetched of them is kept."""
+        self._paused.update(self._positions.keys() & partitions)
+
+    def resume(self, partitions: Iterable[int]) -> bool:
+        """Undo `pause`; was one of these paused?"""
+        resumed = self._paused.intersection(partitions)
+        self._paused -= resumed
+        self._look_again()
+        return bool(resumed)
 
     def take(self, records_max: int, *, epoch: int) -> list[Delivery]:
         """At most so many records, of all partitions in turn; none if none was fetched.
 
-        Raises aiokafka's errors. What was taken before an error comes first, the error next time.
+        Raises aiokafka's errors, Unavailable. What was taken before an error comes first, the error
+        next time.
         """
-        fetched, assignment = self._fetcher._records, self._subscription.subscription.assignment
-        if not fetched or assignment is None:
-            return []
-        make = _maker(epoch)
+        for node in self._nodes.values():
+            node.check()
         deliveries: list[Delivery] = []
-        for partition in tuple(fetched):
-            state = assignment.state_value(partition)
-            if state is None or state.paused:
-                continue
-            result = fetched[partition]
-            try:
-                if isinstance(result, FetchError):
-                    if deliveries:
-                        break
-                    self._drop(partition)
-                    result.check_raise()
-                result._partition_records._consumer_record = make
-                one_by_one = partition in self._one_by_one
-                some = result.getall(1 if one_by_one else records_max - len(deliveries))
-            except (UnicodeDecodeError, CorruptRecordException) as error:
+        if not self._held:
+            return deliveries
+        make = _maker(self._topic, epoch)
+        for number in [n for n in self._held if n not in self._paused]:
+            fetched = self._held[number]
+            if fetched.error is None:
+                self._hand_out(number, fetched, deliveries, records_max, make)
+            if fetched.error is not None:
                 if deliveries:
                     break
-                self._drop(partition)
-                if partition not in self._one_by_one:
-                    self._one_by_one.add(partition)  # it is fetched again, from where we stand
-                    continue
-                place = f"{partition.topic}-{partition.partition}@{state.position}"
-                raise CorruptRecordException(place) from error
-            except Exception:
-                if deliveries:
-                    break
-                self._drop(partition)
-                raise
-            if result.has_more():
-                fetched.move_to_end(partition)
-            else:
-                self._drop(partition)
-            if some:
-                self._note(partition.partition, some)
-                deliveries += some
-                if len(deliveries) >= records_max:
-                    break
+                del self._held[number]
+                raise fetched.error
+            if len(deliveries) >= records_max:
+                break
+        self._look_again()
         return deliveries
 
-    def arrival(self) -> asyncio.Future[None]:
-        """Done when something was fetched, or when the group has an error: then it raises that."""
-        waiter: asyncio.Future[None] = self._fetcher._create_fetch_waiter()
-        return waiter
+    def position(self, number: int) -> int:
+        """What is asked for next: beyond offsets without a record for us that were passed."""
+        return self._positions.get(number, 0)
 
-    @contextlib.contextmanager
-    def polling(self) -> Iterator[None]:
-        """Within, and for `max_poll_interval` after, we count as somebody who polls."""
-        subscription = self._subscription
-        subscription._fetch_count += 1
+    def fresh_end(self, number: int) -> int | None:
+        """Where a partition ends for us; None if its broker did not tell lately."""
+        node = self._nodes.get(self._leaders.get(number, -1))
+        if node is None or number in self._paused or number in self._held:
+            return None
+        if number not in node.asked or time.monotonic() - node.answered_s > FRESH_S:
+            return None
+        return self._ends.get(number)  # an answer says nothing of an end that it has told before
+
+    # Handing out ----------------------------------------------------------------------------------
+
+    def _hand_out(
+        self,
+        number: int,
+        fetched: _Fetched,
+        deliveries: list[Delivery],
+        records_max: int,
+        make: Callable[[TopicPartition, Any], Delivery],
+    ) -> None:
+        """Move records over, in their order; an error stays behind those that stand before it."""
+        records, begin = fetched.records, len(deliveries)
+        records._consumer_record = make
         try:
-            yield
-        finally:
-            subscription._fetch_count -= 1
-            subscription._last_fetch_ended = time.monotonic()
-
-    def let_go(self) -> None:
-        """Fetch nothing more of these partitions; break off a fetch that waits at the broker, which
-        would stand in the way of whatever is asked next."""
-        self._consumer.pause(*self._subscription.assigned_partitions())
-        for (_, group), connection in tuple(self._client._conns.items()):
-            waiting = connection._requests
-            if group is not ConnectionGroup.DEFAULT or not waiting:
-                continue
-            if all(request.API_KEY == FETCH_KEY for _, request, _ in waiting):
-                for _, _, answer in waiting:
-                    answer.cancel()  # aiokafka takes that in silence; a closed connection it logs
-                writer = connection._writer
-                connection.close(reason=CloseReason.SHUTDOWN)
-                writer.transport.abort()  # TLS would wait for the broker to say good-bye
-
-    async def lag(self, positions: Mapping[int, int], *, now_ms: int) -> tuple[int, int]:
-        """Records from `positions` to the end of the log, and how long the oldest waits, ms.
-
-        Most ends are known from the last fetch; the broker is asked for those of partitions that
-        are not fetched just now. Offsets that hold no record do not count once they are passed.
-        Raises Unavailable.
-        """
-        ends = await self._ends(positions)
-        records, oldest_ms = 0, 0
-        for number, position in positions.items():
-            state = self._state(TopicPartition(self._topic, number))
-            passed = state.position if state is not None and state.has_valid_position else 0
-            if position == self._next.get(number):
-                position = max(position, passed)
-            ages = self._ages.setdefault(number, RecordAges())
-            ages.forget_below(position)
-            waiting = ends[number] - position
-            if waiting > 0:
-                records += waiting
-                oldest_ms = max(oldest_ms, ages.waiting_ms(position, now_ms=now_ms))
-        return records, oldest_ms
-
-    async def _ends(self, positions: Mapping[int, int]) -> dict[int, int]:
-        ends: dict[int, int] = {}
-        unknown: list[TopicPartition] = []
-        now_ms = time.time() * 1_000
-        for number in positions:
-            partition = TopicPartition(self._topic, number)
-            state = self._state(partition)
-            end = None
-            if state is not None and not state.paused and partition not in self._fetcher._records:
-                end = state.lso if self._read_committed else state.highwater
-            if end is None or now_ms - state.timestamp > FRESH_MS:
-                unknown.append(partition)
+            for delivery in records:
+                deliveries.append(delivery)
+                if len(deliveries) >= records_max:
+                    break
             else:
-                ends[number] = end
-        if unknown:
-            with kafka_errors("cannot measure the lag"):
-                async with asyncio.timeout(LAG_TIMEOUT_S):
-                    asked = await self._consumer.end_offsets(unknown)
-            ends |= {partition.partition: offset for partition, offset in asked.items()}
-        if len(ends) < len(positions):
-            raise Unavailable("cannot measure the lag: the broker named no end of some partitions")
-        return ends
+                del self._held[number]
+        except (UnicodeDecodeError, errors.CorruptRecordException) as error:
+            place = f"{self._topic}-{number}@{records.next_fetch_offset}"
+            fetched.error = errors.CorruptRecordException(place)
+            fetched.error.__cause__ = error
+        except Exception as error:  # noqa: BLE001 - it is raised by the next `take`
+            fetched.error = error
+        if number in self._held:
+            self._held[number] = self._held.pop(number)
+        del self._positions[number]
+        self._positions[number] = records.next_fetch_offset
+        if len(deliveries) > begin:
+            first, last = deliveries[begin], deliveries[-1]
+            self.next_offsets[number] = last.offset + 1
+            self.ages[number].received(first.offset, last.offset, first.timestamp_ms)
 
-    def _plan_with_wait(self, assignment: Any) -> Any:
-        fetched = self._fetcher._records
-        held = any(tp in fetched or assignment.state_value(tp).paused for tp in assignment.tps)
-        self._fetcher._fetch_max_wait_ms = HELD_WAIT_MS if held else IDLE_WAIT_MS
-        return self._plan(assignment)
+    # Fetching -------------------------------------------------------------------------------------
 
-    def _note(self, number: int, some: list[Delivery]) -> None:
-        last = some[-1].offset
-        self._next[number] = last + 1
-        self._ages[number].received(some[0].offset, last, some[0].timestamp_ms)
+    def _plan(self, node_id: int) -> FetchPlan:
+        """What to ask a broker: for all that it leads, from which something may be handed out."""
+        now_s = time.monotonic()
+        wanted: dict[int, int] = {}
+        wait_ms, hold_s = IDLE_WAIT_MS, 0.0
+        for number, position in self._positions.items():
+            if self._leaders.get(number) != node_id:
+                continue
+            is_paused, held = number in self._paused, self._held.get(number)
+            if held is not None and not is_paused:
+                hold_s = max(hold_s, held.since_s + HOLD_S - now_s)
+            if held is not None or is_paused or self._refused_until_s.get(number, 0.0) > now_s:
+                wait_ms = HELD_WAIT_MS
+            else:
+                wanted[number] = position
+        if not wanted:
+            hold_s = self._retry_pause_s if self._refused_until_s else LOOK_S
+        return FetchPlan(wanted, wait_ms, hold_s)
 
-    def _drop(self, partition: TopicPartition) -> None:
-        """Let the fetcher go on with this partition."""
-        self._fetcher._records.pop(partition, None)
-        self._fetcher._notify(self._fetcher._wait_consume_future)
+    def _on_answer(self, node: NodeFetches, answer: FetchAnswer) -> None:
+        """Keep what came, unless it was asked of another broker as well, and that was quicker."""
+        has_come = False
+        for found in answer.partitions:
+            number = found.partition
+            position = node.asked.get(number)
+            if position is None or number in self._held or self._positions[number] != position:
+                continue
+            if found.error_code:
+                has_come |= self._refused(number, position, errors.for_code(found.error_code))
+                continue
+            self._refused_until_s.pop(number, None)
+            self._ends[number] = found.stable if self._read_committed else found.highwater
+            if found.records:
+                self._held[number] = self._fetched(found, position)
+                has_come = True
+        if has_come:
+            self._arrived()
 
-    def _state(self, partition: TopicPartition) -> Any:
-        subscription = self._subscription.subscription
-        assignment = None if subscription is None else subscription.assignment
-        return None if assignment is None else assignment.state_value(partition)
+    def _fetched(self, found: FetchedPartition, position: int) -> _Fetched:
+        partition = TopicPartition(self._topic, found.partition)
+        batches = MemoryRecords(found.records)
+        if not batches.has_next():
+            return _Fetched(None, errors.RecordTooLargeError(f"{partition} at {position}"))
+        isolation, check_crcs = int(self._read_committed), True
+        records = PartitionRecords(
+            partition, batches, found.aborted, position, None, None, check_crcs, isolation
+        )
+        return _Fetched(records, None)
+
+    def _refused(self, number: int, position: int, kind: type[errors.KafkaError]) -> bool:
+        """Is it an error for the reader?"""
+        partition = TopicPartition(self._topic, number)
+        if issubclass(kind, MOVED):
+            self._refused_until_s[number] = time.monotonic() + self._retry_pause_s
+            self._client.force_metadata_update()
+            return False
+        told = {partition: position} if kind is errors.OffsetOutOfRangeError else self._topic
+        self._held[number] = _Fetched(None, kind(told))
+        return True
+
+    def _find_leaders(self) -> None:
+        """Ask whoever leads the partitions now; look for leaders until all of them have one."""
+        if not self._positions:
+            return
+        leader_of = self._client.cluster.leader_for_partition
+        found = {n: leader_of(TopicPartition(self._topic, n)) for n in self._positions}
+        leaders = {n: node_id for n, node_id in found.items() if node_id not in NO_LEADER}
+        for number in leaders:
+            if leaders[number] != self._leaders.get(number):
+                self._refused_until_s.pop(number, None)
+        self._leaders = leaders
+        for node_id in set(leaders.values()) - self._nodes.keys():
+            self._nodes[node_id] = self._node(node_id)
+        self._look_again()
+        if len(leaders) < len(found) and self._seeking is None:
+            self._seeking = asyncio.get_running_loop().call_later(self._retry_pause_s, self._seek)
+
+    def _seek(self) -> None:
+        self._seeking = None
+        self._client.force_metadata_update()
+        self._find_leaders()
+
+    def _node(self, node_id: int) -> NodeFetches:
+        session = self._sessions.get(node_id)
+        if session is None:
+            session = self._sessions[node_id] = FetchSession(
+                self._topic,
+                read_committed=self._read_committed,
+                bytes_max=FETCH_BYTES_MAX,
+                partition_bytes_max=PARTITION_FETCH_BYTES_MAX,
+            )
+        return NodeFetches(
+            self._client,
+            node_id,
+            session=session,
+            plan=self._plan,
+            answered=self._on_answer,
+            retry_pause_s=self._retry_pause_s,
+        )
+
+    def _look_again(self) -> None:
+        for node in self._nodes.values():
+            node.look_again()
+
+    def _stop(self) -> None:
+        for node in self._nodes.values():
+            node.cancel()
+        if self._seeking is not None:
+            self._seeking.cancel()
+            self._seeking = None
+        for kept in (self._nodes, self._positions, self._leaders, self._paused, self._held):
+            kept.clear()
+        self._refused_until_s.clear()
+        self._ends.clear()
 
 
-def _maker(epoch: int) -> Callable[[TopicPartition, Any], Delivery]:
+def _maker(topic: str, epoch: int) -> Callable[[TopicPartition, Any], Delivery]:
     """What makes one of our records of one of aiokafka's batches."""
 
     def make(partition: TopicPartition, record: Any) -> Delivery:
         return Delivery(
-            partition[0],
+            topic,
             partition[1],
             record.offset,
             record.timestamp,

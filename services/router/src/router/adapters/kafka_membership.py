@@ -1,18 +1,20 @@
 """What aiokafka knows about our membership of a consumer group, and does not tell.
 
-Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for four reasons that were
+Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for five reasons that were
 each checked against its source and a real broker:
 
 * a heartbeat that succeeded is the proof that we are still a member, and nobody can ask for it;
 * a commit after an eviction goes out without generation and member, and an empty group accepts it;
 * an error of the group parks the coordinator until somebody asks for it; only a poll asks, and
   nobody polls without partitions: a missing right to the group would hang in silence for ever;
+* who takes records by himself counts as one who does not poll, and is made to leave;
 * `stop` waits for a coordinator that may never answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +32,7 @@ class KafkaMembership:
 
     def __init__(self, consumer: AIOKafkaConsumer, clock: Clock) -> None:
         self._coordinator: Any = consumer._coordinator
-        self._fetcher: Any = consumer._fetcher
+        self._subscription: Any = consumer._subscription
         self._clock = clock
         self._identity: tuple[int, str] | None = None
         self._confirmed_s: float | None = None
@@ -45,12 +47,19 @@ class KafkaMembership:
         Asking lets aiokafka try again; it goes on by itself if the cause has gone. Raises
         NotAllowed, StaleAssignment, Unavailable.
         """
-        if self._fetcher.error_future.done():
-            raise Unavailable("the consumer's fetcher has ended; it is made anew")
         if self._coordinator._coordination_task.done():
             raise Unavailable("the consumer's membership has ended; it is made anew")
         with kafka_errors(f"cannot be a member of the group {self._coordinator.group_id}"):
             self._coordinator.check_errors()
+
+    def poll_begins(self) -> None:
+        """Until it ends, and for `max_poll_interval` after, we count as somebody who polls."""
+        self._subscription._fetch_count += 1
+
+    def poll_ends(self) -> None:
+        """Of each that began, however it ends."""
+        self._subscription._fetch_count -= 1
+        self._subscription._last_fetch_ended = time.monotonic()
 
     async def begin(self) -> None:
         """Take the membership of this moment as ours, and have the broker confirm it."""

@@ -1,27 +1,24 @@
 """A topic as a source: one consumer for each flow, commits by hand, positions resolved by us.
 
-Nothing is polled from the moment partitions are revoked until the positions of the new ones are
-known and sought: aiokafka fetches while its assignment callback still runs, and would hand out
-records of a position that we have not chosen (checked).
+Nothing is fetched from the moment partitions are revoked until the positions of the new ones are
+known: nobody hands out records of a position that we have not chosen.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
-from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from kernel.errors import EventflowsError, Unavailable
 
-from router.adapters.kafka_clients import client_settings
+from router.adapters.kafka_consumer import RETRY_PAUSE_S, GroupTimes, make_consumer, retry_pause_s
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_fetches import KafkaFetches
+from router.adapters.kafka_lag import measure_lag
 from router.adapters.kafka_membership import KafkaMembership, stop_consumer
 from router.adapters.kafka_positions import KafkaPositions, missing_topic
 from router.adapters.kafka_probe import diagnose
@@ -36,30 +33,12 @@ from router.domain.topic_identity import TopicIdentity
 from router.ports import AssignmentListener, Clock
 from router.ports import Positions as PositionsMemory
 
-FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
-PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
-METADATA_AGE_MAX_S: Final = 60.0
-RETRY_PAUSE_S: Final = 0.3
-"""Of aiokafka, before it asks again; up to twice that, so that the flows of a worker do not ask all
-at once when their broker comes back. A source that was given up is opened anew with backoff."""
 OPEN_TIMEOUT_S: Final = 20.0
 RESOLVE_TIMEOUT_S: Final = 8.0
 CHECK_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 5.0
-REBALANCE_ROOM_S: Final = 5.0
-"""What a member has, on top of the drain bound, to join again (promise 3)."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupTimes:
-    """Times of the group protocol, seconds. `drain_s` is the bound of the pump that reads."""
-
-    session_timeout_s: float = 10.0
-    heartbeat_s: float = 1.0
-    max_poll_interval_s: float = 300.0
-    drain_s: float = 5.0
 
 
 class KafkaSource:
@@ -75,9 +54,8 @@ class KafkaSource:
         times: GroupTimes | None = None,
     ) -> None:
         self._flow_id = spec.flow_id
-        self._client_id = f"eventflows-{spec.flow_id}-{spec.instance}"
         self._topic = spec.source.topic
-        self._spec = spec.source
+        self._spec = spec
         self._connection = connection
         self._clock = clock
         self._memory = positions
@@ -98,23 +76,7 @@ class KafkaSource:
     async def open(self, listener: AssignmentListener) -> None:
         """Connect and join the group; the first assignment comes later, through the listener."""
         await self.close()
-        rebalance_s = self._times.drain_s + REBALANCE_ROOM_S
-        consumer = self._consumer = AIOKafkaConsumer(
-            **client_settings(self._connection, client_id=self._client_id)
-            | {"request_timeout_ms": _ms(rebalance_s + REBALANCE_ROOM_S)},
-            group_id=self._spec.group_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            session_timeout_ms=_ms(self._times.session_timeout_s),
-            heartbeat_interval_ms=_ms(self._times.heartbeat_s),
-            max_poll_interval_ms=_ms(self._times.max_poll_interval_s),
-            rebalance_timeout_ms=_ms(rebalance_s),
-            retry_backoff_ms=_ms(RETRY_PAUSE_S * (1 + crc32(self._flow_id.encode()) % 100 / 100)),
-            metadata_max_age_ms=_ms(METADATA_AGE_MAX_S),
-            fetch_max_bytes=FETCH_BYTES_MAX,
-            max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
-            isolation_level="read_committed" if self._spec.read_committed else "read_uncommitted",
-        )
+        consumer = self._consumer = make_consumer(self._spec, self._connection, self._times)
         try:
             with kafka_errors("cannot read the topic"):
                 async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -128,11 +90,15 @@ class KafkaSource:
             raise missing_topic(self._topic)
         self._listener = listener
         self._fetches = KafkaFetches(
-            consumer, topic=self._topic, read_committed=self._spec.read_committed
+            consumer,
+            topic=self._topic,
+            read_committed=self._spec.source.read_committed,
+            retry_pause_s=retry_pause_s(self._spec),
+            arrived=self._wake,
         )
         membership = self._membership = KafkaMembership(consumer, self._clock)
         self._positions = KafkaPositions(
-            self._spec,
+            self._spec.source,
             consumer=consumer,
             membership=membership,
             memory=self._memory,
@@ -159,14 +125,10 @@ class KafkaSource:
         await self._positions.commit(marks)
 
     def pause(self, partitions: Iterable[int]) -> None:
-        consumer = self._open_consumer()
-        consumer.pause(*self._assigned_of(partitions))
+        self._open_fetches().pause(partitions)
 
     def resume(self, partitions: Iterable[int]) -> None:
-        consumer = self._open_consumer()
-        resumed = self._assigned_of(partitions)
-        if resumed and self._receiving is not None:
-            consumer.resume(*resumed)
+        if self._open_fetches().resume(partitions):
             self._wake()  # what was held back is here already: no fetch would tell of it
 
     def holds(self, *, epoch: int) -> bool:
@@ -178,11 +140,10 @@ class KafkaSource:
 
     async def lag(self, positions: Mapping[int, int]) -> Lag:
         """To the end of the log; offsets that hold no record do not count once they are passed."""
-        self._open_consumer()
-        assert self._fetches is not None
+        fetches, consumer = self._open_fetches(), self._consumer
+        assert consumer is not None
         now_ms = int(self._clock.now().timestamp() * 1_000)
-        records, oldest_ms = await self._fetches.lag(positions, now_ms=now_ms)
-        return Lag(records=records, oldest_age_s=oldest_ms / 1_000)
+        return await measure_lag(consumer, fetches, positions, topic=self._topic, now_ms=now_ms)
 
     async def close(self) -> None:
         """Leave the group; give up waiting for a broker that does not answer."""
@@ -233,7 +194,7 @@ class KafkaSource:
         except EventflowsError as error:
             self.fail(error)
             return
-        self._open_consumer()
+        self._open_fetches()
         self._identity, self._metadata_is_new = positions.identity, False
         fetches.begin(marks)
         self._last_epoch += 1
@@ -281,34 +242,26 @@ class KafkaSource:
 
     async def _wait(self, wait_s: float) -> None:
         """Until something was fetched or has changed, or for so long."""
-        loop, fetches = asyncio.get_running_loop(), self._fetches
-        waiting = loop.create_future() if fetches is None else fetches.arrival()
-        self._waiting = waiting
+        loop, membership = asyncio.get_running_loop(), self._membership
+        self._waiting = waiting = loop.create_future()
         timer = loop.call_later(wait_s, self._wake)
+        if membership is not None:
+            membership.poll_begins()
         try:
-            with (
-                kafka_errors(f"reading {self._topic}"),
-                contextlib.nullcontext() if fetches is None else fetches.polling(),
-            ):
-                await waiting
+            await waiting
         finally:
             timer.cancel()
+            if membership is not None:
+                membership.poll_ends()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def _open_consumer(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
+    def _open_fetches(self) -> KafkaFetches:
+        if self._fetches is None:
             raise Unavailable("the source is closed")
-        return self._consumer
-
-    def _assigned_of(self, partitions: Iterable[int]) -> set[TopicPartition]:
-        assigned: set[TopicPartition] = self._open_consumer().assignment()
-        return assigned & {self._partition(p) for p in partitions}
-
-    def _partition(self, number: int) -> TopicPartition:
-        return TopicPartition(self._topic, number)
+        return self._fetches
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -330,7 +283,3 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
         except Exception as error:
             self._source.fail(error)
             raise
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

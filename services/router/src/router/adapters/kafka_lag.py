@@ -1,0 +1,61 @@
+"""How far a flow is behind, from what its fetches tell anyway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from kernel.errors import Unavailable
+
+from router.adapters.kafka_errors import kafka_errors
+from router.adapters.kafka_fetches import KafkaFetches
+from router.domain.lag import Lag
+from router.domain.record_ages import RecordAges
+
+LAG_TIMEOUT_S: Final = 5.0
+
+
+async def measure_lag(
+    consumer: AIOKafkaConsumer,
+    fetches: KafkaFetches,
+    positions: Mapping[int, int],
+    *,
+    topic: str,
+    now_ms: int,
+) -> Lag:
+    """From `positions` to the end of the log, and how long the oldest record waits.
+
+    Most ends are known from the last fetch; the broker is asked for those of partitions that are
+    not fetched just now. Offsets that hold no record do not count once they are passed. Raises
+    Unavailable.
+    """
+    ends = await _ends(consumer, fetches, positions, topic)
+    records, oldest_ms = 0, 0
+    for number, position in positions.items():
+        if position == fetches.next_offsets.get(number):
+            position = max(position, fetches.position(number))
+        ages = fetches.ages.setdefault(number, RecordAges())
+        ages.forget_below(position)
+        waiting = ends[number] - position
+        if waiting > 0:
+            records += waiting
+            oldest_ms = max(oldest_ms, ages.waiting_ms(position, now_ms=now_ms))
+    return Lag(records=records, oldest_age_s=oldest_ms / 1_000)
+
+
+async def _ends(
+    consumer: AIOKafkaConsumer, fetches: KafkaFetches, numbers: Mapping[int, int], topic: str
+) -> dict[int, int]:
+    told = {number: fetches.fresh_end(number) for number in numbers}
+    ends = {number: end for number, end in told.items() if end is not None}
+    unknown = [TopicPartition(topic, number) for number in numbers if number not in ends]
+    if unknown:
+        with kafka_errors("cannot measure the lag"):
+            async with asyncio.timeout(LAG_TIMEOUT_S):
+                asked = await consumer.end_offsets(unknown)
+        ends |= {partition.partition: offset for partition, offset in asked.items()}
+    if len(ends) < len(numbers):
+        raise Unavailable("cannot measure the lag: the broker named no end of some partitions")
+    return ends
