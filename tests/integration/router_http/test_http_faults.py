@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from router.adapters.http_answer import AnswerLimits, HttpAnswer
 from router.adapters.http_client import HttpPool, PoolLimits
-from router.adapters.http_connection import ConnectionLimits, NoAnswer, NotSent
+from router.adapters.http_connection import ConnectionLimits, HttpConnection, NoAnswer, NotSent
 
 from tests.integration.router_http.conftest import Scenario
 from tests.support.http_scripts import OK, Peer, Script, always_ok, head_of, scripted
@@ -424,6 +424,57 @@ def test_a_server_that_reads_nothing_gets_no_more_than_its_buffers_hold(play: Pl
     play(scenario())
 
 
+def test_a_request_that_was_held_up_for_too_long_is_not_sent(play: Play) -> None:
+    """Whoever was frozen may not be the owner any more, and has to ask before it sends."""
+
+    async def scenario() -> None:
+        async with against(always_ok, limits=replace(LIMITS, stay_s=0.0)) as pool:
+            with pytest.raises(NotSent, match="stood still"):
+                await post(pool)
+            assert pool.open_count == 0
+
+    play(scenario())
+
+
+@pytest.mark.parametrize(
+    ("happens", "error"),
+    [
+        (lambda connection, call: call.cancel(), asyncio.CancelledError),
+        (lambda connection, call: connection.data_received(OK), NotSent),
+        (lambda connection, call: connection.eof_received(), NotSent),
+        (lambda connection, call: connection.connection_lost(OSError()), NotSent),
+        (lambda connection, call: connection._transport.close(), NotSent),
+    ],
+)
+def test_what_happens_before_a_request_leaves_keeps_it_from_leaving(
+    play: Play,
+    happens: Callable[[HttpConnection, asyncio.Task[HttpAnswer]], object],
+    error: type[BaseException],
+) -> None:
+    bodies = []
+
+    async def noting(peer: Peer) -> None:
+        while True:
+            bodies.append((await peer.request())[1])
+            await peer.say(OK)
+
+    async def scenario() -> None:
+        async with against(noting) as pool:
+            await post(pool, b"first")
+            (connection,) = pool._open
+            call = asyncio.create_task(post(pool, b"second"))
+            while pool.idle_count:
+                await asyncio.sleep(0)
+            happens(connection, call)
+            (result,) = await asyncio.gather(call, return_exceptions=True)
+            assert type(result) is error
+            assert pool.open_count == 0
+            await post(pool, b"third")
+        assert bodies == [b"first", b"third"]
+
+    play(scenario())
+
+
 def test_a_cancelled_call_takes_its_connection_along(play: Play) -> None:
     """Its answer would be taken for the next call's."""
     asked = asyncio.Event()
@@ -566,11 +617,14 @@ def test_idle_connections_are_closed_before_servers_do(play: Play) -> None:
 
 
 def test_a_closed_pool_ends_its_calls_and_takes_no_more(play: Play) -> None:
+    asked = asyncio.Event()
+    silent = says(then=lambda peer: asked.set())
+
     async def scenario() -> None:
-        async with against(says(), limits=replace(LIMITS, connections_max=1)) as pool:
+        async with against(silent, limits=replace(LIMITS, connections_max=1)) as pool:
             sent, waiting = asyncio.create_task(post(pool)), asyncio.create_task(post(pool))
-            while not pool.waiting_count or not pool._open:
-                await asyncio.sleep(0)
+            await asked.wait()
+            assert pool.waiting_count == 1
             await pool.close()
             await pool.close()
             results = await asyncio.gather(sent, waiting, return_exceptions=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from router.adapters.http_connection import (
     HttpConnection,
     NotSent,
 )
+from router.adapters.http_dial import first_that_connects
+from router.adapters.http_outbox import STAY_S, Outbox
 
 CONNECTIONS_MAX: Final = 2_048
 CONNECTING_MAX: Final = 64
@@ -33,7 +34,6 @@ WAIT_S: Final = 10.0
 """How long a call waits for a connection when all are in use."""
 CONNECT_S: Final = 10.0
 """From looking up the name to a connection; room for a second address."""
-ADDRESS_S: Final = 5.0
 SWEEP_S: Final = 0.1
 """Deadlines are looked at so often, all in one pass, and so may be late by so much: a timer for
 each call costs more than the call's own bookkeeping."""
@@ -56,6 +56,7 @@ class PoolLimits:
     waiters_max: int = WAITERS_MAX
     wait_s: float = WAIT_S
     connect_s: float = CONNECT_S
+    stay_s: float = STAY_S
     connection: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
@@ -98,6 +99,7 @@ class HttpPool:
         self._is_closed = False
         self._none_left = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(self._loop, stay_s=self._limits.stay_s)
 
     @property
     def open_count(self) -> int:
@@ -213,7 +215,13 @@ class HttpPool:
         """Open the connection that was counted already."""
         try:
             async with asyncio.timeout(self._limits.connect_s):
-                connection = await self._first_that_connects()
+                connection = await first_that_connects(
+                    self._host,
+                    self._port,
+                    make=self._make,
+                    let_go=HttpConnection.abort,
+                    tls=self._tls,
+                )
             if self._is_closed or not connection.is_usable:
                 connection.abort()
                 raise NotSent("the connection was closed at once")
@@ -231,40 +239,13 @@ class HttpPool:
         self._keep_sweeping()
         return connection
 
-    async def _first_that_connects(self) -> HttpConnection:
-        """Try each address of the host in turn. Raises the last one's OSError."""
-        loop, made = self._loop, self._make
-        try:
-            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except UnicodeError as error:  # a label of more than 63 characters, for one
-            raise OSError("the name is no host name") from error
-        failure: OSError = OSError("the name has no address")
-        for family, _, proto, _, address in addresses:
-            connection = made()
-            try:
-                async with asyncio.timeout(ADDRESS_S):
-                    await loop.create_connection(
-                        lambda made=connection: made,
-                        str(address[0]),
-                        self._port,
-                        family=family,
-                        proto=proto,
-                        ssl=self._tls,
-                        server_hostname=self._host if self._tls else None,
-                    )
-            except OSError as error:
-                connection.abort()
-                failure = error
-            except BaseException:
-                connection.abort()
-                raise
-            else:
-                return connection
-        raise failure
-
     def _make(self) -> HttpConnection:
         return HttpConnection(
-            self, wants_body=self._wants_body, limits=self._limits.connection, loop=self._loop
+            self,
+            wants_body=self._wants_body,
+            limits=self._limits.connection,
+            loop=self._loop,
+            outbox=self._outbox,
         )
 
     # Counts and deadlines.

@@ -24,6 +24,7 @@ from router.adapters.http_answer import (
     HttpAnswer,
     WantsBody,
 )
+from router.adapters.http_outbox import Outbox
 
 JOIN_BYTES_MAX: Final = 32 * 1024
 """Up to here head and body are copied together, so that one write sends both."""
@@ -82,8 +83,10 @@ class HttpConnection(asyncio.Protocol):
         wants_body: WantsBody,
         limits: ConnectionLimits,
         loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
     ) -> None:
         self._owner = owner
+        self._outbox = outbox
         self._limits = limits
         self._loop = loop
         self._reader = AnswerReader(
@@ -96,6 +99,8 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = float("inf")
         self._answering: asyncio.Future[HttpAnswer] | None = None
         self._call_deadline = 0.0
+        self._request: bytes | None = None
+        """A small request that waits in the outbox."""
         self._rest: memoryview | None = None
         """What was not handed to the transport yet."""
         self._is_large = False
@@ -133,7 +138,8 @@ class HttpConnection(asyncio.Protocol):
         self._reader.begin()
         if len(body) <= JOIN_BYTES_MAX:
             self._is_large = False
-            transport.write(head + body)
+            self._request = head + body
+            self._outbox.add(self)
             return answering
         self._is_large = True
         self._rest = memoryview(body)
@@ -145,6 +151,17 @@ class HttpConnection(asyncio.Protocol):
             transport.write(head)
             self._send_rest()
         return answering
+
+    def hand_over(self) -> None:
+        """Write the request that waits in the outbox, if it still does."""
+        request, transport, answering = self._request, self._transport, self._answering
+        if request is None or transport is None or answering is None:
+            return
+        if transport.is_closing() or answering.done():
+            self.break_off("the connection was closed before the request was sent")
+        else:
+            self._request = None
+            transport.write(request)
 
     def abandon(self, answering: asyncio.Future[HttpAnswer]) -> None:
         """Nobody waits for this answer any more: it must not be taken for the next one's."""
@@ -174,7 +191,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._is_gone:
             self._is_gone = True
             self._waits_for_continue = False
-            self._rest = None
+            self._request = self._rest = None
             self._reader.close()
             self._owner.connection_is_gone(self)
 
@@ -191,6 +208,9 @@ class HttpConnection(asyncio.Protocol):
         """Bytes of the answer, or what nobody asked for, which would pass for the next answer."""
         if self._answering is None:
             self.abort()
+            return
+        if self._request is not None:
+            self.break_off("the server spoke before it was asked")
             return
         try:
             is_complete = self._reader.feed(data)
@@ -248,7 +268,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _is_all_sent(self) -> bool:
         if not self._is_large:
-            return True
+            return self._request is None
         transport = self._transport
         return self._rest is None and (transport is None or not transport.get_write_buffer_size())
 
