@@ -2,6 +2,7 @@
 
 Parsing is httptools' (llhttp, strict). What is decided here: which answers are interim, when the
 final one is complete, what is too long, and whether the connection is still in step with us.
+A server's answers begin alike, so a head that was read before, byte for byte, is not parsed again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ HTTP/2 (RFC 9113, 6.5.2), so that their number is bounded too."""
 HEADER_COST_BYTES: Final = 32
 ANSWER_BYTES_MAX: Final = 24 * 1024 * 1024
 
+HEADS_KEPT_MAX: Final = 64
+HEAD_KEPT_BYTES_MAX: Final = 1_024
+
+_HEAD_END: Final = b"\r\n\r\n"
 _CONTINUE: Final = 100
 _FINAL: Final = 200
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
@@ -43,6 +48,19 @@ WantsBody: TypeAlias = Callable[[int, dict[bytes, bytes]], bool]
 """By status and headers: is the body needed? One that is not is read, and not kept."""
 
 
+class _KnownHead(NamedTuple):
+    """What the parser made of a head; `length_bytes`: of the body that must follow at once."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    keeps_body: bool
+    length_bytes: int
+
+
+KnownHeads: TypeAlias = dict[bytes, _KnownHead]
+"""Heads of whole answers that left their connection in step; for readers with one `wants_body`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerLimits:
     """How long an answer may be."""
@@ -59,11 +77,17 @@ class AnswerReader:
     """
 
     def __init__(
-        self, *, wants_body: WantsBody, limits: AnswerLimits, on_continue: Callable[[], None]
+        self,
+        *,
+        wants_body: WantsBody,
+        limits: AnswerLimits,
+        on_continue: Callable[[], None],
+        known: KnownHeads,
     ) -> None:
         self._wants_body = wants_body
         self._limits = limits
         self._on_continue = on_continue
+        self._known = known
         self._parser = httptools.HttpResponseParser(self)
         self._keeps_body = False
         self._keeps_alive = False
@@ -78,9 +102,13 @@ class AnswerReader:
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._is_complete = False
+        self._is_begun = False
 
     def feed(self, data: bytes) -> bool:
         """True: the final answer is complete, or cut. Raises BadAnswer."""
+        is_first, self._is_begun = not self._is_begun, True
+        if is_first and self._is_known(data):
+            return True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -90,6 +118,8 @@ class AnswerReader:
         except httptools.HttpParserUpgrade:
             raise BadAnswer("it changed the protocol") from None
         if self._is_complete and self._head_bytes <= self._limits.head_bytes_max:
+            if is_first and self.is_in_step:
+                self._remember(data)
             return True
         self._check(len(data))
         return self._is_cut
@@ -153,6 +183,34 @@ class AnswerReader:
             return
         self._keeps_alive = self._parser.should_keep_alive()
         self._is_complete = True
+
+    def _is_known(self, data: bytes) -> bool:
+        """Is it a whole answer and nothing else, with a head that was read before?"""
+        head_bytes = data.find(_HEAD_END) + len(_HEAD_END)
+        known = self._known.get(data[:head_bytes])
+        if known is None or len(data) - head_bytes != known.length_bytes:
+            return False
+        self._status, self._headers, keeps_body, _ = known
+        if keeps_body:
+            self._body.append(data[head_bytes:])
+        self._keeps_alive = self._is_complete = True
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """The answer came in this one piece. Only a stated length follows from the head alone."""
+        headers, head_bytes = self._headers, data.find(_HEAD_END) + len(_HEAD_END)
+        if (
+            _CODING in headers
+            or _LENGTH not in headers
+            or head_bytes > HEAD_KEPT_BYTES_MAX
+            or len(data) - head_bytes != self._body_bytes
+        ):
+            return
+        if len(self._known) >= HEADS_KEPT_MAX:
+            self._known.clear()
+        self._known[data[:head_bytes]] = _KnownHead(
+            self._status, headers, self._keeps_body, self._body_bytes
+        )
 
     def _check(self, size_bytes: int) -> None:
         """Head and framing are bounded as well as the body."""

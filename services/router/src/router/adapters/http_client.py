@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from router.adapters.http_answer import HttpAnswer, WantsBody
+from router.adapters.http_answer import HttpAnswer, KnownHeads, WantsBody
 from router.adapters.http_connection import (
     ConnectionLimits,
     HttpConnection,
@@ -99,6 +99,7 @@ class HttpPool:
         self._is_closed = False
         self._none_left = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._known: KnownHeads = {}
         self._outbox = Outbox(self._loop, stay_s=self._limits.stay_s)
 
     @property
@@ -246,6 +247,7 @@ class HttpPool:
             limits=self._limits.connection,
             loop=self._loop,
             outbox=self._outbox,
+            known=self._known,
         )
 
     # Counts and deadlines.

@@ -22,6 +22,7 @@ from router.adapters.http_answer import (
     AnswerReader,
     BadAnswer,
     HttpAnswer,
+    KnownHeads,
     WantsBody,
 )
 from router.adapters.http_outbox import Outbox
@@ -84,13 +85,18 @@ class HttpConnection(asyncio.Protocol):
         limits: ConnectionLimits,
         loop: asyncio.AbstractEventLoop,
         outbox: Outbox,
+        known: KnownHeads,
     ) -> None:
+        """`outbox` and `known` are for all connections of a pool."""
         self._owner = owner
         self._outbox = outbox
         self._limits = limits
         self._loop = loop
         self._reader = AnswerReader(
-            wants_body=wants_body, limits=limits.answer, on_continue=self._continue
+            wants_body=wants_body,
+            limits=limits.answer,
+            on_continue=self._continue,
+            known=known,
         )
         self._transport: asyncio.WriteTransport | None = None
         self._is_gone = False
