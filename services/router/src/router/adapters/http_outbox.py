@@ -1,8 +1,8 @@
 """Small requests of one turn of the event loop, written one right after the other.
 
-A write between two pieces of Python finds its receiver asleep each time, and waking it is the
-dearest part of a write; those that follow each other closely wake it once. The price: a request
-leaves a turn of the loop later, and the connection may go in between.
+A write between two pieces of Python finds its receiver asleep and the kernel's code out of the
+caches; those that follow each other closely cost a fifth less or better (ADR 0011). The price: a
+request leaves a turn of the loop later, and the connection may go in between.
 """
 
 from __future__ import annotations
