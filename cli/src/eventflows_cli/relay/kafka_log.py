@@ -29,6 +29,7 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 from kernel.errors import EventflowsError, NotAllowed, StateForbids, TooLarge, Unavailable
+from servicekit.kafka_goodbye import stop_consumer
 
 from eventflows_cli.relay import topics
 from eventflows_cli.relay.records import POSITION_HEADER, Record
@@ -119,13 +120,13 @@ class KafkaLog:
                     auto_offset_reset="none",
                     max_partition_fetch_bytes=2 * topics.RECORD_BYTES_MAX,
                 )
-                await consumer.start()
                 try:
+                    await consumer.start()
                     full = await self._last(consumer, self._full_topic)
                     self._check_states(full, await self._last(consumer, self._state_topic))
                     return full
                 finally:
-                    await consumer.stop()
+                    await stop_consumer(consumer, wait_s=STOP_TIMEOUT_S)
 
     async def write(self, full: Sequence[Record], states: Sequence[Record]) -> None:
         """Write a batch, wholly or not at all as far as committed readers see.

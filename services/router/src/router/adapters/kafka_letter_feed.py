@@ -10,10 +10,10 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 from kernel.errors import Unavailable
+from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import kafka_errors
-from router.adapters.kafka_membership import stop_consumer
 from router.adapters.kafka_positions import missing_topic
 from router.domain.delivery import Delivery
 from router.domain.kafka_connection import KafkaConnection

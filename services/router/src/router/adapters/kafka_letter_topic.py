@@ -16,11 +16,11 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from kernel.errors import StateForbids, Unavailable
+from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_letter_feed import delivery_of, partitions_of
-from router.adapters.kafka_membership import stop_consumer
 from router.domain.dead_letter_record import LetterId
 from router.domain.delivery import Delivery
 from router.domain.kafka_connection import KafkaConnection

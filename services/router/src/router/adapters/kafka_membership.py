@@ -1,19 +1,17 @@
 """What aiokafka knows about our membership of a consumer group, and does not tell.
 
-Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for five reasons that were
+Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for four reasons that were
 each checked against its source and a real broker:
 
 * a heartbeat that succeeded is the proof that we are still a member, and nobody can ask for it;
 * a commit after an eviction goes out without generation and member, and an empty group accepts it;
 * an error of the group parks the coordinator until somebody asks for it; only a poll asks, and
   nobody polls without partitions: a missing right to the group would hang in silence for ever;
-* who takes records by himself counts as one who does not poll, and is made to leave;
-* `stop` waits for a coordinator that may never answer.
+* who takes records by himself counts as one who does not poll, and is made to leave.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -101,45 +99,3 @@ class KafkaMembership:
 
     def _current(self) -> tuple[int, str]:
         return self._coordinator.generation, self._coordinator.member_id
-
-
-async def stop_consumer(consumer: AIOKafkaConsumer, *, wait_s: float) -> bool:
-    """Stop a consumer; True: it left its group. Takes little more than twice `wait_s`, ever.
-
-    In a task of its own: `stop` lets the cancellation of one of its own tasks escape, and whoever
-    awaits it could not tell that from being cancelled.
-    """
-    stopping = asyncio.ensure_future(consumer.stop())
-    try:
-        await asyncio.wait({stopping}, timeout=wait_s)
-        if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
-            return True
-    finally:
-        if stopping.cancelled() or not stopping.done() or stopping.exception() is not None:
-            stopping.cancel()
-            await _tear_down(consumer, stopping, wait_s=wait_s)
-    return False
-
-
-async def _tear_down(
-    consumer: AIOKafkaConsumer, stopping: asyncio.Future[None], *, wait_s: float
-) -> None:
-    """End tasks and sockets; tell nobody."""
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher
-    tasks = {stopping}
-    for owner, names in (
-        (coordinator, ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")),
-        (fetcher, ("_fetch_task",)),
-    ):
-        tasks |= {task for name in names if (task := getattr(owner, name, None)) is not None}
-    tasks |= set(getattr(fetcher, "_pending_tasks", ()))
-    for task in tasks:
-        task.cancel()
-    # TLS waits up to 30 s for the broker's goodbye, and a broker that holds a fetch says none.
-    tasks.add(asyncio.ensure_future(consumer._client.close()))
-    ended, going_on = await asyncio.wait(tasks, timeout=wait_s)
-    for task in going_on:
-        task.cancel()
-    for task in ended:
-        if not task.cancelled():
-            task.exception()  # seen: the consumer is thrown away, with whatever ailed it

@@ -14,12 +14,13 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from kernel.errors import EventflowsError, Unavailable
+from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.kafka_consumer import RETRY_PAUSE_S, GroupTimes, make_consumer, retry_pause_s
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_fetches import KafkaFetches
 from router.adapters.kafka_lag import measure_lag
-from router.adapters.kafka_membership import KafkaMembership, stop_consumer
+from router.adapters.kafka_membership import KafkaMembership
 from router.adapters.kafka_positions import KafkaPositions, missing_topic
 from router.adapters.kafka_probe import diagnose
 from router.adapters.kafka_topics import identify

@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from kernel.backoff import delay_s
 from kernel.errors import EventflowsError, Unavailable
+from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.internal_topics import POSITIONS_TOPIC
 from router.adapters.kafka_clients import client_settings
-from router.adapters.kafka_membership import stop_consumer
 from router.adapters.kafka_producers import KafkaProducers
 from router.domain.beginning import Place
 from router.domain.kafka_connection import KafkaConnection

@@ -20,10 +20,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from kernel.backoff import delay_s
 from kernel.errors import Unavailable
+from servicekit.kafka_goodbye import stop_consumer
 from servicekit.settings import HostPort
 
 from router.adapters.internal_topics import WORKERS_TOPIC
-from router.adapters.kafka_membership import stop_consumer
 from router.application.shards import SHARDS
 from router.control_ports import WorkerEntry
 from router.ports import Clock
