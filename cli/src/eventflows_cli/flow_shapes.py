@@ -9,16 +9,28 @@ from eventflows_cli.json_shapes import Json, of_message
 from eventflows_cli.words import FlowState
 
 
-def of_flow(flow: catalog_pb2.Flow, status: router_pb2.FlowStatus | None, *, name: str) -> Json:
-    """One flow. `state` is the router's word where it says one, `live` all that it says."""
+def of_flow(
+    flow: catalog_pb2.Flow,
+    status: router_pb2.FlowStatus | None,
+    *,
+    name: str,
+    silent: bool = False,
+) -> Json:
+    """One flow. `state` is the router's word where it says one, `live` all that it says.
+
+    `silent`: the router was asked and did not answer, so nobody knows what an enabled flow does.
+    """
     enabled = flow.HasField("settings")
     live = of_live(status) if status is not None and enabled else None
     paused = of_message(flow.paused) if flow.HasField("paused") else None
+    told = _state(enabled, paused)
+    if silent and told == FlowState.ENABLED:
+        told = FlowState.UNKNOWN
     return {
         "id": flow.flow_id,
         "name": name,
         "enabled": enabled,
-        "state": live["state"] if live is not None else _state(enabled, paused),
+        "state": live["state"] if live is not None else told,
         "reason": live["reason"] if live is not None else (paused or {}).get("reason", ""),
         "paused": paused,
         "live": live,

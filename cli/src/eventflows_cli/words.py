@@ -11,7 +11,8 @@ FAILURES: Final = (
 
 
 class FlowState(StrEnum):
-    """What a flow does; the first three the registry tells, the others the router."""
+    """What a flow does; the first three the registry tells, the others the router; `unknown`: it
+    is enabled, and the router does not answer."""
 
     DISABLED = "disabled"
     ENABLED = "enabled"
@@ -24,6 +25,7 @@ class FlowState(StrEnum):
     FAILED = "failed"
     BLOCKED = "blocked"
     HALTED = "halted"
+    UNKNOWN = "unknown"
 
 
 class LetterState(StrEnum):

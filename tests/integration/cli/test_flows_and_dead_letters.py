@@ -24,6 +24,16 @@ async def test_flows_are_listed_with_what_the_log_says_of_them(told: Told) -> No
     assert NAME in (await told.command.done("flow", "list", *words)).out
 
 
+async def test_flows_are_listed_although_the_router_is_away(told: Told) -> None:
+    words = ("--router-address", "127.0.0.1:1")
+    ended = await told.command.done("flow", "list", *words, "-o", "json")
+    assert "the router at 127.0.0.1:1 cannot be reached: see that it runs" in ended.err
+    (flow,) = ended.json["flows"]
+    assert (flow["id"], flow["state"], flow["live"]) == (told.story.flow_id, "unknown", None)
+    listed = await told.command.done("flow", "list", *words, "--state", "unknown")
+    assert NAME in listed.out
+
+
 async def test_what_needs_the_router_says_how_to_give_its_address(told: Told) -> None:
     for words in (
         ["flow", "status", "acme/digits"],

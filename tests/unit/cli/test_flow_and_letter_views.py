@@ -48,6 +48,12 @@ def test_the_state_is_the_routers_word_where_it_says_one() -> None:
         document = of_flow(flow, status, name=NAME)
         assert document["state"] == state
         assert document["reason"].startswith(reason)
+    for flow, state in (
+        (a_flow(), "unknown"),
+        (a_flow(paused=True), "paused"),
+        (a_flow(enabled=False), "disabled"),
+    ):
+        assert of_flow(flow, None, name=NAME, silent=True)["state"] == state
     unknown = of_flow(a_flow(), a_status(lag_records=-1, lag_s=-1.0), name=NAME)["live"]
     assert (unknown["lag_records"], unknown["lag_s"]) == (None, None)
 

@@ -84,4 +84,4 @@ def names_of(kind: Any) -> set[str]:
 def test_the_words_are_those_of_the_contracts() -> None:
     assert set(FAILURES) == names_of(events_pb2.FailureClass)
     assert set(LetterState) == names_of(router_pb2.DeadLetterState)
-    assert set(FlowState) == names_of(router_pb2.FlowState) | {"disabled", "enabled"}
+    assert set(FlowState) == names_of(router_pb2.FlowState) | {"disabled", "enabled", "unknown"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from eventflows.router.v1 import router_pb2
+from kernel.errors import TimedOut, Unavailable
 
 from eventflows_cli.app import flow as flows
 from eventflows_cli.appending import CommandId, appended, command_id_of, of_result
@@ -44,7 +45,7 @@ async def list_(
         str | None, typer.Option(metavar="OWNER/NAME", help="Of this algorithm only.")
     ] = None,
 ) -> int:
-    """List event flows with what they do. Without the router's address: what the log says."""
+    """List event flows with what they do. Without the router: what the log says."""
     async with run.registry() as calls:
         names = Names(calls)
         found: list[tuple[catalog_pb2.Flow, str]] = []
@@ -54,8 +55,15 @@ async def list_(
                 of = await names.of(Kind.ALGORITHM, one.algorithm_id)
                 if algorithm in (None, of):
                     found.append((one, await names.of_aggregate(each)))
-    statuses = await _statuses(run, [one.flow_id for one, _ in found])
-    documents = [of_flow(one, statuses.get(one.flow_id), name=name) for one, name in found]
+    silent, statuses = False, dict[str, router_pb2.FlowStatus]()
+    try:
+        statuses = await _statuses(run, [one.flow_id for one, _ in found])
+    except (TimedOut, Unavailable) as error:
+        silent = True
+        run.output.say(f"{error.message}; until then only what the log says of the flows is shown")
+    documents = [
+        of_flow(one, statuses.get(one.flow_id), name=name, silent=silent) for one, name in found
+    ]
     document = {"flows": [one for one in documents if not state or one["state"] in state]}
     run.output.show(
         document, lambda given: view.flows(given, None), lines=lambda given: given["flows"]
@@ -115,8 +123,11 @@ async def resume(run: Run, *, which: Which, command_id: CommandId = None) -> int
     return DONE
 
 
-async def _statuses(run: Run, flow_ids: Sequence[str]) -> Mapping[str, router_pb2.FlowStatus]:
-    """What the router says of these flows; nothing, and a word about it, without its address."""
+async def _statuses(run: Run, flow_ids: Sequence[str]) -> dict[str, router_pb2.FlowStatus]:
+    """What the router says of these flows; nothing, and a word about it, without its address.
+
+    Raises TimedOut, Unavailable, and what a refusal is.
+    """
     if run.profile().router_address is None:
         run.output.say(
             "the profile has no router_address: only what the log says of the flows is shown"
