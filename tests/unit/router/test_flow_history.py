@@ -9,7 +9,7 @@ from catalog.catalog import Catalog
 from catalog.records import FlowChange
 from kernel.errors import TimedOut, Unavailable
 from router.adapters.memory_broker import MemoryBroker
-from router.application import flow_history
+from router.application import flow_history, session
 from router.application.flow_history import CatalogFlowHistory
 from router.domain.status import PumpState
 
@@ -57,6 +57,35 @@ async def test_a_catalog_that_stays_behind_is_trouble_and_settles_nothing() -> N
     async with running_pump(PUBLISHER, broker=broker, history=history) as bench:
         await bench.until_state(PumpState.BACKING_OFF)
         assert "behind" in bench.pump.status().reason
+        assert broker.commits == []
+
+
+async def test_a_catalog_that_was_behind_for_long_is_gone_on_with_as_soon_as_it_is_there() -> None:
+    """The source stays open meanwhile: each new start would have been later than the last."""
+    broker, history = MemoryBroker(), LaggingHistory(FlowChange(7, "1.2.3"))
+    history.away = True
+    broker.append(b"new", key=b"k", headers=COMPLETION)
+    async with running_pump(PUBLISHER, broker=broker, history=history) as bench:
+        await bench.until_state(PumpState.BACKING_OFF)
+        for _ in range(50):
+            bench.clock.advance(1.0)
+            await let_others_run()
+        history.away = False
+        history.reached.set()
+        bench.clock.advance(1.0)
+        await bench.until_settled(1)
+        assert bench.source.opened == 1
+        assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_a_catalog_that_never_comes_lets_the_source_be_opened_anew() -> None:
+    """A source that is not polled for minutes would lose its partitions."""
+    broker, history = MemoryBroker(), LaggingHistory()
+    history.away = True
+    broker.append(b"new", key=b"k", headers=COMPLETION)
+    async with running_pump(PUBLISHER, broker=broker, history=history) as bench:
+        await bench.clock.run_until(lambda: bench.source.opened == 2, step_s=1.0)
+        assert bench.clock.monotonic_s() >= session.BEHIND_MAX_S
         assert broker.commits == []
 
 

@@ -36,6 +36,9 @@ LAST_SETTLES_MAX: Final = 3
 """Tries to settle an assignment that ends, one after the other."""
 WELL_S: Final = 10.0
 """With partitions for so long a source was well; what fails earlier is opened later and later."""
+BEHIND_MAX_S: Final = 60.0
+"""For so long a source that is not polled waits for our catalog. Well below the broker's bound on
+that, and above WELL_S: the end of such a wait is no failure in a row."""
 NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
 
 
@@ -218,8 +221,20 @@ class Session:
         Judged by less, a completion of a version that was just enabled would be passed over for
         good. Raises Unavailable when our catalog stays behind: then they come again later.
         """
-        if self._parts.spec.kind is not FlowKind.SUBSCRIBER and deliveries:
-            await self._parts.history.reach(max(map(position_of, deliveries)))
+        if self._parts.spec.kind is FlowKind.SUBSCRIBER or not deliveries:
+            return
+        position, began_s = max(map(position_of, deliveries)), self._clock.monotonic_s()
+        while True:
+            try:
+                await self._parts.history.reach(position)
+            except Unavailable as error:
+                if self._clock.monotonic_s() - began_s >= BEHIND_MAX_S:
+                    raise
+                self._board.trouble(Trouble.LOG, error.message)
+                await self._clock.sleep(self._limits.look_interval_s)
+            else:
+                self._board.well(Trouble.LOG)
+                return
 
     async def _watch(self) -> None:
         """Look regularly whether we may invoke, and go on as soon as we may again."""

@@ -32,6 +32,7 @@ class Trouble(Enum):
 
     SOURCE = "source"
     FENCE = "fence"
+    LOG = "log"
     SETTLE = "settle"
     DEAD_LETTERS = "dead letters"
     TARGET = "target"
