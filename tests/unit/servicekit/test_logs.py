@@ -157,6 +157,15 @@ def test_a_secret_inside_another_leaves_no_rest() -> None:
     assert redact("<outer-inner-secret-outer>") == "<[hidden]>"
 
 
+def test_a_single_line_of_a_key_is_hidden_and_what_frames_it_is_shown() -> None:
+    register = SecretRegister()
+    lines = ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0B+/==", "short", ""]
+    register.hide("\r\n".join(lines))
+    for form in (lines[1], quote(lines[1], safe="")):
+        assert register.redact(f"cannot read {form}!") == "cannot read [hidden]!"
+    assert register.redact(f"no {lines[0]}: short") == f"no {lines[0]}: short"
+
+
 def test_short_values_are_left_alone() -> None:
     hide("topic")
     assert redact("topic orders") == "topic orders"

@@ -25,6 +25,10 @@ from servicekit.trace import Traceparent
 HIDDEN: Final = "[hidden]"
 SECRET_CHARACTERS_MIN: Final = 6
 """Shorter values are not hidden: they would tear ordinary words apart, and are no secrets."""
+LINE_CHARACTERS_MIN: Final = 16
+"""From this length on a single line of a secret is hidden too: an error may quote one of a key."""
+LINES_MAX: Final = 256
+"""Of one secret are hidden one by one: enough for a key of 16,384 bits."""
 SECRETS_MAX: Final = 1_000
 """The secret that was registered longest ago makes room for the next."""
 VALUE_CHARACTERS_MAX: Final = 64 * 1024
@@ -197,13 +201,21 @@ def _json(event: EventDict, **_options: object) -> str:
 
 def _written_forms(secret: str) -> tuple[str, ...]:
     """How a value may stand in a text: bare, in repr, in a URL, and each of them inside JSON."""
-    bare = {secret, repr(secret)[1:-1], quote(secret, safe="")}
+    lines = [line.strip() for line in secret.splitlines()[:LINES_MAX]]
+    long = [line for line in lines if len(line) >= LINE_CHARACTERS_MIN and not _is_frame(line)]
+    texts = (secret, *long) if len(lines) > 1 else (secret,)
+    bare = {form for text in texts for form in (text, repr(text)[1:-1], quote(text, safe=""))}
     in_json = {
         json.dumps(form, ensure_ascii=ascii_only)[1:-1]
         for form in bare
         for ascii_only in (False, True)
     }
     return tuple(bare | in_json)
+
+
+def _is_frame(line: str) -> bool:
+    """Is it a line that every PEM text has? It is no secret, and it tells what an error is of."""
+    return line.startswith("-----")
 
 
 def _log_uncaught(

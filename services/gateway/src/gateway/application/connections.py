@@ -19,7 +19,6 @@ from servicekit.logs import hide
 
 from gateway.application.gateway import Gateway
 from gateway.domain.brokers import (
-    CLIENT_KEY_CHARACTERS_MAX,
     CONNECTION_TYPE_NAMES,
     SASL_MECHANISM_DEFAULT,
     WITH_SASL,
@@ -31,9 +30,6 @@ from gateway.domain.caller import Admin
 from gateway.domain.fields import is_uuid
 from gateway.domain.intent import Intent
 from gateway.domain.paging import Page, PageRequest, paginate
-
-KEY_LINE_CHARACTERS_MIN = 16
-"""A shorter line of a key tells nothing, and might be a word of other texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +176,7 @@ def _describe(command: Description, asked: BrokerConnection, protocol: SecurityP
 
 
 def _hide(asked: BrokerConnection) -> None:
-    """The key also line by line: what speaks of it may hold a part."""
-    lines = asked.client_key[:CLIENT_KEY_CHARACTERS_MAX].splitlines()
-    whole_lines = (line for line in lines if len(line) >= KEY_LINE_CHARACTERS_MIN)
-    for secret in (asked.broker_password, *whole_lines):
-        if not secret.startswith("-----"):
-            hide(secret)
+    hide(asked.broker_password)
     hide(asked.client_key)
 
 
