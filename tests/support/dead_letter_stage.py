@@ -18,11 +18,12 @@ from router.adapters.memory_target import MemoryTarget
 from router.adapters.system_clock import SystemClock
 from router.application.budget import WorkerBudget
 from router.application.dead_letter_reader import DeadLetterReader
-from router.application.dead_letter_task import TaskRun, TaskTools
+from router.application.dead_letter_task import TaskRun
 from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
 from router.application.shards import SHARDS
 from router.application.task_figures import TaskFigures
+from router.application.task_tools import TaskTools
 from router.domain.dead_letter import DeadLetter
 from router.domain.dead_letter_record import LetterId, LetterState
 from router.domain.delivery import Delivery

@@ -23,6 +23,7 @@ from eventflows_cli.commands import (
     flows,
     import_,
     keygen,
+    letter_tasks,
     profiles,
     relay,
     revert,
@@ -35,7 +36,7 @@ from eventflows_cli.commands import (
 from eventflows_cli.output import drop_stdout, open_streams, reader_left, visible
 
 COMMANDS = (
-    flows, dead_letters,
+    flows, dead_letters, letter_tasks,
     tail, show, stat, at, diff, verify, export, import_, revert, relay, shred, keygen, profiles,
 )  # fmt: skip
 """Importing a module registers its command; the help lists them in this order."""

@@ -10,7 +10,7 @@ import pytest
 from catalog.events import DeadLetterSelection
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2
-from gateway.application.dead_letter_tasks import RedriveWish, check_redrive
+from gateway.application.dead_letter_requests import RedriveWish, check_redrive
 from gateway.application.dead_letters import QUESTIONS_MAX
 from gateway.entrypoints.rest.app import rest_app
 from google.protobuf.json_format import ParseDict

@@ -25,13 +25,13 @@ from router.adapters.registry_tasks import RegistryTasks
 from router.application.connections import Connections
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import DeadLetterReader, ReaderStatus
-from router.application.dead_letter_task import TaskTools
 from router.application.dead_letter_tasks import DeadLetterTasks, readiness
 from router.application.own_topics import OwnTopics
 from router.application.plans import FlowPlans
 from router.application.redelivery import Redelivery
 from router.application.shards import ShardOwnership
 from router.application.task_figures import TaskFigures, TaskTotals
+from router.application.task_tools import TaskTools
 from router.control_ports import Workers
 from router.dead_letter_ports import TaskPeers
 from router.domain.flow_spec import INTERNAL_CONNECTION, FlowSpec

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -29,16 +29,14 @@ from router.application.letters_at_work import LettersAtWork
 from router.application.limits import DRAIN_S
 from router.application.own_letters import OwnLetters
 from router.application.redelivery import Redelivery
-from router.application.task_figures import TaskFigures
 from router.application.task_gate import LOOK_S, FlowGone, Stopped, TaskGate
 from router.application.task_letters import LEFT_UNKNOWN, IndexedLetters, TaskLetters
-from router.dead_letter_ports import LetterFold, LetterMarks, LetterQueries, LetterTopic, TaskEnds
+from router.application.task_tools import TaskTools
 from router.domain.dead_letter_query import LetterQuery
 from router.domain.dead_letter_record import Letter, LetterState
 from router.domain.dead_letter_task import TaskProgress
 from router.domain.flow_spec import FlowSpec
 from router.domain.redrive import TokenBucket, lane_of, spec_of_redrive
-from router.ports import Clock, Random
 
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 10.0
@@ -54,32 +52,6 @@ NOT_READ_YET: Final = "the index has not read all marks yet"
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-
-OpenRedelivery = Callable[[FlowSpec], Awaitable[Redelivery]]
-"""Raises NotFound, Unavailable, TimedOut while a connection cannot be resolved."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTools:
-    """What every task of a worker works with.
-
-    `ready` gives the spec by which a flow may be redriven now, or a sentence why it may not; None
-    for a flow that is gone. `own_topic` names the flow's own dead letter topic; empty: it has none.
-    `open_own` gives its name and itself, which the caller closes.
-    """
-
-    index: LetterQueries
-    fold: LetterFold
-    topic: LetterTopic
-    marks: LetterMarks
-    ends: TaskEnds
-    ready: Callable[[str], FlowSpec | str | None]
-    own_topic: Callable[[str], str]
-    open_own: Callable[[str], tuple[str, LetterTopic]]
-    open_redelivery: OpenRedelivery
-    figures: TaskFigures
-    clock: Clock
-    random: Random
 
 
 class TaskRun:

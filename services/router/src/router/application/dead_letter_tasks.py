@@ -18,11 +18,12 @@ from typing import Final
 from catalog.records import DeadLetterTask, DeadLetterTaskKind, DeadLetterTaskState
 from kernel.errors import EventflowsError, NotFound
 
-from router.application.dead_letter_task import TaskRun, TaskTools
+from router.application.dead_letter_task import TaskRun
 from router.application.limits import DRAIN_S
 from router.application.plans import BlockedFlow, CatalogFeed, FlowPlans
 from router.application.shards import shard_of
 from router.application.task_figures import TaskTotals
+from router.application.task_tools import TaskTools
 from router.control_ports import Workers
 from router.dead_letter_ports import TaskPeers
 from router.domain.dead_letter_task import TaskProgress

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from catalog.events import DeadLetterSelection
 from kernel.errors import InvalidInput
 
-from gateway.application import dead_letter_tasks, dead_letters
+from gateway.application import dead_letter_requests, dead_letter_tasks, dead_letters
 from gateway.application.algorithms import AlgorithmRef
-from gateway.application.dead_letter_tasks import PurgeWish, RedriveWish, TaskRecord
+from gateway.application.dead_letter_requests import PurgeWish, RedriveWish
+from gateway.application.dead_letter_tasks import TaskRecord
 from gateway.application.dead_letters import LetterCount
 from gateway.domain import letter_selection
 from gateway.domain.fields import algorithm_reference
@@ -68,8 +69,8 @@ async def redrive_dead_letters(
     )
     gateway, caller, algorithm = call.gateway, call.caller, call.algorithm_if_named
     if body.dry_run:
-        return _counted(await dead_letter_tasks.redrive_count(gateway, caller, algorithm, wish))
-    record = await dead_letter_tasks.redrive(gateway, caller, algorithm, wish, call.intent())
+        return _counted(await dead_letter_requests.redrive_count(gateway, caller, algorithm, wish))
+    record = await dead_letter_requests.redrive(gateway, caller, algorithm, wish, call.intent())
     return _accepted(record)
 
 
@@ -84,8 +85,8 @@ async def purge_dead_letters(
     )
     gateway, caller, algorithm = call.gateway, call.caller, call.algorithm_if_named
     if body.dry_run:
-        return _counted(await dead_letter_tasks.purge_count(gateway, caller, algorithm, wish))
-    record = await dead_letter_tasks.purge(gateway, caller, algorithm, wish, call.intent())
+        return _counted(await dead_letter_requests.purge_count(gateway, caller, algorithm, wish))
+    record = await dead_letter_requests.purge(gateway, caller, algorithm, wish, call.intent())
     return _accepted(record)
 
 

@@ -6,8 +6,9 @@ from catalog.events import DeadLetterSelection
 from eventflows.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from servicekit.server_interceptors import Context
 
-from gateway.application import dead_letter_tasks, dead_letters
-from gateway.application.dead_letter_tasks import PurgeWish, RedriveWish, TaskRecord
+from gateway.application import dead_letter_requests, dead_letter_tasks, dead_letters
+from gateway.application.dead_letter_requests import PurgeWish, RedriveWish
+from gateway.application.dead_letter_tasks import TaskRecord
 from gateway.application.dead_letters import LetterCount
 from gateway.application.gateway import Gateway
 from gateway.application.moments import told_of
@@ -77,13 +78,13 @@ class DeadLettersServicer(gateway_pb2_grpc.DeadLettersServicer):
         )
         whose = (self._gateway, current_caller(), algorithm_if_named(request.algorithm))
         if request.dry_run:
-            return _counted(await dead_letter_tasks.redrive_count(*whose, wish))
+            return _counted(await dead_letter_requests.redrive_count(*whose, wish))
         intent = self._wishes.intent(
             context,
             f"DeadLetters/RedriveDeadLetters/{request.flow}",
             expected_version=expected_version_of(request),
         )
-        return _taken(await dead_letter_tasks.redrive(*whose, wish, intent))
+        return _taken(await dead_letter_requests.redrive(*whose, wish, intent))
 
     async def PurgeDeadLetters(  # noqa: N802
         self, request: gateway_pb2.PurgeDeadLettersRequest, context: Context
@@ -95,13 +96,13 @@ class DeadLettersServicer(gateway_pb2_grpc.DeadLettersServicer):
         )
         whose = (self._gateway, current_caller(), algorithm_if_named(request.algorithm))
         if request.dry_run:
-            return _counted(await dead_letter_tasks.purge_count(*whose, wish))
+            return _counted(await dead_letter_requests.purge_count(*whose, wish))
         intent = self._wishes.intent(
             context,
             f"DeadLetters/PurgeDeadLetters/{request.flow}",
             expected_version=expected_version_of(request),
         )
-        return _taken(await dead_letter_tasks.purge(*whose, wish, intent))
+        return _taken(await dead_letter_requests.purge(*whose, wish, intent))
 
     async def ListDeadLetterTasks(  # noqa: N802
         self, request: gateway_pb2.ListDeadLetterTasksRequest, context: Context
