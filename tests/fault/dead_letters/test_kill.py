@@ -1,4 +1,4 @@
-"""A worker that is killed in a redrive: the next one goes on with what has no mark."""
+"""A worker that is killed or stopped in a redrive: the next one goes on with what has no mark."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ LETTERS = 60
 RATE_PER_S = 10.0
 
 
+@pytest.mark.parametrize("cleanly", [False, True])
 async def test_a_redrive_goes_on_after_its_worker_was_killed(
-    landscape: Landscape, folder: Path
+    landscape: Landscape, folder: Path, cleanly: bool
 ) -> None:
     algorithm, version = await landscape.algorithm(folder)
     images, labels = await landscape.topic("images"), await landscape.topic("labels")
@@ -42,7 +43,10 @@ async def test_a_redrive_goes_on_after_its_worker_was_killed(
         working = await calls.until(calls.routers[0], task, lambda one: one.succeeded > 5)
         assert working.succeeded < LETTERS
         victim = int(working.worker.removeprefix("router-"))
-        cluster.routers[victim].kill()
+        if cleanly:
+            await cluster.routers[victim].stop()
+        else:
+            cluster.routers[victim].kill()
         try:
             survivor = calls.routers[1 - victim]
             ended = await calls.until(survivor, task, lambda one: one.state == "finished")
@@ -51,4 +55,5 @@ async def test_a_redrive_goes_on_after_its_worker_was_killed(
         assert (ended.succeeded, ended.failed) == (LETTERS, 0)
         await results.to_the_end(timeout_s=60.0)
         assert results.numbers == set(range(LETTERS))
+        assert not cleanly or len(results.results) == LETTERS
         assert await calls.letters(flow) == []
