@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import NotCoordinatorForGroupError
 from devstack import Kafka
 from kernel.errors import Unavailable
 from router.adapters import kafka_fetches
@@ -81,6 +82,37 @@ async def test_an_evicted_member_settles_nothing(kafka: Kafka) -> None:
             with pytest.raises(StaleAssignment):
                 await reader.settle(1)
         assert await topic.committed() == 0
+
+
+async def test_a_commit_that_failed_is_tried_again_only_while_no_other_came_after_it(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kafka_topic(kafka) as topic:
+        await topic.append(b"0")
+        await topic.append(b"1")
+        async with reading(topic) as reader:
+            await reader.read(2)
+            source = reader.source
+            assert isinstance(source, KafkaSource)
+            assert source._consumer is not None
+            coordinator = source._consumer._coordinator
+            send, sent = coordinator._do_commit_offsets, asyncio.Event()
+
+            async def fail_once(assignment: object, offsets: object) -> None:
+                """As a broker does that is no coordinator of the group any more."""
+                monkeypatch.setattr(coordinator, "_do_commit_offsets", send)
+                sent.set()
+                raise NotCoordinatorForGroupError
+
+            monkeypatch.setattr(coordinator, "_do_commit_offsets", fail_once)
+            first = asyncio.create_task(reader.settle(1))
+            await sent.wait()
+            await reader.settle(2)
+            with pytest.raises(Unavailable, match="others came after it"):
+                await first
+            monkeypatch.setattr(coordinator, "_do_commit_offsets", fail_once)
+            await reader.settle(2)
+        assert await topic.committed() == 2
 
 
 async def test_promise_5_a_source_that_is_not_polled_is_evicted(kafka: Kafka) -> None:

@@ -153,6 +153,15 @@ async def test_settling_again_is_harmless(topic: Topic) -> None:
     assert await topic.committed() == 1
 
 
+async def test_of_settles_that_overlap_the_marks_of_the_last_one_stand(topic: Topic) -> None:
+    await topic.append(b"0")
+    await topic.append(b"1")
+    async with reading(topic) as reader:
+        await reader.read(2)
+        await asyncio.gather(reader.settle(0, (1, 1)), reader.settle(1), reader.settle(2))
+    assert await topic.committed() == 2
+
+
 async def test_a_paused_partition_gives_nothing_and_loses_nothing(topic: Topic) -> None:
     await topic.append(b"0")
     async with reading(topic) as reader:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
+from router.application.session import SETTLES_MAX
 from router.domain.low_water import Mark
 
 from tests.support.manual_clock import let_others_run, until
@@ -166,3 +167,50 @@ async def test_promise_3_at_full_speed_it_is_settled_by_number_before_the_interv
         bench.broker.append(b"4")
         await until(lambda: bench.broker.committed == {0: 5})
         assert bench.clock.monotonic_s() == 0
+
+
+async def test_promise_3_a_settle_begins_while_another_one_runs() -> None:
+    limits = replace(TEST_LIMITS, commit_records_max=1)
+    async with running_pump(limits=limits) as bench:
+        bench.source.settles.clear()
+        for number in range(3):
+            bench.broker.append(b"%d" % number)
+            await bench.until_settled(number + 1)
+            await let_others_run()
+        assert bench.source.settles_begun == SETTLES_MAX
+        bench.source.settles.set()
+        await bench.until_committed(3)
+        assert bench.broker.commits == [{0: Mark(position=n)} for n in (1, 2, 3)]
+
+
+async def test_promise_3_what_a_settle_failed_to_settle_is_settled_although_others_came_after() -> (
+    None
+):
+    limits = replace(TEST_LIMITS, commit_records_max=1)
+    async with running_pump(broker=MemoryBroker(partitions=2), limits=limits) as bench:
+        bench.source.settles.clear()
+        bench.source.settle_failures = 1
+        bench.broker.append(b"fails")
+        await until(lambda: bench.source.settles_begun == 1)
+        bench.broker.append(b"succeeds", partition=1)
+        await until(lambda: bench.source.settles_begun == 2)
+        bench.source.settles.set()
+        await until(lambda: bench.broker.committed == {1: 1})
+        await bench.until_committed(1)
+
+
+async def test_promise_3_a_stop_waits_for_settles_that_run_and_makes_up_for_one_that_fails() -> (
+    None
+):
+    limits = replace(TEST_LIMITS, commit_records_max=1)
+    async with running_pump(limits=limits) as bench:
+        bench.source.settles.clear()
+        bench.source.settle_failures = 1
+        bench.broker.append(b"one")
+        await until(lambda: bench.source.settles_begun == 1)
+        stopping = asyncio.create_task(bench.pump.stop(grace_s=1))
+        await let_others_run()
+        assert not stopping.done()
+        bench.source.settles.set()
+        await stopping
+        assert bench.broker.committed == {0: 1}

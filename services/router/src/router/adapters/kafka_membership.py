@@ -13,7 +13,7 @@ each checked against its source and a real broker:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -32,12 +32,12 @@ class KafkaMembership:
         self._coordinator: Any = consumer._coordinator
         self._subscription: Any = consumer._subscription
         self._clock = clock
+        self.retry_pause_s: float = self._coordinator._retry_backoff_ms / 1_000
+        """Before something that may pass by itself is tried again."""
         self._identity: tuple[int, str] | None = None
         self._confirmed_s: float | None = None
         self._send_heartbeat = self._coordinator._do_heartbeat
-        self._send_commit = self._coordinator._do_commit_offsets
         self._coordinator._do_heartbeat = self._heartbeat
-        self._coordinator._do_commit_offsets = self._commit
 
     def check(self) -> None:
         """Raise what would be missed in silence: an error of the group, or a task that has ended.
@@ -82,20 +82,31 @@ class KafkaMembership:
         ] = await self._coordinator.fetch_committed_offsets(list(partitions))
         return found
 
+    async def coordinator_known(self) -> None:
+        """Wait until we know who coordinates the group. Raises aiokafka's errors."""
+        await self._coordinator.ensure_coordinator_known()
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit as the member that we are, by a request that is sent at once.
+
+        aiokafka's own `commit` sends none before the answer to the last one came, and each in a
+        task of its own: some turns of a busy event loop. Requests of a connection are answered in
+        their order, so several may be under way. Raises aiokafka's errors, IllegalGenerationError if we are
+        not the member any more that was given the partitions.
+        """
+        began_s, identity = self._clock.monotonic_s(), self._current()
+        if identity != self._identity:
+            raise IllegalGenerationError(self._coordinator.group_id)
+        await self._coordinator._do_commit_offsets(None, offsets)
+        if identity == self._identity:
+            self._confirmed_s = began_s
+
     async def _heartbeat(self) -> bool:
         began_s, identity = self._clock.monotonic_s(), self._current()
         confirmed = bool(await self._send_heartbeat())
         if confirmed and identity == self._identity:
             self._confirmed_s = began_s
         return confirmed
-
-    async def _commit(self, assignment: object, offsets: object) -> None:
-        began_s, identity = self._clock.monotonic_s(), self._current()
-        if identity != self._identity:
-            raise IllegalGenerationError(self._coordinator.group_id)
-        await self._send_commit(assignment, offsets)
-        if identity == self._identity:
-            self._confirmed_s = began_s
 
     def _current(self) -> tuple[int, str]:
         return self._coordinator.generation, self._coordinator.member_id

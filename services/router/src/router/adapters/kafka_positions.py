@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetMetadataTooLargeError
 from aiokafka.structs import OffsetAndMetadata
-from kernel.errors import EventflowsError, NotFound, TooLarge
+from kernel.errors import EventflowsError, NotFound, Unavailable
 
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_membership import KafkaMembership
@@ -49,6 +50,10 @@ class KafkaPositions:
         self._membership = membership
         self._memory = memory
         self.identity = identity
+        self._commits = 0
+        """Calls of `commit` so far."""
+        self._sent = 0
+        """The latest of these calls whose request was sent."""
         self._metadata_bytes_max = METADATA_BYTES_MAX
         self.unreadable = 0
         """Partitions of the last `resolve` whose finished offsets could not be read."""
@@ -102,13 +107,15 @@ class KafkaPositions:
         return topic
 
     async def commit(self, marks: Mapping[int, Mark]) -> None:
-        """Commit as the member that we are. Raises StaleAssignment, Unavailable, NotAllowed."""
-        try:
-            await self._commit(marks)
-        except TooLarge:
-            _log.warning("%s: the broker keeps no metadata with commits", self._spec.group_id)
-            self._metadata_bytes_max = 0
-            await self._commit(marks)
+        """Commit as the member that we are; of calls that overlap the last one's marks stand.
+
+        So one that failed is only tried again if none that came later was sent: else it would move
+        back what that one committed. Raises StaleAssignment, Unavailable, NotAllowed.
+        """
+        self._commits += 1
+        with kafka_errors(f"cannot commit to the group {self._spec.group_id}"):
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await self._commit(marks, self._commits)
         self._memory.remember(
             self._spec.group_id,
             self._spec.topic,
@@ -136,19 +143,39 @@ class KafkaPositions:
             found |= await self._consumer.end_offsets(wanted)
         return {p.partition: Mark(position=offset) for p, offset in found.items()}
 
-    async def _commit(self, marks: Mapping[int, Mark]) -> None:
-        bytes_max = self._metadata_bytes_max
+    async def _commit(self, marks: Mapping[int, Mark], number: int) -> None:
+        while True:
+            await self._membership.coordinator_known()
+            if number < self._sent:
+                raise Unavailable(
+                    f"a commit to the group {self._spec.group_id} failed, and others came after it"
+                )
+            self._sent = number
+            bytes_max, pause_s = self._metadata_bytes_max, 0.0
+            try:
+                return await self._membership.commit(self._offsets(marks, bytes_max))
+            except OffsetMetadataTooLargeError:
+                if not bytes_max:
+                    raise
+                _log.warning("%s: the broker keeps no metadata with commits", self._spec.group_id)
+                self._metadata_bytes_max = 0
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                pause_s = self._membership.retry_pause_s
+            await asyncio.sleep(pause_s)
+
+    def _offsets(
+        self, marks: Mapping[int, Mark], bytes_max: int
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
         prefix = self.identity.prefix if self.identity and bytes_max else ""
         bytes_max -= len(prefix)
-        commits = {
+        return {
             self._partition(number): OffsetAndMetadata(
                 mark.position, prefix + encode(mark, bytes_max=bytes_max)
             )
             for number, mark in marks.items()
         }
-        with kafka_errors(f"cannot commit to the group {self._spec.group_id}"):
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._consumer.commit(commits)
 
     def _replaced(self) -> PositionLost:
         topic, group = self._spec.topic, self._spec.group_id

@@ -33,6 +33,11 @@ class MemorySource:
         """Tests set True: there is a record that cannot be read."""
         self.settle_failures = 0
         """So many calls of `settle` fail from now on."""
+        self.settles = asyncio.Event()
+        """Tests clear it: the broker takes its time with what is settled."""
+        self.settles.set()
+        self.settles_begun = 0
+        self._in_order = asyncio.Lock()
         self.polls = 0
         self.opened = 0
 
@@ -66,10 +71,14 @@ class MemorySource:
         self._check_reachable()
         if epoch != self._settling:
             raise StaleAssignment("the partitions were given to somebody else")
-        if self.settle_failures:
-            self.settle_failures -= 1
-            raise Unavailable("cannot commit")
-        self._broker.commit(dict(marks))
+        self.settles_begun += 1
+        fails = self.settle_failures > 0
+        self.settle_failures -= fails
+        async with self._in_order:
+            await self.settles.wait()
+            if fails:
+                raise Unavailable("cannot commit")
+            self._broker.commit(dict(marks))
 
     def pause(self, partitions: Iterable[int]) -> None:
         self._paused |= set(partitions)

@@ -91,10 +91,11 @@ class Assignment:
             )
             for number, mark in marks.items()
         }
-        self._settling = asyncio.Lock()
+        self._settles: set[asyncio.Future[None]] = set()
+        """One for each settle that runs."""
         self._settle_soon = settle_soon
         self._unsettled = 0
-        """Deliveries that were finished since the last settle."""
+        """Deliveries that were finished since the last settle began."""
         self._commit_records_max = limits.commit_records_max
         self._turns: Turns[Work] = Turns()
         self._rests = Rests(pace=pace, clock=clock, random=random, spawn=spawn, wake=self._wake)
@@ -249,26 +250,45 @@ class Assignment:
         self.dispatch()
 
     async def settle(self) -> bool:
-        """Settle the marks that changed; were there any? Raises what `Source.settle` raises."""
-        async with self._settling:
-            changed = {
-                each: each.low_water.version
-                for each in self._partitions.values()
-                if each.low_water.version != each.settled_version
-            }
-            if changed:
-                unsettled = self._unsettled
-                marks = {each.number: each.low_water.mark() for each in changed}
-                began, traced = self._clock.now(), len(self._traced)
-                await self._source.settle(marks, epoch=self.epoch)
-                for _ in range(min(traced, len(self._traced))):
-                    self._traced.popleft().settled(began=began, ended=self._clock.now())
-                for each, version in changed.items():
-                    each.settled_version = version
-                self._unsettled -= unsettled
-                if self._unsettled >= self._commit_records_max:
-                    self._settle_soon()
-            return bool(changed)
+        """Settle the marks that changed since the last settle began; were there any?
+
+        Settles may overlap: the source lets the last one's marks stand. What one that failed was to
+        settle counts as changed. Raises what `Source.settle` raises.
+        """
+        changed = [
+            each
+            for each in self._partitions.values()
+            if each.low_water.version != each.settled_version
+        ]
+        if not changed:
+            return False
+        marks = {each.number: each.low_water.mark() for each in changed}
+        for each in changed:
+            each.settled_version = each.low_water.version
+        self._unsettled = 0
+        traced, self._traced = self._traced, deque(maxlen=TRACED_MAX)
+        began = self._clock.now()
+        ended = asyncio.get_running_loop().create_future()
+        self._settles.add(ended)
+        try:
+            await self._source.settle(marks, epoch=self.epoch)
+        except BaseException:
+            for each in changed:
+                each.settled_version = NEVER
+            self._traced = deque([*traced, *self._traced], maxlen=TRACED_MAX)
+            raise
+        finally:
+            self._settles.discard(ended)
+            ended.set_result(None)
+        for trace in traced:
+            trace.settled(began=began, ended=self._clock.now())
+        return True
+
+    async def settle_rest(self) -> bool:
+        """After the settles that run, settle what is left."""
+        while self._settles:
+            await asyncio.wait(self._settles)
+        return await self.settle()
 
     # Ending ---------------------------------------------------------------------------------------
 

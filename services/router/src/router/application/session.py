@@ -32,6 +32,9 @@ from router.ports import Clock, FlowHistory, Random, Source, Tracing
 NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
 NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are ours"
 STALE: Final = "the broker says that the partitions are somebody else's; waiting to be given others"
+SETTLES_MAX: Final = 2
+"""Settles that run at the same time. A broker holds a commit for some milliseconds (Kafka 4.1: 5):
+with one at a time all that ends meanwhile would be repeated after a kill."""
 LAST_SETTLES_MAX: Final = 3
 """Tries to settle an assignment that ends, one after the other."""
 WELL_S: Final = 10.0
@@ -105,7 +108,7 @@ class Session:
         async with self._tasks:
             helpers = [
                 self._tasks.create_task(self._watch()),
-                self._tasks.create_task(self._settle_when_due()),
+                *(self._tasks.create_task(self._settle_when_due()) for _ in range(SETTLES_MAX)),
                 self._tasks.create_task(self._tick()),
                 self._tasks.create_task(self._measure_lag()),
             ]
@@ -252,6 +255,8 @@ class Session:
         time and by number."""
         while True:
             await self._settle_soon.wait()
+            if not self._settle_soon.is_set():
+                continue  # another one of us was woken first
             self._settle_soon.clear()
             if self.assignment is not None:
                 await self._settle(self.assignment)
@@ -261,10 +266,10 @@ class Session:
             await self._clock.sleep(self._limits.commit_interval_s)
             self._settle_soon.set()
 
-    async def _settle(self, assignment: Assignment) -> bool:
+    async def _settle(self, assignment: Assignment, *, rest: bool = False) -> bool:
         """Is there nothing left to settle? False: it may help to try again."""
         try:
-            moved = await assignment.settle()
+            moved = await (assignment.settle_rest() if rest else assignment.settle())
         except StaleAssignment:
             if assignment is self.assignment:
                 self._stale = assignment
@@ -302,7 +307,7 @@ class Session:
         began_s = self._clock.monotonic_s()
         await assignment.drain(bound_s)
         for _ in range(LAST_SETTLES_MAX):
-            is_settled = await self._settle(assignment)
+            is_settled = await self._settle(assignment, rest=True)
             if is_settled or self._clock.monotonic_s() - began_s >= bound_s:
                 break
         if self.assignment is assignment:
