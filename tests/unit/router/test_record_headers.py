@@ -1,9 +1,12 @@
 """What the router reads from the headers of a record, which anybody may have written."""
 
+from collections.abc import Sequence
+
 import pytest
 from catalog.events import FlowKind
 from catalog.records import FLOW_CHANGES_KEPT_MAX, FlowChange
-from router.domain.completion_filter import takes
+from router.domain.completion_filter import VERDICTS_KEPT_MAX, CompletionFilter, newest_position
+from router.domain.delivery import Delivery
 from router.domain.hops import hops_of
 from router.domain.trace_context import traceparent_of
 
@@ -21,20 +24,20 @@ TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     [(b"0", 0), (b"23", 23), (b"", 0), (b"-1", 0), (b"many", 0), (b"9" * 40, 0), (b"\xb2", 0)],
 )
 def test_hops_that_are_no_count_count_as_none(header: bytes, hops: int) -> None:
-    assert hops_of(delivery(headers=(("ef-hops", header),))) == hops
-
-
-def test_of_a_repeated_header_the_last_one_counts() -> None:
-    assert hops_of(delivery(headers=(("ef-hops", b"1"), ("ef-hops", b"2")))) == 2
+    assert hops_of({"ef-hops": header}) == hops
 
 
 def test_a_traceparent_goes_along() -> None:
-    assert traceparent_of(delivery(headers=(("traceparent", TRACEPARENT),))) == TRACEPARENT.decode()
+    assert traceparent_of({"traceparent": TRACEPARENT}) == TRACEPARENT.decode()
 
 
 @pytest.mark.parametrize("header", [b"", b"x", TRACEPARENT + b"\r\nX: 1", TRACEPARENT.upper()])
 def test_a_traceparent_of_another_form_is_dropped(header: bytes) -> None:
-    assert traceparent_of(delivery(headers=(("traceparent", header),))) == ""
+    assert traceparent_of({"traceparent": header}) == ""
+
+
+def takes(kind: FlowKind, changes: Sequence[FlowChange], record: Delivery) -> bool:
+    return CompletionFilter(kind).takes(changes, record)
 
 
 HISTORY = (FlowChange(7, "1.2.3"),)
@@ -109,3 +112,24 @@ def test_when_older_changes_are_forgotten_a_result_is_rather_repeated_than_lost(
     changes[0] = FlowChange(100, oldest)
     headers = with_header(COMPLETION, "ef-position", b"50")
     assert takes(FlowKind.PUBLISHER, changes, delivery(headers=headers))
+
+
+def test_a_verdict_is_that_of_the_history_of_this_moment() -> None:
+    judge, record = CompletionFilter(FlowKind.PUBLISHER), delivery(headers=COMPLETION)
+    assert judge.takes(HISTORY, record)
+    assert not judge.takes((FlowChange(7, "1.2.4"),), record)
+    assert judge.takes(HISTORY, record)
+
+
+def test_the_verdicts_that_are_remembered_are_bounded() -> None:
+    judge = CompletionFilter(FlowKind.PUBLISHER)
+    for position in range(2 * VERDICTS_KEPT_MAX):
+        headers = with_header(COMPLETION, "ef-position", b"%d" % position)
+        assert judge.takes(HISTORY, delivery(headers=headers)) is (position >= 7)
+        assert len(judge._verdicts) <= VERDICTS_KEPT_MAX
+
+
+def test_the_newest_position_of_some_completions_is_known() -> None:
+    headers = [with_header(COMPLETION, "ef-position", text) for text in (b"7", b"12", b"x")]
+    assert newest_position([delivery(headers=each) for each in headers]) == 12
+    assert newest_position([delivery()]) == -1

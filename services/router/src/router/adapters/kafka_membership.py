@@ -91,8 +91,8 @@ class KafkaMembership:
 
         aiokafka's own `commit` sends none before the answer to the last one came, and each in a
         task of its own: some turns of a busy event loop. Requests of a connection are answered in
-        their order, so several may be under way. Raises aiokafka's errors, IllegalGenerationError if we are
-        not the member any more that was given the partitions.
+        their order, so several may be under way. Raises aiokafka's errors, IllegalGenerationError
+        if we are not the member any more that was given the partitions.
         """
         began_s, identity = self._clock.monotonic_s(), self._current()
         if identity != self._identity:

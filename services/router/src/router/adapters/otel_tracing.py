@@ -72,7 +72,7 @@ class OtelTracing:
 
     def receive(self, delivery: Delivery, *, flow_id: str) -> DeliveryTrace | None:
         """Decide, and begin the delivery's span."""
-        traceparent = traceparent_of(delivery) if delivery.headers else ""
+        traceparent = traceparent_of(dict(delivery.headers)) if delivery.headers else ""
         if traceparent:
             if not is_sampled(traceparent):
                 return None

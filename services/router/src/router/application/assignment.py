@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from catalog.events import FlowKind
-
 from router.application.budget import Share
 from router.application.courier import Courier, Halt, Verdict
 from router.application.flow_switch import FlowSwitch
@@ -21,7 +19,7 @@ from router.application.rests import Rests
 from router.application.slots import Slots, Spawn
 from router.application.status_board import StatusBoard
 from router.application.work import NEVER, PartitionWork, Work
-from router.domain.completion_filter import takes
+from router.domain.completion_filter import CompletionFilter
 from router.domain.delivery import Delivery
 from router.domain.flow_spec import FlowSpec
 from router.domain.gate import Gate
@@ -67,7 +65,7 @@ class Assignment:
         """`begun`: the highest offset that this pump began before, by partition. `settle_soon` is
         called when so much is done that it is time for a settle."""
         self.epoch = epoch
-        self._kind = spec.kind
+        self._filter = CompletionFilter(spec.kind)
         self._flow_id = spec.flow_id
         self._tracing = tracing
         self._traced: deque[DeliveryTrace] = deque(maxlen=TRACED_MAX)
@@ -172,7 +170,7 @@ class Assignment:
         if self._ended:
             return
         now_s = self._clock.monotonic_s()
-        takes_all = self._kind is FlowKind.SUBSCRIBER
+        takes, changes = self._filter.takes, self._history.changes()
         tracing = self._tracing
         partition: PartitionWork | None = None
         for delivery in deliveries:
@@ -186,7 +184,7 @@ class Assignment:
             place = partition.low_water.start(offset)
             if place is None:
                 continue
-            if not takes_all and not takes(self._kind, self._history.changes(), delivery):
+            if not takes(changes, delivery):
                 partition.low_water.finish(place)
                 continue
             if offset < partition.repeats_below:

@@ -17,6 +17,7 @@ from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
 from router.domain.pace import is_targets
+from router.domain.published_record import run_told_of
 from router.domain.request_id import request_id
 from router.domain.retry_policy import AWAY_LONGEST_S, Again, GivenUp, Settle, backoff_s, decide
 from router.domain.trace_context import traceparent_of
@@ -106,15 +107,18 @@ class Courier:
     def _run(self, work: Work) -> Run | Outcome:
         """The next attempt, or the outcome of one that needs no call."""
         delivery, trial = work.delivery, work.trial
-        hops, traceparent = 0, ""
+        hops, traceparent, told = 0, "", ""
         if delivery.headers:
-            hops, traceparent = hops_of(delivery), traceparent_of(delivery)
+            named = dict(delivery.headers)  # the last of a repeated name counts
+            hops, traceparent = hops_of(named), traceparent_of(named)
+            if not self._runs_algorithm:
+                told = run_told_of(named)
         if self._runs_algorithm:
             if hops >= HOPS_MAX:
                 return loop_refusal(hops)
             hops += 1
         attempt = 1 if trial is None else trial.history.count + 1
-        return Run(delivery, self._request_id(delivery), attempt, hops, traceparent)
+        return Run(delivery, told or self._request_id(delivery), attempt, hops, traceparent)
 
     def _judge(self, work: Work, outcome: Outcome) -> Verdict:
         """Note a failure and say what follows; what is given up has a letter in its trial then."""

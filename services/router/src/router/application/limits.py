@@ -29,7 +29,7 @@ class PumpLimits:
     partition's low-water mark to the newest one received) pauses that partition. Each may be
     exceeded by what one `receive` brings.
     What has changed is settled every `commit_interval_s`, and as soon as `commit_records_max` more
-    deliveries are done; the next settle does not wait for the end of the one before (`SETTLES_MAX`).
+    deliveries are done; a settle does not wait for the end of the one before (`SETTLES_MAX`).
     `look_interval_s` is how often what gives no signal is looked at: fence, confirmation, state.
     `drain_s` bounds the wait for running calls when partitions are taken away.
     `unconfirmed_max_s` is how long a source may go unconfirmed, or with partitions that the broker

@@ -21,7 +21,7 @@ from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
 from router.application.openings import Openings
 from router.application.status_board import StatusBoard, Trouble
-from router.domain.completion_filter import position_of
+from router.domain.completion_filter import newest_position
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.flow_spec import FlowSpec
@@ -226,7 +226,7 @@ class Session:
         """
         if self._parts.spec.kind is FlowKind.SUBSCRIBER or not deliveries:
             return
-        position, began_s = max(map(position_of, deliveries)), self._clock.monotonic_s()
+        position, began_s = newest_position(deliveries), self._clock.monotonic_s()
         while True:
             try:
                 await self._parts.history.reach(position)

@@ -7,7 +7,7 @@ on its way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from catalog.events import FlowKind
@@ -19,23 +19,57 @@ STATUS_HEADER: Final = "ef-status"
 MODE_HEADER: Final = "ef-mode"
 VERSION_HEADER: Final = "ef-version"
 POSITION_HEADER: Final = "ef-position"
+VERDICTS_KEPT_MAX: Final = 1_024
 _DIGITS_MAX: Final = 18
 
 
-def takes(kind: FlowKind, changes: Sequence[FlowChange], delivery: Delivery) -> bool:
-    """Is this record for a flow with this history?
+class CompletionFilter:
+    """Which records are for one flow.
 
-    A subscriber flow takes every record of its topic. Publisher and chain flows take live successes
-    of the version that was enabled when the run began (an empty one: of every version). The history
-    must reach up to the position that the completion names.
+    Completions have few kinds, so a verdict is remembered for all of its kind.
     """
-    if kind is FlowKind.SUBSCRIBER:
-        return True
-    headers = dict(delivery.headers)  # of a repeated one the last counts, as everywhere
-    if headers.get(STATUS_HEADER) != b"succeeded" or headers.get(MODE_HEADER) != b"live":
+
+    def __init__(self, kind: FlowKind) -> None:
+        self._takes_all = kind is FlowKind.SUBSCRIBER
+        self._changes: Sequence[FlowChange] = ()
+        self._verdicts: dict[tuple[bytes | None, ...], bool] = {}
+
+    def takes(self, changes: Sequence[FlowChange], delivery: Delivery) -> bool:
+        """Is this record for a flow with this history?
+
+        A subscriber flow takes every record of its topic. Publisher and chain flows take live
+        successes of the version that was enabled when the run began (an empty one: of every
+        version). The history must reach up to the position that the completion names.
+        """
+        if self._takes_all:
+            return True
+        if changes is not self._changes or len(self._verdicts) >= VERDICTS_KEPT_MAX:
+            self._changes = changes
+            self._verdicts.clear()
+        named = dict(delivery.headers).get  # of a repeated one the last counts, as everywhere
+        kind = (
+            named(STATUS_HEADER),
+            named(MODE_HEADER),
+            named(POSITION_HEADER),
+            named(VERSION_HEADER),
+        )
+        verdict = self._verdicts.get(kind)
+        if verdict is None:
+            verdict = self._verdicts[kind] = _fits(changes, *kind)
+        return verdict
+
+
+def _fits(
+    changes: Sequence[FlowChange],
+    status: bytes | None,
+    mode: bytes | None,
+    position: bytes | None,
+    version: bytes | None,
+) -> bool:
+    if status != b"succeeded" or mode != b"live":
         return False
-    wanted = _version_at(changes, _position(headers.get(POSITION_HEADER)))
-    return wanted is not None and wanted.encode() in (b"", headers.get(VERSION_HEADER))
+    wanted = _version_at(changes, _position(position))
+    return wanted is not None and wanted.encode() in (b"", version)
 
 
 def _version_at(changes: Sequence[FlowChange], position: int) -> str | None:
@@ -49,9 +83,10 @@ def _version_at(changes: Sequence[FlowChange], position: int) -> str | None:
     return next((change.version for change in changes if change.version is not None), None)
 
 
-def position_of(delivery: Delivery) -> int:
-    """The place in the registry's log that a completion was made by; -1 when it names none."""
-    return _position(delivery.header(POSITION_HEADER))
+def newest_position(deliveries: Iterable[Delivery]) -> int:
+    """The highest place in the registry's log that completions were made by; -1: they name none."""
+    named = {delivery.header(POSITION_HEADER) for delivery in deliveries}
+    return max(map(_position, named), default=-1)
 
 
 def _position(text: bytes | None) -> int:

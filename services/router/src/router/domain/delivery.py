@@ -56,7 +56,8 @@ class Delivery(NamedTuple):
 class Run(NamedTuple):
     """One attempt to invoke a target with a delivery.
 
-    All attempts of one delivery share `request_id`; `attempt` counts from 1. `hops` counts the
+    All attempts of one delivery share `request_id` (of a completion that is published: the id of
+    the run that it tells of); `attempt` counts from 1. `hops` counts the
     algorithms that the data has passed through, this one included.
     """
 

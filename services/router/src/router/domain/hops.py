@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from router.domain.delivery import Delivery
 from router.domain.outcome import Outcome, OutcomeKind, failed
 
 HOPS_HEADER: Final = "ef-hops"
@@ -13,9 +13,9 @@ REASON_LOOP: Final = "loop"
 _DIGITS_MAX: Final = 9
 
 
-def hops_of(delivery: Delivery) -> int:
+def hops_of(headers: Mapping[str, bytes]) -> int:
     """What the header says; 0 without one, or with one that is no count (anybody may write it)."""
-    text = delivery.header(HOPS_HEADER) or b""
+    text = headers.get(HOPS_HEADER) or b""
     return int(text) if text.isdigit() and len(text) <= _DIGITS_MAX else 0
 
 

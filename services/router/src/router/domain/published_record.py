@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from router.domain.content_type import CONTENT_TYPE_HEADER, completion_content_type
@@ -20,6 +21,11 @@ class PublishedRecord(NamedTuple):
     headers: Headers
 
 
+def run_told_of(headers: Mapping[str, bytes]) -> str:
+    """The request id of the run that a completion tells of; empty if it names none."""
+    return (headers.get(REQUEST_ID_HEADER) or b"").decode("utf-8", "replace")
+
+
 def published_record(run: Run) -> PublishedRecord:
     """What stands in the topic once the run has succeeded.
 
@@ -29,10 +35,10 @@ def published_record(run: Run) -> PublishedRecord:
     key, value = delivery.key, delivery.value
     if key is None and value is None:
         value = b""
-    own = dict(delivery.headers)  # the last of a repeated name counts
+    named = dict(delivery.headers)  # the last of a repeated name counts
     headers: Headers = (
-        (CONTENT_TYPE_HEADER, completion_content_type(own)),
-        (REQUEST_ID_HEADER, own.get(REQUEST_ID_HEADER) or run.request_id.encode()),
+        (CONTENT_TYPE_HEADER, completion_content_type(named)),
+        (REQUEST_ID_HEADER, named.get(REQUEST_ID_HEADER) or run.request_id.encode()),
         (HOPS_HEADER, b"%d" % run.hops),
     )
     if run.traceparent:

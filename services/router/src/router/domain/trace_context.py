@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
-
-from router.domain.delivery import Delivery
 
 TRACEPARENT_HEADER: Final = "traceparent"
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def traceparent_of(delivery: Delivery) -> str:
+def traceparent_of(headers: Mapping[str, bytes]) -> str:
     """The record's own, or empty: what does not have the form is dropped, as the standard asks."""
-    value = delivery.header(TRACEPARENT_HEADER) or b""
+    value = headers.get(TRACEPARENT_HEADER) or b""
     return value.decode() if _TRACEPARENT.fullmatch(value) else ""
 
 
