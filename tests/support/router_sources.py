@@ -46,6 +46,10 @@ class Topic(Protocol):
         """Add a record; its offset."""
         ...
 
+    async def append_in_transaction(self, value: bytes) -> int:
+        """Add a record to partition 0, and behind it an offset that holds none; its offset."""
+        ...
+
     def source(self, *, start: StartAt = StartAt.EARLIEST) -> Source:
         """One more member of the group, not open yet; `start` is the same for all of them."""
         ...
@@ -145,6 +149,11 @@ class MemoryTopic:
             value, key=key, partition=partition, headers=headers, timestamp_ms=timestamp_ms
         )
 
+    async def append_in_transaction(self, value: bytes) -> int:
+        offset = self.broker.append(value)
+        self.broker.skip()
+        return offset
+
     def source(self, *, start: StartAt = StartAt.EARLIEST) -> MemorySource:
         self.broker.start = start
         return MemorySource(self.broker)
@@ -198,6 +207,11 @@ class KafkaTopic:
             timestamp_ms=timestamp_ms,
         )
         return int(metadata.offset)
+
+    async def append_in_transaction(self, value: bytes) -> int:
+        producer = AIOKafkaProducer(**self._kafka.client_settings(), transactional_id=self.name)
+        async with producer, producer.transaction():
+            return int((await producer.send_and_wait(self.name, value, partition=0)).offset)
 
     def source(
         self, *, times: GroupTimes = QUICK_TIMES, start: StartAt = StartAt.EARLIEST

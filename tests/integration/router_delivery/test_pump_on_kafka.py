@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest_asyncio
+from aiokafka import AIOKafkaProducer
 from devstack import Kafka
 from router.adapters.algorithm_target import runner_pool
 from router.adapters.internal_topics import ensure_internal_topics
@@ -31,6 +32,7 @@ from tests.support.dead_letters import internal_letter
 from tests.support.kafka_acls import WITH_ACLS, group_denied
 from tests.support.router_flows import COMPLETION, PUBLISHER, with_header
 from tests.support.router_kafka_pumps import (
+    LOOK_S,
     QUICK_LIMITS,
     SteppingTarget,
     kafka_pump,
@@ -39,6 +41,7 @@ from tests.support.router_kafka_pumps import (
 from tests.support.router_runner import Answer, algorithm_target, running_runner
 from tests.support.router_sources import (
     QUICK_TIMES,
+    WAIT_S,
     KafkaTopic,
     connection_of,
     kafka_source,
@@ -188,6 +191,32 @@ async def test_promise_5_a_paused_source_keeps_polling_and_is_not_evicted(
         assert sorted(target.values, key=str) == sorted(values, key=str), "once each"
         assert source.assignments == 1
         assert await topic.committed() == 50
+
+
+async def test_promise_3_a_topic_of_transactions_is_committed_to_its_end(kafka: Kafka) -> None:
+    """Each transaction ends in a marker: were the commit to stay below, a topic that rests would
+    lose it to its retention."""
+    end = 4  # a record, a marker, a record, a marker
+    async with kafka_topic(kafka) as topic:
+        settings = kafka.client_settings()
+        async with AIOKafkaProducer(**settings, transactional_id=topic.name) as producer:
+            async with producer.transaction():
+                await producer.send_and_wait(topic.name, b"committed")
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic.name, b"aborted")
+            await producer.abort_transaction()
+        for read_committed, values in ((True, [b"committed"]), (False, [b"committed", b"aborted"])):
+            topic.group_id += "-again"
+            spec = topic.spec()
+            spec = replace(spec, source=replace(spec.source, read_committed=read_committed))
+            source = kafka_source(spec, topic.connection, positions=topic.positions)
+            target = MemoryTarget()
+            async with kafka_pump(topic, target, source=source) as running:
+                await running.until_settled(len(values))
+                async with asyncio.timeout(WAIT_S):
+                    while await topic.committed() != end:
+                        await asyncio.sleep(LOOK_S)
+            assert target.values == values
 
 
 async def test_promise_7_what_a_topic_refuses_becomes_an_internal_dead_letter(

@@ -217,6 +217,26 @@ async def test_the_lag_counts_from_the_given_positions(topic: Topic) -> None:
         assert (await reader.source.lag({0: 3})).records == 0
 
 
+async def test_offsets_that_hold_no_record_are_passed_once_all_before_them_is_done(
+    topic: Topic,
+) -> None:
+    first = await topic.append_in_transaction(b"one")
+    async with reading(topic) as reader:
+        await reader.read(1)
+        while not (lag := await reader.source.lag({0: first + 1})).passed:
+            await reader.source.receive(wait_s=0.01, records_max=1)
+        assert (lag.records, lag.passed) == (0, {0: first + 2})
+        assert (await reader.source.lag({0: first})).passed == {}
+        second = await topic.append_in_transaction(b"two")
+        await reader.read(1)
+        assert second == first + 2
+        assert (await reader.source.lag({0: second})).passed == {}
+        while not (lag := await reader.source.lag({0: second + 1})).passed:
+            await reader.source.receive(wait_s=0.01, records_max=1)
+        assert (lag.records, lag.passed) == (0, {0: second + 2})
+        assert (await reader.source.lag({0: second + 2})).passed == {}
+
+
 async def test_the_age_of_the_oldest_record_that_waits_counts_from_its_own_time(
     topic: Topic,
 ) -> None:

@@ -155,3 +155,24 @@ def test_a_mark_names_no_more_ranges_than_it_may() -> None:
         assert place is not None
         mark.finish(place)
     assert len(mark.mark().finished) == RANGES_MAX
+
+
+def test_offsets_without_a_record_are_passed_and_what_was_finished_there_is_forgotten() -> None:
+    low_water = LowWater(Mark(position=10, finished=((12, 13), (15, 18))))
+    low_water.pass_to(16)
+    assert low_water.mark() == Mark(position=16, finished=((16, 18),))
+    assert low_water.version == 1
+    low_water.pass_to(15)
+    assert (low_water.position, low_water.version) == (16, 1)
+    with pytest.raises(ValueError, match="comes after"):
+        low_water.start(15)
+
+
+def test_offsets_are_not_passed_beyond_a_record_that_is_open() -> None:
+    low_water = LowWater(Mark(position=0))
+    place = low_water.start(3)
+    low_water.pass_to(7)
+    assert low_water.position == 3
+    assert place is not None
+    low_water.finish(place)
+    assert low_water.position == 7

@@ -27,6 +27,25 @@ async def test_promise_3_the_commit_is_the_contiguous_low_water_mark() -> None:
         await bench.until_committed(15)
 
 
+async def test_promise_3_a_topic_at_rest_is_settled_to_its_end_also_where_that_is_no_record() -> (
+    None
+):
+    async with running_pump() as bench:
+        bench.target.hold(b"0")
+        bench.broker.append(b"0")
+        bench.broker.skip()
+        await bench.target.until_runs(1)
+        await bench.clock.run_until(lambda: bench.pump.status().lag_records == 2)
+        assert not bench.broker.committed
+        await bench.target.let_go(b"0")
+        await bench.until_committed(2)
+        bench.broker.skip()
+        await bench.until_committed(3)
+        bench.broker.append(b"1")
+        await bench.until_committed(4)
+        assert bench.target.values == [b"0", b"1"]
+
+
 async def test_promise_3_what_ended_above_the_mark_is_not_done_again() -> None:
     broker = MemoryBroker()
     async with running_pump(broker=broker) as first:

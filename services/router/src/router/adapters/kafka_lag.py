@@ -33,16 +33,18 @@ async def measure_lag(
     """
     ends = await _ends(consumer, fetches, positions, topic)
     records, oldest_ms = 0, 0
+    passed: dict[int, int] = {}
     for number, position in positions.items():
-        if position == fetches.next_offsets.get(number):
-            position = max(position, fetches.position(number))
+        reached = fetches.position(number)
+        if position < reached and position >= fetches.next_offsets.get(number, reached):
+            position = passed[number] = reached
         ages = fetches.ages.setdefault(number, RecordAges())
         ages.forget_below(position)
         waiting = ends[number] - position
         if waiting > 0:
             records += waiting
             oldest_ms = max(oldest_ms, ages.waiting_ms(position, now_ms=now_ms))
-    return Lag(records=records, oldest_age_s=oldest_ms / 1_000)
+    return Lag(records=records, oldest_age_s=oldest_ms / 1_000, passed=passed)
 
 
 async def _ends(

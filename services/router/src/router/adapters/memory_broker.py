@@ -76,6 +76,12 @@ class MemoryBroker:
             member.wake()
         return offset
 
+    def skip(self, partition: int = 0) -> None:
+        """Add an offset that holds no record, as the end of a transaction does."""
+        self.ends[partition] += 1
+        for member in self._members:
+            member.wake()
+
     def commit(self, marks: dict[int, Mark]) -> None:
         """Remember marks."""
         for partition, mark in marks.items():

@@ -92,15 +92,22 @@ class MemorySource:
 
     async def lag(self, positions: Mapping[int, int]) -> Lag:
         self._check_reachable()
-        waiting = {p: self._broker.ends[p] - position for p, position in positions.items()}
+        log, ends = self._broker.log, self._broker.ends
+        passed = {
+            p: self._next[p]
+            for p, position in positions.items()
+            if log[p].keys().isdisjoint(range(position, self._next.get(p, position)))
+            and self._next.get(p, position) > position
+        }
+        begins = {**positions, **passed}
         times_ms = [
-            next(r.timestamp_ms for o, r in self._broker.log[p].items() if o >= positions[p])
-            for p, records in waiting.items()
-            if records
+            next((r.timestamp_ms for o, r in log[p].items() if o >= begin), None)
+            for p, begin in begins.items()
         ]
-        oldest_ms = min(times_ms, default=None)
+        oldest_ms = min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
         age_s = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1_000)
-        return Lag(records=sum(waiting.values()), oldest_age_s=age_s)
+        waiting = sum(ends[p] - begin for p, begin in begins.items())
+        return Lag(records=waiting, oldest_age_s=age_s, passed=passed)
 
     async def close(self) -> None:
         self._receiving = self._settling = None

@@ -154,6 +154,12 @@ class Assignment:
         """The low-water mark of each partition."""
         return {number: each.low_water.position for number, each in self._partitions.items()}
 
+    def passed(self, offsets: Mapping[int, int]) -> None:
+        """From `positions` up to these offsets there is no record: the marks go along, so that a
+        topic at rest is settled to its end."""
+        for number, offset in offsets.items():
+            self._partitions[number].low_water.pass_to(offset)
+
     def begun(self) -> dict[int, int]:
         """The highest offset that was begun, by partition."""
         return {number: each.begun_max for number, each in self._partitions.items()}

@@ -292,6 +292,7 @@ class Session:
                     lag = await self._source.lag(assignment.positions())
                     self._board.lag_records = lag.records
                     self._board.lag_s = lag.oldest_age_s
+                    assignment.passed(lag.passed)
                 except EventflowsError:
                     self._board.lag_unknown()
             await self._clock.sleep(self._limits.lag_interval_s)

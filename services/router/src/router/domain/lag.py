@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +12,12 @@ class Lag:
 
     The age is counted from the record's own time, once it was received; before, and so always at
     least, from the moment at which we saw first that something waits there.
+
+    `passed` names, of partitions that were asked for from behind all that was handed out, how far
+    the source has gone on since over offsets that hold no record for us: markers of transactions,
+    records of aborted ones, what compaction took away. The next record comes from there or later.
     """
 
     records: int
     oldest_age_s: float
+    passed: Mapping[int, int] = field(default_factory=dict)

@@ -79,6 +79,15 @@ class LowWater:
         self._done[index] = 1
         self._advance(index)
 
+    def pass_to(self, offset: int) -> None:
+        """Offsets below that were not started hold no record: with all done the mark stands there.
+
+        One that is no further than the last one, or than what was started, changes nothing.
+        """
+        if offset > self._next:
+            self._next = offset
+            self.version += 1
+
     @property
     def position(self) -> int:
         """Offset of the first record that is not done: what may be committed."""
