@@ -329,12 +329,9 @@ class Assignment:
 
     def _take(self) -> Work | None:
         """The next head that may run, for the slot that asks."""
-        if not (
-            self._turns.count
-            and self._slots.busy <= self._pace.calls_max
-            and self._switch.may_start
-            and self._may_invoke()
-        ):
+        if not (self._turns.count and self._switch.may_start and self._may_invoke()):
+            return None
+        if self._pace.is_alert and self._slots.busy > self._pace.calls_max:
             return None
         work = self._turns.take()
         partition, offset = work.partition, work.delivery.offset
