@@ -58,8 +58,9 @@ class ListSource:
         await asyncio.sleep(0.0005)
         return ()
 
-    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> int:
         self.marks |= marks
+        return 0
 
     def pause(self, partitions: Iterable[int]) -> None:
         self._paused |= set(partitions)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.protocol.admin import DeleteGroupsRequest
+from aiokafka.structs import OffsetAndMetadata
 from catalog.events import SecurityProtocol, StartAt
 from devstack import Kafka
 from devstack.kafka_settings import Door
@@ -221,10 +222,18 @@ class KafkaTopic:
         )
 
     async def committed(self, partition: int = 0) -> int | None:
+        found = await self._committed(partition)
+        return None if found is None or found.offset < 0 else int(found.offset)
+
+    async def committed_metadata(self) -> str:
+        """What stands with the commit of partition 0."""
+        found = await self._committed(0)
+        return "" if found is None else str(found.metadata)
+
+    async def _committed(self, partition: int) -> OffsetAndMetadata | None:
         async with admin(self._kafka) as client:
             offsets = await client.list_consumer_group_offsets(self.group_id)
-        found = offsets.get(TopicPartition(self.name, partition))
-        return None if found is None or found.offset < 0 else int(found.offset)
+        return offsets.get(TopicPartition(self.name, partition))
 
     async def commit(self, position: int, *, partition: int = 0, metadata: str = "") -> None:
         await self._commit(TopicPartition(self.name, partition), position, metadata)

@@ -15,6 +15,7 @@ from router.adapters.kafka_source import KafkaSource
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.low_water import Mark
+from router.domain.topic_identity import split_identity
 
 from tests.support.router_sources import QUICK_TIMES, Reader, kafka_topic, reading
 
@@ -299,14 +300,27 @@ async def test_metadata_that_is_not_ours_is_passed_over(kafka: Kafka, metadata: 
             assert (reader.positions, reader.finished) == ({0: 1}, {0: ()})
 
 
-async def test_a_broker_that_keeps_little_metadata_still_takes_the_commit() -> None:
-    own = Kafka(name="own-kafka", overrides={"offset.metadata.max.bytes": "10"})
+async def test_a_broker_that_keeps_little_metadata_is_given_as_much_as_it_takes() -> None:
+    own = Kafka(name="own-kafka", overrides={"offset.metadata.max.bytes": "100"})
     await own.start()
     try:
-        async with kafka_topic(own) as topic, reading(topic) as reader:
-            await reader.settle(0, (1, 2), (5, 9))
-            await reader.settle(3, (5, 9))
-            assert await topic.committed() == 3
+        async with kafka_topic(own) as topic:
+            finished = tuple((number, number) for number in range(1, 200, 2))
+            mark = Mark(position=0, finished=finished)
+            async with reading(topic) as reader:
+                assert await reader.source.settle({0: mark}, epoch=reader.epoch) == 1
+            identity, text = split_identity(await topic.committed_metadata())
+            assert identity is not None
+            assert len(identity.prefix + text) > 50
+            async with reading(topic) as reader:
+                kept = reader.finished[0]
+                assert kept == finished[: len(kept)]
+                assert kept
+                assert isinstance(reader.source, KafkaSource)
+                assert reader.source._positions is not None
+                reader.source._positions._keep_less(len(identity.prefix))
+                assert await reader.source.settle({0: mark}, epoch=reader.epoch) == 1
+            assert await topic.committed_metadata() == ""
     finally:
         await own.stop()
 

@@ -5,7 +5,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode
+from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode, less_bytes
 from router.domain.low_water import Mark, Ranges
 
 
@@ -24,27 +24,40 @@ def marks(draw: st.DrawFn) -> Mark:
 
 @given(marks(), st.integers(0, METADATA_BYTES_MAX))
 def test_what_fits_comes_back_and_the_lowest_is_kept(mark: Mark, bytes_max: int) -> None:
-    text = encode(mark, bytes_max=bytes_max)
+    text, is_whole = encode(mark, bytes_max=bytes_max)
     assert len(text.encode("ascii")) <= bytes_max
     kept = decode(mark.position, text)
     assert kept is not None
     assert kept == mark.finished[: len(kept)]
+    assert is_whole == (kept == mark.finished)
 
 
 def test_nothing_finished_is_no_text() -> None:
-    assert encode(Mark(position=5)) == ""
+    assert encode(Mark(position=5)) == ("", True)
     assert decode(5, "") == ()
 
 
 def test_the_form_is_written_down() -> None:
     # Another release must read what this one wrote.
-    text = encode(Mark(position=100, finished=((101, 101), (140, 1_000))))
+    text, _ = encode(Mark(position=100, finished=((101, 101), (140, 1_000))))
     assert text == "1;b8072173;1,14-p0"
     assert decode(100, text) == ((101, 101), (140, 1_000))
 
 
 def test_text_of_another_position_means_nothing() -> None:
-    assert decode(6, encode(Mark(position=5, finished=((7, 9),)))) is None
+    assert decode(6, encode(Mark(position=5, finished=((7, 9),))).text) is None
+
+
+@given(st.integers(0, METADATA_BYTES_MAX), st.integers(0, 60))
+def test_a_broker_with_less_room_is_given_less_and_the_topics_identity_goes_last(
+    allowed_bytes: int, prefix_bytes: int
+) -> None:
+    tries = [METADATA_BYTES_MAX]
+    while tries[-1] > allowed_bytes:
+        tries.append(less_bytes(tries[-1], prefix_bytes=prefix_bytes))
+    assert len(tries) <= 14
+    assert (tries[-1] >= prefix_bytes) == (allowed_bytes >= prefix_bytes)
+    assert tries[-1] > allowed_bytes // 2 or tries[-1] in (0, prefix_bytes)
 
 
 @given(st.text())

@@ -93,7 +93,7 @@ def test_promise_3_a_crash_at_any_point_loses_nothing_and_repeats_only_what_it_m
                 ended_since_commit.add(offset)
             elif choice == "commit":
                 mark = low_water.mark()
-                text = encode(mark, bytes_max=metadata_bytes_max)
+                text = encode(mark, bytes_max=metadata_bytes_max).text
                 committed = mark.position, text
                 kept = Mark(position=mark.position, finished=decode(mark.position, text) or ())
                 left_out = expand(mark, among=log) - expand(kept, among=log)

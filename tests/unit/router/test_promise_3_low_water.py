@@ -173,6 +173,24 @@ async def test_promise_3_finished_offsets_that_cannot_be_read_are_ignored_and_co
         assert bench.pump.status().commit_metadata_ignored_total == 1
 
 
+async def test_promise_3_finished_offsets_that_find_no_room_are_counted_and_done_again() -> None:
+    broker = MemoryBroker()
+    broker.ranges_max = 1
+    async with running_pump(broker=broker) as first:
+        first.target.hold(b"0", b"2")
+        for number in range(4):
+            broker.append(b"%d" % number)
+        await first.until_settled(2)
+        stopping = asyncio.create_task(first.pump.stop(grace_s=1))
+        await first.clock.run_until(stopping.done)
+        assert first.pump.status().commit_metadata_cut_total >= 1
+    assert broker.finished == {0: ((1, 1),)}
+    async with running_pump(broker=broker) as second:
+        await second.until_committed(4)
+        assert second.target.values == [b"0", b"2", b"3"]
+        assert second.pump.status().commit_metadata_cut_total == 0
+
+
 async def test_promise_3_at_full_speed_it_is_settled_by_number_before_the_interval_is_over() -> (
     None
 ):

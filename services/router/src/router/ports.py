@@ -146,12 +146,13 @@ class Source(Protocol):
         """
         ...
 
-    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> int:
         """Remember durably how far these partitions are done.
 
         Calls may overlap: whatever order they end in, the marks of the last one stand, and one that
         raises may leave those of its partitions that a later one did not name as they were.
-        A source with too little room keeps the position and as much of the rest as fits. Raises
+        A source with too little room keeps the position and as much of the rest as fits, and gives
+        the number of partitions of which something was left out. Raises
         StaleAssignment if `epoch` is not the current one or the broker says so; Unavailable when it
         may or may not have happened (repeating is harmless).
         """

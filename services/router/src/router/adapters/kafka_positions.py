@@ -17,7 +17,7 @@ from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_membership import KafkaMembership
 from router.adapters.kafka_topics import identify
 from router.domain.beginning import Beginnings, Place, TopicReplaced, begin
-from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode
+from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode, less_bytes
 from router.domain.errors import PositionLost
 from router.domain.flow_spec import KafkaSourceSpec
 from router.domain.low_water import Mark
@@ -106,21 +106,23 @@ class KafkaPositions:
             raise self._replaced()
         return topic
 
-    async def commit(self, marks: Mapping[int, Mark]) -> None:
+    async def commit(self, marks: Mapping[int, Mark]) -> int:
         """Commit as the member that we are; of calls that overlap the last one's marks stand.
 
         So one that failed is only tried again if none that came later was sent: else it would move
-        back what that one committed. Raises StaleAssignment, Unavailable, NotAllowed.
+        back what that one committed. Gives the number of partitions of which finished offsets were
+        left out. Raises StaleAssignment, Unavailable, NotAllowed.
         """
         self._commits += 1
         with kafka_errors(f"cannot commit to the group {self._spec.group_id}"):
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await self._commit(marks, self._commits)
+                cut = await self._commit(marks, self._commits)
         self._memory.remember(
             self._spec.group_id,
             self._spec.topic,
             {n: Place(mark=mark, identity=self.identity) for n, mark in marks.items()},
         )
+        return cut
 
     async def flush(self) -> None:
         """Have what we remember written. Raises nothing: it is written later, then."""
@@ -143,7 +145,7 @@ class KafkaPositions:
             found |= await self._consumer.end_offsets(wanted)
         return {p.partition: Mark(position=offset) for p, offset in found.items()}
 
-    async def _commit(self, marks: Mapping[int, Mark], number: int) -> None:
+    async def _commit(self, marks: Mapping[int, Mark], number: int) -> int:
         while True:
             await self._membership.coordinator_known()
             if number < self._sent:
@@ -151,14 +153,16 @@ class KafkaPositions:
                     f"a commit to the group {self._spec.group_id} failed, and others came after it"
                 )
             self._sent = number
-            bytes_max, pause_s = self._metadata_bytes_max, 0.0
+            offsets, cut = self._offsets(marks)
+            pause_s = 0.0
             try:
-                return await self._membership.commit(self._offsets(marks, bytes_max))
+                await self._membership.commit(offsets)
+                return cut
             except OffsetMetadataTooLargeError:
-                if not bytes_max:
+                refused_bytes = max(len(each.metadata) for each in offsets.values())
+                if not refused_bytes:
                     raise
-                _log.warning("%s: the broker keeps no metadata with commits", self._spec.group_id)
-                self._metadata_bytes_max = 0
+                self._keep_less(refused_bytes)
             except KafkaError as error:
                 if not error.retriable:
                     raise
@@ -166,16 +170,38 @@ class KafkaPositions:
             await asyncio.sleep(pause_s)
 
     def _offsets(
-        self, marks: Mapping[int, Mark], bytes_max: int
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
-        prefix = self.identity.prefix if self.identity and bytes_max else ""
-        bytes_max -= len(prefix)
-        return {
-            self._partition(number): OffsetAndMetadata(
-                mark.position, prefix + encode(mark, bytes_max=bytes_max)
-            )
-            for number, mark in marks.items()
-        }
+        self, marks: Mapping[int, Mark]
+    ) -> tuple[dict[TopicPartition, OffsetAndMetadata], int]:
+        """What to commit, and of how many partitions it leaves finished offsets out."""
+        prefix, bytes_max = self._prefix, self._metadata_bytes_max
+        if len(prefix) > bytes_max:
+            prefix = ""
+        offsets: dict[TopicPartition, OffsetAndMetadata] = {}
+        cut = 0
+        for number, mark in marks.items():
+            text, is_whole = encode(mark, bytes_max=bytes_max - len(prefix))
+            offsets[self._partition(number)] = OffsetAndMetadata(mark.position, prefix + text)
+            cut += not is_whole
+        return offsets, cut
+
+    def _keep_less(self, refused_bytes: int) -> None:
+        """The broker has no room for a text of that length; another commit may have found so."""
+        prefix_bytes = len(self._prefix)
+        room_bytes = less_bytes(refused_bytes, prefix_bytes=prefix_bytes)
+        if room_bytes >= self._metadata_bytes_max:
+            return
+        self._metadata_bytes_max = room_bytes
+        _log.warning(
+            "%s: the broker keeps no %d bytes with a commit; at most %d from now on%s",
+            self._spec.group_id,
+            refused_bytes,
+            room_bytes,
+            "" if room_bytes >= prefix_bytes else ", so not which topic it is for",
+        )
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.identity is None else self.identity.prefix
 
     def _replaced(self) -> PositionLost:
         topic, group = self._spec.topic, self._spec.group_id

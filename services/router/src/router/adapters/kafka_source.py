@@ -119,11 +119,11 @@ class KafkaSource:
         await self._wait(wait_s)
         return [] if self._metadata_is_new else self._take(records_max)
 
-    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> int:
         """Commit, as the member that was given the partitions and as nobody else."""
         if epoch != self._settling or self._positions is None:
             raise StaleAssignment("the partitions were given to somebody else")
-        await self._positions.commit(marks)
+        return await self._positions.commit(marks)
 
     def pause(self, partitions: Iterable[int]) -> None:
         self._open_fetches().pause(partitions)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from catalog.events import StartAt
 
 from router.domain.delivery import Headers
-from router.domain.low_water import Mark, Ranges
+from router.domain.low_water import RANGES_MAX, Mark, Ranges
 
 if TYPE_CHECKING:
     from router.adapters.memory_source import MemorySource
@@ -47,6 +47,7 @@ class MemoryBroker:
         self.committed: dict[int, int] = {}
         self.finished: dict[int, Ranges] = {}
         self.commits: list[dict[int, Mark]] = []
+        self.ranges_max = RANGES_MAX
         self.unreadable: set[int] = set()
         """Partitions whose finished offsets nobody can read."""
         self.away: str | None = None
@@ -82,12 +83,13 @@ class MemoryBroker:
         for member in self._members:
             member.wake()
 
-    def commit(self, marks: dict[int, Mark]) -> None:
-        """Remember marks."""
+    def commit(self, marks: dict[int, Mark]) -> int:
+        """Remember marks, and of each as many ranges as there is room for; how many were cut?"""
         for partition, mark in marks.items():
             self.committed[partition] = mark.position
-            self.finished[partition] = mark.finished
+            self.finished[partition] = mark.finished[: self.ranges_max]
         self.commits.append(dict(marks))
+        return sum(len(mark.finished) > self.ranges_max for mark in marks.values())
 
     def grow(self, partitions: int) -> None:
         """Add partitions up to so many; the members learn of it at their next rebalance."""

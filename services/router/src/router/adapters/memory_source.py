@@ -67,7 +67,7 @@ class MemorySource:
             deliveries = self._take(records_max)
         return deliveries
 
-    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> None:
+    async def settle(self, marks: Mapping[int, Mark], *, epoch: int) -> int:
         self._check_reachable()
         if epoch != self._settling:
             raise StaleAssignment("the partitions were given to somebody else")
@@ -78,7 +78,7 @@ class MemorySource:
             await self.settles.wait()
             if fails:
                 raise Unavailable("cannot commit")
-            self._broker.commit(dict(marks))
+            return self._broker.commit(dict(marks))
 
     def pause(self, partitions: Iterable[int]) -> None:
         self._paused |= set(partitions)

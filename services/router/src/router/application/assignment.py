@@ -275,7 +275,8 @@ class Assignment:
         ended = asyncio.get_running_loop().create_future()
         self._settles.add(ended)
         try:
-            await self._source.settle(marks, epoch=self.epoch)
+            cut = await self._source.settle(marks, epoch=self.epoch)
+            self._board.commit_metadata_cut_total += cut
         except BaseException:
             for each in changed:
                 each.settled_version = NEVER

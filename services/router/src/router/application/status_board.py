@@ -84,6 +84,8 @@ class StatusBoard:
         self._commits_total = 0
         self.commit_metadata_ignored_total = 0
         """Commits found whose metadata could not be used: promise 3 says to count them."""
+        self.commit_metadata_cut_total = 0
+        """Marks settled without some of their finished offsets, for want of room: the same."""
         self.repeats_total = 0
         self.lag_records, self.lag_s = LAG_UNKNOWN, LAG_S_UNKNOWN
 
@@ -241,6 +243,7 @@ class StatusBoard:
             polls_empty_total=self._polls_empty_total,
             commits_total=self._commits_total,
             commit_metadata_ignored_total=self.commit_metadata_ignored_total,
+            commit_metadata_cut_total=self.commit_metadata_cut_total,
             attempts={OutcomeKind.SUCCEEDED: self._succeeded_total, **self._failed},
         )
 

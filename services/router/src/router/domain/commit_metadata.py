@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import zlib
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.domain.low_water import Mark, Ranges
 
@@ -25,8 +25,16 @@ _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _BODY: Final = re.compile(r"[0-9a-z]{1,13}(-[0-9a-z]{1,13})?(,[0-9a-z]{1,13}(-[0-9a-z]{1,13})?)*")
 
 
-def encode(mark: Mark, *, bytes_max: int = METADATA_BYTES_MAX) -> str:
-    """Text for the commit; empty if nothing is finished above the position, or nothing fits."""
+class Encoded(NamedTuple):
+    """`text` is empty if nothing is finished above the position, or nothing of it fits."""
+
+    text: str
+    is_whole: bool
+    """Are all ranges in it?"""
+
+
+def encode(mark: Mark, *, bytes_max: int = METADATA_BYTES_MAX) -> Encoded:
+    """Text for the commit, of as many ranges as fit."""
     parts: list[str] = []
     room = bytes_max - _PREFIX_BYTES + 1
     for first, last in mark.finished:
@@ -37,10 +45,17 @@ def encode(mark: Mark, *, bytes_max: int = METADATA_BYTES_MAX) -> str:
         if room < 0:
             break
         parts.append(part)
+    is_whole = len(parts) == len(mark.finished)
     if not parts:
-        return ""
+        return Encoded("", is_whole)
     body = ",".join(parts)
-    return f"{_VERSION};{_checksum(mark.position, body)};{body}"
+    return Encoded(f"{_VERSION};{_checksum(mark.position, body)};{body}", is_whole)
+
+
+def less_bytes(refused_bytes: int, *, prefix_bytes: int) -> int:
+    """What to try with a broker that took no text of so many bytes: half of them, but while it may
+    be the whole prefix; at last nothing."""
+    return max(refused_bytes // 2, prefix_bytes) if refused_bytes > prefix_bytes else 0
 
 
 def decode(position: int, text: str) -> Ranges | None:

@@ -85,4 +85,5 @@ class PumpStatus:
     polls_empty_total: int = 0
     commits_total: int = 0
     commit_metadata_ignored_total: int = 0
+    commit_metadata_cut_total: int = 0
     attempts: Mapping[OutcomeKind, int] = field(default_factory=dict)

@@ -154,6 +154,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[PumpStatus], int]], ...] = (
         lambda status: status.commit_metadata_ignored_total,
     ),
     (
+        "router_flow_commit_metadata_cut",
+        "Commits of a partition without room for all finished offsets.",
+        lambda status: status.commit_metadata_cut_total,
+    ),
+    (
         "router_flow_source_restarts",
         "Sources that were opened anew because nothing moved.",
         lambda status: status.source_restarts_total,
