@@ -45,10 +45,13 @@ class KafkaMembership:
         Asking lets aiokafka try again; it goes on by itself if the cause has gone. Raises
         NotAllowed, StaleAssignment, Unavailable.
         """
-        if self._coordinator._coordination_task.done():
+        coordinator = self._coordinator
+        if coordinator._coordination_task.done():
             raise Unavailable("the consumer's membership has ended; it is made anew")
-        with kafka_errors(f"cannot be a member of the group {self._coordinator.group_id}"):
-            self._coordinator.check_errors()
+        if coordinator._pending_exception is None and coordinator._error_consumed_fut is None:
+            return
+        with kafka_errors(f"cannot be a member of the group {coordinator.group_id}"):
+            coordinator.check_errors()
 
     def poll_begins(self) -> None:
         """Until it ends, and for `max_poll_interval` after, we count as somebody who polls."""
