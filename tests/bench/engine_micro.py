@@ -72,7 +72,7 @@ class ListSource:
         return True
 
     async def lag(self, positions: Mapping[int, int]) -> Lag:
-        return Lag(records=0, oldest_age_s=0.0)
+        return Lag(records=0, oldest_age_s=0.0, receivable=0)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -237,6 +237,23 @@ async def test_offsets_that_hold_no_record_are_passed_once_all_before_them_is_do
         assert (await reader.source.lag({0: second + 2})).passed == {}
 
 
+async def test_what_could_be_handed_out_and_was_not_is_told_apart(topic: Topic) -> None:
+    await topic.append(b"0")
+    async with reading(topic) as reader:
+        await reader.read(1)
+        assert (await reader.source.lag({0: 0})).receivable == 0
+        await topic.append(b"1")
+        async with asyncio.timeout(20):
+            while (await reader.source.lag({0: 0})).receivable != 1:
+                await asyncio.sleep(0)
+        reader.source.pause([0])
+        lag = await reader.source.lag({0: 0})
+        assert (lag.records, lag.receivable) == (2, 0)
+        reader.source.resume([0])
+        await reader.read(1)
+        assert (await reader.source.lag({0: 0})).receivable == 0
+
+
 async def test_the_age_of_the_oldest_record_that_waits_counts_from_its_own_time(
     topic: Topic,
 ) -> None:

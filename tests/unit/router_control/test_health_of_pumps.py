@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+import pytest
+from catalog.events import GiveUp
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.memory_restarts import MemoryRestarts
@@ -21,18 +23,30 @@ from router.application.openings import AT_ONCE_EACH_MAX, Openings
 from router.application.pump import Pump
 from router.application.status_board import QUEUED
 from router.domain.flow_spec import FlowSpec
+from router.domain.outcome import OutcomeKind
 from router.domain.retry_policy import RetryPolicy, RetryRule
 from router.domain.run_mode import Steering
 from router.domain.status import PumpState, PumpStatus
-from router.domain.watchdog import LOOK_MAX_S, WORKER_UPTIME_MIN_S
+from router.domain.watchdog import LOOK_MAX_S, STALL_MAX_S, WORKER_UPTIME_MIN_S
 
-from tests.support.manual_clock import ManualClock, let_others_run
+from tests.support.manual_clock import ManualClock, let_others_run, until
 from tests.support.router_flows import SUBSCRIBER, KnownHistory
-from tests.support.router_pumps import UNREACHABLE, HighestJitter
+from tests.support.router_pumps import BROKEN, UNREACHABLE, HighestJitter
 
 OPEN_S = 20.0
 """How long a source waits for a cluster that does not answer."""
 DEAD, WELL = 60, 10
+HOUR_S = 3600.0
+ID = SUBSCRIBER.flow_id
+ILL_TREATED = replace(
+    SUBSCRIBER,
+    retries=RetryPolicy(
+        rules=(
+            RetryRule(failure=OutcomeKind.ALGORITHM_ERROR, give_up=GiveUp.HALT_KEY),
+            RetryRule(failure=OutcomeKind.UNREACHABLE, delay_first_s=HOUR_S),
+        )
+    ),
+)
 LIMITS = PumpLimits(look_interval_s=LOOK_MAX_S, commit_interval_s=60, lag_interval_s=6)
 
 
@@ -47,6 +61,7 @@ class Worker:
     sources: dict[str, MemorySource] = field(default_factory=dict)
     """The newest one of each flow."""
     target: MemoryTarget = field(default_factory=MemoryTarget)
+    limits: PumpLimits = LIMITS
     kept: list[FlowKeeper] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     watching: asyncio.Task[None] | None = None
@@ -66,6 +81,19 @@ class Worker:
         self.kept.append(keeper)
         self.tasks.append(asyncio.create_task(keeper.run()))
 
+    async def run_with(self, ill: bytes) -> None:
+        """Run one flow, with a record of which an attempt has failed."""
+        self.target.answers[b"halts"].extend([BROKEN] * 2)
+        self.target.answers[b"rests"].extend([UNREACHABLE] * 2)
+        self.broker.append(ill, key=b"ill")
+        self.run(ILL_TREATED, self.broker)
+        await until(lambda: self.target.runs)
+
+    @property
+    def broker(self) -> MemoryBroker:
+        """Of the one flow."""
+        return self.brokers.setdefault(ID, MemoryBroker())
+
     def keepers(self) -> list[FlowKeeper]:
         return self.kept
 
@@ -76,9 +104,10 @@ class Worker:
         """How many flows say so of themselves."""
         return Counter((each.state, each.reason) for each in self.statuses())
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float, *, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Let time go by until then, or until the watch ends the worker."""
         for _ in range(round(seconds / LOOK_MAX_S)):
+            meanwhile()
             self.clock.advance(LOOK_MAX_S)
             await let_others_run(20)
             self.unhealthy |= {each.flow_id for each in self.statuses() if not each.healthy}
@@ -94,7 +123,7 @@ class Worker:
             dead_letters=MemoryDeadLetters(),
             clock=self.clock,
             random=HighestJitter(),
-            limits=LIMITS,
+            limits=self.limits,
             history=KnownHistory(),
             fence=lambda: True,
             budget=self.budget,
@@ -143,15 +172,49 @@ async def test_flows_of_a_cluster_that_does_not_answer_are_no_reason_to_end_the_
         assert not any(each.source_restarts_total for each in worker.statuses())
 
 
-async def test_a_delivery_rests_as_long_as_the_flows_own_rules_let_it() -> None:
-    hour_s = 3600.0
-    patient = RetryPolicy(rules=(RetryRule(delay_first_s=hour_s),))
+@pytest.mark.parametrize("ill", [b"halts", b"rests"])
+async def test_a_source_that_hands_out_nothing_is_found_beside_a_delivery_that_waits(
+    ill: bytes,
+) -> None:
     async with watched_worker() as worker:
-        broker = MemoryBroker()
-        worker.target.answers[b"away"].append(UNREACHABLE)
-        broker.append(b"away")
-        worker.run(replace(SUBSCRIBER, retries=patient), broker)
-        await worker.wait(hour_s - LOOK_MAX_S)
+        await worker.run_with(ill)
+        worker.sources[ID].hung = True
+        worker.broker.append(b"beside", key=b"well")
+        await worker.wait(STALL_MAX_S)
+        assert not worker.unhealthy
+        await worker.wait(LIMITS.lag_interval_s + LOOK_MAX_S)
+        assert worker.unhealthy == {ID}
+        assert worker.target.values == [ill, ill, b"beside"], "another source reads on"
+
+
+@pytest.mark.parametrize("ill", [b"halts", b"rests"])
+async def test_records_behind_a_delivery_that_waits_are_no_stall(ill: bytes) -> None:
+    async with watched_worker() as worker:
+        await worker.run_with(ill)
+        for _ in range(100):
+            await worker.wait(
+                3 * LOOK_MAX_S, meanwhile=lambda: worker.broker.append(b"behind", key=b"ill")
+            )
+        assert worker.target.values == [ill]
+        assert not worker.unhealthy
+
+
+@pytest.mark.parametrize("ill", [b"halts", b"rests"])
+async def test_the_span_limit_behind_a_delivery_that_waits_is_no_stall(ill: bytes) -> None:
+    async with watched_worker() as worker:
+        worker.limits = replace(LIMITS, span_records_max=5, receive_records_max=1)
+        await worker.run_with(ill)
+        for number in range(20):
+            worker.broker.append(b"%d" % number, key=b"well")
+        await worker.wait(900)
+        assert worker.target.values == [ill, b"0", b"1", b"2", b"3"]
+        assert not worker.unhealthy
+
+
+async def test_a_delivery_rests_as_long_as_the_flows_own_rules_let_it() -> None:
+    async with watched_worker() as worker:
+        await worker.run_with(b"rests")
+        await worker.wait(HOUR_S - LOOK_MAX_S)
         assert len(worker.target.runs) == 1
         assert not worker.unhealthy
         await worker.wait(2 * LOOK_MAX_S)

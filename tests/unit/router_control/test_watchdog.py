@@ -120,8 +120,39 @@ def test_a_pump_that_does_not_end_is_stuck() -> None:
     assert said[-1] is Verdict.STUCK
 
 
-def test_a_halted_key_holds_the_mark_and_says_nothing_of_the_others() -> None:
-    assert first_restart_s(replace(WAITING, halted_keys=1)) is None
+HALTED = replace(WAITING, state=PumpState.HALTED, halted_keys=1, oldest_unsettled_s=1)
+RESTING = replace(WAITING, resting=1, oldest_unsettled_s=1)
+
+
+def test_what_stands_behind_a_halted_key_is_not_judged() -> None:
+    assert first_restart_s(HALTED) is None
+    assert first_restart_s(replace(HALTED, state=PumpState.BACKING_OFF)) is None
+
+
+@pytest.mark.parametrize("waiting", [HALTED, RESTING], ids=["halted", "resting"])
+def test_what_a_halt_or_a_rest_does_not_hold_back_is_judged_as_ever(waiting: PumpStatus) -> None:
+    assert first_restart_s(replace(waiting, receivable=1)) == STALL_MAX_S
+    assert first_restart_s(replace(waiting, ready=1)) == STALL_MAX_S
+    assert first_restart_s(replace(waiting, in_flight=1)) == RUN_MAX_S + STALL_MAX_S
+
+
+@pytest.mark.parametrize("waiting", [HALTED, RESTING], ids=["halted", "resting"])
+def test_records_that_come_and_wait_behind_others_are_no_stall(waiting: PumpStatus) -> None:
+    dog = Watchdog()
+    for received in range(10 * round(STALL_MAX_S)):
+        came = replace(waiting, receivable=received % 2, received_total=received)
+        assert watch(dog, came, 1) == [Verdict.WELL]
+
+
+def test_a_moment_in_which_something_else_waits_is_not_judged_by_the_rest_before() -> None:
+    dog = Watchdog()
+    for _ in range(10):
+        assert watch(dog, RESTING, STALL_MAX_S * 2) == [Verdict.WELL]
+        assert watch(dog, replace(RESTING, receivable=1), 5) == [Verdict.WELL]
+
+
+def test_a_pump_that_ends_is_judged_although_a_key_halts() -> None:
+    assert first_restart_s(replace(HALTED, state=PumpState.DRAINING)) == STALL_MAX_S
 
 
 def test_a_run_may_take_its_time_limit() -> None:

@@ -150,6 +150,10 @@ class KafkaFetches:
         self._look_again()
         return deliveries
 
+    def hands_out(self, number: int) -> bool:
+        """May records of this partition be taken, if there are any?"""
+        return number in self._positions and number not in self._paused
+
     def position(self, number: int) -> int:
         """What is asked for next: beyond offsets without a record for us that were passed."""
         return self._positions.get(number, 0)

@@ -25,17 +25,20 @@ async def measure_lag(
     topic: str,
     now_ms: int,
 ) -> Lag:
-    """From `positions` to the end of the log, and how long the oldest record waits.
+    """From `positions` to the end of the log, how long the oldest record waits, and how many could
+    be handed out.
 
     Most ends are known from the last fetch; the broker is asked for those of partitions that are
     not fetched just now. Offsets that hold no record do not count once they are passed. Raises
     Unavailable.
     """
     ends = await _ends(consumer, fetches, positions, topic)
-    records, oldest_ms = 0, 0
+    records, receivable, oldest_ms = 0, 0, 0
     passed: dict[int, int] = {}
     for number, position in positions.items():
         reached = fetches.position(number)
+        if fetches.hands_out(number):
+            receivable += max(0, ends[number] - reached)
         if position < reached and position >= fetches.next_offsets.get(number, reached):
             position = passed[number] = reached
         ages = fetches.ages.setdefault(number, RecordAges())
@@ -44,7 +47,9 @@ async def measure_lag(
         if waiting > 0:
             records += waiting
             oldest_ms = max(oldest_ms, ages.waiting_ms(position, now_ms=now_ms))
-    return Lag(records=records, oldest_age_s=oldest_ms / 1_000, passed=passed)
+    return Lag(
+        records=records, oldest_age_s=oldest_ms / 1_000, receivable=receivable, passed=passed
+    )
 
 
 async def _ends(

@@ -31,6 +31,8 @@ class MemorySource:
         """Tests set False: the broker has not answered for a session timeout."""
         self.damaged = False
         """Tests set True: there is a record that cannot be read."""
+        self.hung = False
+        """Tests set True: it hands out nothing, although there are records."""
         self.settle_failures = 0
         """So many calls of `settle` fail from now on."""
         self.settles = asyncio.Event()
@@ -107,7 +109,12 @@ class MemorySource:
         oldest_ms = min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
         age_s = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1_000)
         waiting = sum(ends[p] - begin for p, begin in begins.items())
-        return Lag(records=waiting, oldest_age_s=age_s, passed=passed)
+        receivable = sum(
+            ends[p] - self._next.get(p, begin)
+            for p, begin in begins.items()
+            if p not in self._paused
+        )
+        return Lag(records=waiting, oldest_age_s=age_s, receivable=receivable, passed=passed)
 
     async def close(self) -> None:
         self._receiving = self._settling = None
@@ -145,7 +152,7 @@ class MemorySource:
 
     def _take(self, records_max: int) -> list[Delivery]:
         epoch = self._receiving
-        if epoch is None:
+        if epoch is None or self.hung:
             return []
         deliveries: list[Delivery] = []
         for partition in self._next.keys() - self._paused:

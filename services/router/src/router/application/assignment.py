@@ -142,6 +142,12 @@ class Assignment:
         return len(self._rests)
 
     @property
+    def ready(self) -> int:
+        """Deliveries that may begin an attempt as soon as one of the flow's calls is free."""
+        may_start = self._switch.may_start and self._pace.calls_max and not self._share.is_waiting
+        return self._turns.count if may_start else 0
+
+    @property
     def stands_still(self) -> bool:
         """Will nothing happen any more as the switch stands?"""
         if self._slots.busy:
@@ -175,6 +181,7 @@ class Assignment:
         """Take records in; one that is not for this flow, or was finished before, is done."""
         if self._ended:
             return
+        self._board.received_total += len(deliveries)
         now_s = self._clock.monotonic_s()
         takes, changes = self._filter.takes, self._history.changes()
         tracing = self._tracing

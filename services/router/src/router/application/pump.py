@@ -105,6 +105,7 @@ class Pump:
             oldest_unsettled_s=assignment.oldest_unsettled_s(),
             bytes_held=assignment.bytes_held,
             resting=assignment.resting,
+            ready=assignment.ready,
         )
 
     def steer(self, mode: RunMode, resumed_position: int) -> None:

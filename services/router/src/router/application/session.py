@@ -290,8 +290,7 @@ class Session:
             if assignment is not None:
                 try:
                     lag = await self._source.lag(assignment.positions())
-                    self._board.lag_records = lag.records
-                    self._board.lag_s = lag.oldest_age_s
+                    self._board.lag_measured(lag)
                     assignment.passed(lag.passed)
                 except EventflowsError:
                     self._board.lag_unknown()

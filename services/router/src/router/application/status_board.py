@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from router.application.run_durations import RunDurations
+from router.domain.lag import Lag
 from router.domain.outcome import Outcome, OutcomeKind
 from router.domain.rates import Rates, Totals
 from router.domain.run_mode import RunMode
@@ -87,7 +88,8 @@ class StatusBoard:
         self.commit_metadata_cut_total = 0
         """Marks settled without some of their finished offsets, for want of room: the same."""
         self.repeats_total = 0
-        self.lag_records, self.lag_s = LAG_UNKNOWN, LAG_S_UNKNOWN
+        self.received_total = 0
+        self.lag_unknown()
 
     # State ----------------------------------------------------------------------------------------
 
@@ -137,9 +139,15 @@ class StatusBoard:
         self._final = self._final or (state, reason)
         self._show()
 
+    def lag_measured(self, lag: Lag) -> None:
+        """So much waits."""
+        self.lag_records, self.lag_s = lag.records, lag.oldest_age_s
+        self._receivable = lag.receivable
+
     def lag_unknown(self) -> None:
         """Nobody can tell how many records wait."""
         self.lag_records, self.lag_s = LAG_UNKNOWN, LAG_S_UNKNOWN
+        self._receivable = 0
 
     # What was done --------------------------------------------------------------------------------
 
@@ -200,6 +208,7 @@ class StatusBoard:
         bytes_held: int = 0,
         oldest_unsettled_s: float = 0.0,
         resting: int = 0,
+        ready: int = 0,
     ) -> PumpStatus:
         """What others see."""
         state, reason = self._shown
@@ -239,6 +248,9 @@ class StatusBoard:
             partitions=partitions,
             queued=self._queued,
             resting=resting,
+            ready=ready,
+            receivable=self._receivable,
+            received_total=self.received_total,
             progress_total=progress,
             polls_empty_total=self._polls_empty_total,
             commits_total=self._commits_total,

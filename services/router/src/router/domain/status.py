@@ -54,8 +54,10 @@ class PumpStatus:
     are assigned to this pump. `healthy` is False while records wait and nothing was done for too
     long; what `domain.watchdog` judges that by are `progress_total` (attempts that ended, at the
     target, the dead letters and the source, and settles), `polls_empty_total` (times that the
-    source was found empty), `queued` (the source waits for its turn to be opened) and `resting`
-    (deliveries that wait for their next attempt).
+    source was found empty), `queued` (the source waits for its turn to be opened), `resting`
+    (deliveries that wait for their next attempt), `ready` (those that could begin one now),
+    `received_total` (records that the source handed out) and `receivable` (those that it could hand
+    out when that was last measured; 0 as well while nobody knows).
     """
 
     flow_id: str
@@ -81,6 +83,9 @@ class PumpStatus:
     source_restarts_total: int = 0
     queued: bool = False
     resting: int = 0
+    ready: int = 0
+    received_total: int = 0
+    receivable: int = 0
     progress_total: int = 0
     polls_empty_total: int = 0
     commits_total: int = 0

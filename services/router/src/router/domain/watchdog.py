@@ -7,8 +7,12 @@
 Progress is whatever ended: an attempt at the target, at the dead letters or at opening the source,
 and a settle. The limit is `STALL_MAX_S`, and longer where waiting is what the flow has to do: a run
 may take its time limit, and a delivery that backs off the longest wait of its flow's rules. A flow
-that is paused, halted, blocked or failed waits for a person and is not judged. One that drains is:
-a pump that does not end, although it was cancelled, is what only another process helps.
+that is paused, blocked or failed waits for a person and is not judged. One that drains is: a pump
+that does not end, although it was cancelled, is what only another process helps.
+
+A key that halted, or a delivery that rests, excuses what is behind it and nothing else: when its
+source keeps records to itself, or heads that may run do not, the flow has no more time than others.
+Records that a limit keeps in the source (the span behind such a key) are not among those.
 
 What is added up is time between looks, a few seconds of each at most: a process that was frozen
 finds nothing stuck that had no chance to move. Nor has a source that waits for its turn to be
@@ -44,7 +48,6 @@ HOPELESS_S: Final = 24 * 3600.0
 _EXCUSED: Final = frozenset(
     {
         PumpState.PAUSED,
-        PumpState.HALTED,
         PumpState.STOPPED,
         PumpState.FAILED,
         PumpState.BLOCKED,
@@ -61,15 +64,31 @@ class Verdict(Enum):
     STUCK = "stuck"
 
 
+class _For(Enum):
+    """What the records that wait, wait for."""
+
+    NOBODY = "nobody"
+    """None waits, or all for a person."""
+    TURN = "turn"
+    REST = "rest"
+    """Nothing but deliveries that rest, and what is behind them."""
+    RECORDS = "records"
+    """Nobody knows whether any wait, and the source was found empty."""
+    PROGRESS = "progress"
+
+
 class Watchdog:
     """Watches one flow instance. STALLED stands until it moves; the others are told once."""
 
-    __slots__ = ("_polls_empty", "_progress", "_restarts", "_stalled_s")
+    __slots__ = ("_polls_empty", "_progress", "_received", "_restarts", "_rested_s", "_stalled_s")
 
     def __init__(self) -> None:
         self._progress = -1
         self._polls_empty = -1
+        self._received = -1
         self._stalled_s = 0.0
+        self._rested_s = 0.0
+        """Counted apart: when something else waits for a moment, no time of rest counts for it."""
         self._restarts = 0
 
     def look(
@@ -78,43 +97,63 @@ class Watchdog:
         """Judge; `elapsed_s` since the last look, `run_max_s` is how long one run may take, and
         `rest_max_s` how long a delivery may wait for its next attempt."""
         moved = status.progress_total != self._progress
-        was_empty = status.polls_empty_total != self._polls_empty
-        self._progress, self._polls_empty = status.progress_total, status.polls_empty_total
-        limit_s = _limit_s(status, run_max_s=run_max_s, rest_max_s=rest_max_s)
-        if moved or limit_s is None or not _waits(status):
-            self._stalled_s, self._restarts = 0.0, 0
+        waits_for = _waits_for(
+            status,
+            receives=status.received_total != self._received,
+            was_empty=status.polls_empty_total != self._polls_empty,
+        )
+        self._progress, self._received = status.progress_total, status.received_total
+        self._polls_empty = status.polls_empty_total
+        if moved or waits_for is _For.NOBODY:
+            self._stalled_s, self._rested_s, self._restarts = 0.0, 0.0, 0
             return Verdict.WELL
-        if was_empty and status.lag_records == LAG_UNKNOWN:
-            # Nothing is known to wait; but that is no proof that an opened source works again.
+        if waits_for is _For.PROGRESS:
+            self._stalled_s += min(elapsed_s, LOOK_MAX_S)
+        elif waits_for is not _For.TURN:
+            # That nothing waits here is no proof that a source that was opened anew works again.
             self._stalled_s = 0.0
-        else:
-            self._stalled_s += 0.0 if status.queued else min(elapsed_s, LOOK_MAX_S)
-        if self._stalled_s < limit_s * 2 ** min(self._restarts, DOUBLINGS_MAX):
+        if waits_for is _For.REST:
+            self._rested_s += min(elapsed_s, LOOK_MAX_S)
+        limits = 2 ** min(self._restarts, DOUBLINGS_MAX)
+        is_late = self._stalled_s >= limits * _stalled_max_s(status, run_max_s)
+        rests_too_long = self._rested_s >= limits * (rest_max_s + STALL_MAX_S)
+        if not is_late and not rests_too_long:
             return Verdict.STALLED if self._restarts else Verdict.WELL
-        self._stalled_s = 0.0
+        self._stalled_s, self._rested_s = 0.0, 0.0
         self._restarts += 1
         return Verdict.RESTART_SOURCE if self._restarts == 1 else Verdict.STUCK
 
 
-def _waits(status: PumpStatus) -> bool:
-    """Do records wait, as far as one knows?"""
-    return status.lag_records != 0 or status.oldest_unsettled_s > 0
+def _waits_for(status: PumpStatus, *, receives: bool, was_empty: bool) -> _For:
+    """`receives`: something was received since the last look; `was_empty`: nothing was there."""
+    if status.state in _EXCUSED or not (status.lag_records or status.oldest_unsettled_s):
+        return _For.NOBODY
+    if status.queued:
+        return _For.TURN
+    # A halted key and a delivery that rests hold the low-water mark, so that lag says nothing any
+    # more. What is not held back by them shows as a call, a head that may run, or as records that
+    # the source keeps to itself; not as one that the next look may find received.
+    others = status.in_flight or status.ready or (status.receivable and not receives)
+    if status.resting and not others:
+        return _For.REST
+    if _halts(status) and not others:
+        return _For.NOBODY
+    if was_empty and status.lag_records == LAG_UNKNOWN:
+        return _For.RECORDS
+    return _For.PROGRESS
 
 
-def _limit_s(status: PumpStatus, *, run_max_s: float, rest_max_s: float) -> float | None:
-    """How long nothing may end; None: for as long as it likes.
+def _halts(status: PumpStatus) -> bool:
+    """Does something stand until a resume? Not in a pump that ends."""
+    is_draining = status.state is PumpState.DRAINING
+    return status.state is PumpState.HALTED or (status.halted_keys > 0 and not is_draining)
 
-    A halted key holds the low-water mark, so that lag says nothing any more.
-    """
-    if status.state in _EXCUSED or status.halted_keys:
-        return None
+
+def _stalled_max_s(status: PumpStatus, run_max_s: float) -> float:
+    """How long nothing may end although something should."""
     if status.in_flight:
         return run_max_s + STALL_MAX_S
-    if status.resting:
-        return rest_max_s + STALL_MAX_S
-    if status.state is PumpState.BACKING_OFF:
-        return BACKING_OFF_MAX_S
-    return STALL_MAX_S
+    return BACKING_OFF_MAX_S if status.state is PumpState.BACKING_OFF else STALL_MAX_S
 
 
 def worth_a_restart(
