@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from router.adapters.kafka_fetches import KafkaFetches
+from router.adapters.kafka_fetches import PARTITION_FETCH_BYTES_MAX, KafkaFetches
 from router.domain.low_water import Mark
 
 WAIT_S = 10.0
@@ -173,7 +173,7 @@ async def test_what_was_asked_of_two_brokers_is_handed_out_once() -> None:
         assert await new.positions() == {0: 11}
         cluster.move(0, 1)
         request = await old.asked()
-        assert request.topics == [("t", [(0, -1, 11, -1, 4 * 1024 * 1024)])]
+        assert request.topics == [("t", [(0, -1, 11, -1, PARTITION_FETCH_BYTES_MAX)])]
         old.answer((0, 0, records(10, 3)))
         await reader.has_come()
         assert reader.take() == [(0, 11), (0, 12)]

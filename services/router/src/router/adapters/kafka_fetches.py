@@ -30,9 +30,10 @@ from router.domain.delivery import Delivery
 from router.domain.low_water import Mark
 from router.domain.record_ages import RecordAges
 
-FETCH_BYTES_MAX: Final = 16 * 1024 * 1024
-PARTITION_FETCH_BYTES_MAX: Final = 4 * 1024 * 1024
-"""A batch larger than that comes all the same, whole."""
+FETCH_BYTES_MAX: Final = 1024 * 1024
+PARTITION_FETCH_BYTES_MAX: Final = 256 * 1024
+"""A batch larger than that comes all the same, whole. What was fetched and not handed out stands
+beside the worker's limit of bytes held, for each partition of each of its flows."""
 IDLE_WAIT_MS: Final = 2_000
 """How long a fetch waits at the broker, which answers as soon as there is a record."""
 HELD_WAIT_MS: Final = 100
