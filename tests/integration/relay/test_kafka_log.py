@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from collections.abc import Sequence
 from uuid import uuid4
@@ -74,6 +75,25 @@ async def test_the_last_record_tells_where_to_go_on(kafka: Kafka) -> None:
     assert position_of(last) == 3
     assert await positions(kafka, full) == [1, 2, 3]
     assert await positions(kafka, state) == [1, 2, 3]
+
+
+async def test_no_more_than_the_end_of_a_topic_is_read_for_the_last_record(
+    kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred of the largest records are gigabytes: they would not come in time."""
+    full, state = names()
+    async with log_of(kafka, full, state) as log:
+        for position in range(1, 11):
+            await log.write([record(position)], [record(position)])
+        caplog.set_level(logging.DEBUG, logger="aiokafka.consumer.fetcher")
+        last = await log.last()
+    assert last is not None
+    assert position_of(last) == 10
+    asked = [one.getMessage() for one in caplog.records]
+    offsets = [
+        int(one.rsplit(" ", 1)[1]) for one in asked if one.startswith("Adding fetch request")
+    ]
+    assert min(offsets) == 2 * (10 - 1)
 
 
 async def test_a_second_relay_takes_over_and_the_first_is_stopped(kafka: Kafka) -> None:

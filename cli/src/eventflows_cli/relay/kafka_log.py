@@ -49,8 +49,9 @@ _NOT_ALLOWED: Final = (
     TransactionalIdAuthorizationFailed,
 )
 _TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
-LOOK_BACK_FIRST: Final = 100
-"""Offsets that are read from the end for the last record; ten times more each time."""
+LOOK_BACK_FIRST: Final = 2
+"""Offsets that are read from the end for the last record, ten times more each time: at first the
+record and the marker of its transaction, for a hundred of the largest records are gigabytes."""
 
 
 class KafkaLog:
