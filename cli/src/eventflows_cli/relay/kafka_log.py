@@ -34,11 +34,14 @@ from servicekit.kafka_goodbye import stop_consumer
 from eventflows_cli.relay import topics
 from eventflows_cli.relay.records import POSITION_HEADER, Record
 
-REQUEST_TIMEOUT_S: Final = 15.0
+REQUEST_TIMEOUT_S: Final = 30.0
+"""A record has up to 24 MiB, and an answer that is not whole by then is asked for again from its
+beginning: over TLS, beside two busy cores, one was seen to take half of the 15 s that stood here."""
 START_TIMEOUT_S: Final = 30.0
 WRITE_TIMEOUT_S: Final = 20.0
 ABORT_TIMEOUT_S: Final = 3.0
-READ_TIMEOUT_S: Final = 30.0
+READ_TIMEOUT_S: Final = 120.0
+"""The last record of each of two topics, with room for one more attempt at each."""
 STOP_TIMEOUT_S: Final = 3.0
 TRANSACTION_TIMEOUT_S: Final = 60.0
 _NOT_ALLOWED: Final = (
