@@ -36,7 +36,7 @@ from eventflows_cli.relay.records import POSITION_HEADER, Record
 
 REQUEST_TIMEOUT_S: Final = 30.0
 """A record has up to 24 MiB, and an answer that is not whole by then is asked for again from its
-beginning: over TLS, beside two busy cores, one was seen to take half of the 15 s that stood here."""
+beginning: over TLS, beside two busy cores, one was seen to take seven seconds."""
 START_TIMEOUT_S: Final = 30.0
 WRITE_TIMEOUT_S: Final = 20.0
 ABORT_TIMEOUT_S: Final = 3.0
