@@ -62,7 +62,7 @@ class Stage:
             owned=lambda: frozenset(range(SHARDS)),
             clock=SystemClock(),
             random=Random(1),
-            retention_s=1e9,
+            retention_s=1e10,
         )
 
     def letter(self, original: Delivery, *, partition: int = 0, **letter: Any) -> LetterId:

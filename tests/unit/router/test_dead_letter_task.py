@@ -13,7 +13,7 @@ from catalog.records import DeadLetterTaskKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry.domain import values
-from router.application import dead_letter_task, letters_at_work, task_gate
+from router.application import dead_letter_task, index_watch, letters_at_work, task_gate
 from router.application.dead_letter_task import FLOW_GONE, IN_OWN_TOPIC, TaskRun
 from router.domain.dead_letter_record import LetterState
 from router.domain.delivery import RECORD_HELD_BYTES
@@ -34,7 +34,7 @@ BUSY = failed(OutcomeKind.OVERLOADED, "busy")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_gate, "LOOK_S", 0.001)
-    monkeypatch.setattr(dead_letter_task, "LOOK_S", 0.001)
+    monkeypatch.setattr(index_watch, "LOOK_S", 0.001)
     monkeypatch.setattr(dead_letter_task, "RETRY_LONGEST_S", 0.2)
 
 
@@ -94,14 +94,41 @@ async def test_attempts_of_a_redrive_end(stage: Stage) -> None:
     assert stage.state(letter) is LetterState.DIED_AGAIN
 
 
-async def test_the_selection_and_the_time_of_the_request_decide(stage: Stage) -> None:
+async def test_the_selection_decides(stage: Stage) -> None:
     stage.letter(delivery(1), kind=OutcomeKind.CRASHED)
     stage.letter(delivery(2))
-    stage.letter(delivery(3), kind=OutcomeKind.CRASHED, at=START + timedelta(hours=2))
-    stage.letter(delivery(4), kind=OutcomeKind.CRASHED, spec=replace(SUBSCRIBER, flow_id="other"))
+    stage.letter(delivery(3), kind=OutcomeKind.CRASHED, spec=replace(SUBSCRIBER, flow_id="other"))
     selection = DeadLetterSelection(failure=FailureClass.CRASHED)
     await carried_out(stage.run_of(task_of(selection=selection)))
     assert [run.delivery.offset for run in stage.target.runs] == [1]
+
+
+async def test_a_clock_that_is_ahead_hides_no_letter_from_a_redrive(stage: Stage) -> None:
+    stage.letter(delivery(1), at=START + timedelta(days=9))
+    await carried_out(stage.run_of(task_of()))
+    assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_a_purge_leaves_what_died_after_its_request(stage: Stage) -> None:
+    before = stage.letter(delivery(1), at=START)
+    after = stage.letter(delivery(2), at=START + timedelta(hours=2))
+    await carried_out(stage.run_of(task_of(kind=DeadLetterTaskKind.PURGE)))
+    assert stage.state(before) is LetterState.PURGED
+    assert stage.state(after) is LetterState.OPEN
+
+
+async def test_what_dies_after_the_beginning_waits_for_the_next_redrive(stage: Stage) -> None:
+    stage.letter(delivery(1))
+    stage.ready = "the flow is paused"
+    run = stage.run_of(task_of())
+    async with started(run.run()) as working:
+        await until(lambda: run.progress.reason == "the flow is paused")
+        after = stage.letter(delivery(2))
+        await until(lambda: after in stage.index.letters)
+        stage.ready = SUBSCRIBER
+        await until(working.done)
+    assert [one.delivery.offset for one in stage.target.runs] == [1]
+    assert stage.ends == [("task-1", 1, 0, "")]
 
 
 async def test_another_version_runs_them(stage: Stage) -> None:
@@ -185,6 +212,17 @@ async def test_whoever_takes_over_sends_only_what_has_no_mark(stage: Stage) -> N
     assert stage.target.values == [f"value-{n}".encode() for n in (0, 1, 2, 3, 3, 4, 5)]
     assert {stage.state(letter) for letter in letters} == {LetterState.REDRIVEN}
     assert stage.ends == [("task-1", 6, 0, "")]
+
+
+async def test_whoever_takes_over_takes_also_what_died_in_between(stage: Stage) -> None:
+    stage.letter(delivery(0))
+    stage.target.hold(b"value-0")
+    async with started(stage.run_of(task_of()).run()):
+        await stage.target.until_runs(1)
+    await stage.target.let_go(b"value-0")
+    stage.letter(delivery(1))
+    await carried_out(stage.run_of(task_of()))
+    assert stage.target.values == [b"value-0", b"value-0", b"value-1"]
 
 
 async def test_a_clean_stop_lets_what_runs_end_and_get_its_mark(stage: Stage) -> None:
@@ -326,7 +364,7 @@ async def test_a_redrive_waits_until_the_index_has_read_all_marks() -> None:
     await stage.topic.write(letter, LetterState.REDRIVEN, task_id="task-1")
     run = stage.run_of(task_of())
     async with started(run.run()) as working:
-        await until(lambda: run.progress.reason == dead_letter_task.NOT_READ_YET)
+        await until(lambda: run.progress.reason == index_watch.NOT_READ_YET)
         async with started(stage.reader.run()):
             await until(working.done)
     assert stage.target.runs == []

@@ -12,7 +12,7 @@ import pytest
 from catalog.events import DeadLetterSelection
 from catalog.records import DeadLetterTask
 from kernel.errors import Unavailable
-from router.application import dead_letter_task, own_letters, task_gate
+from router.application import dead_letter_task, index_watch, own_letters, task_gate
 from router.application.dead_letter_task import NO_OWN_TOPIC, TaskRun
 from router.application.task_letters import LEFT_UNKNOWN
 from router.domain.dead_letter_record import LetterId, LetterState, letter_of
@@ -32,7 +32,7 @@ OWN = "rejects"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_gate, "LOOK_S", 0.001)
-    monkeypatch.setattr(dead_letter_task, "LOOK_S", 0.001)
+    monkeypatch.setattr(index_watch, "LOOK_S", 0.001)
     monkeypatch.setattr(dead_letter_task, "RETRY_FIRST_S", 0.01)
     monkeypatch.setattr(dead_letter_task, "RETRY_LONGEST_S", 0.01)
 
@@ -207,11 +207,38 @@ async def test_a_paused_flow_makes_a_redrive_of_its_own_topic_wait(stage: OwnSta
     assert stage.ends == [("task-1", 1, 0, "")]
 
 
-async def test_letters_given_up_after_the_request_wait_for_the_next_one(stage: OwnStage) -> None:
-    stage.rejected(delivery(1))
-    stage.rejected(delivery(2), at=START + timedelta(hours=2))
-    await carried_out(stage.run_of(own_task(requested_time=START + timedelta(hours=1))))
+async def test_what_comes_into_an_own_topic_after_the_beginning_waits_for_the_next_redrive(
+    stage: OwnStage,
+) -> None:
+    stage.rejected(delivery(1), at=START + timedelta(days=9))
+    stage.target.hold(b"value-1")
+    async with started(stage.run_of(own_task()).run()) as working:
+        await stage.target.until_runs(1)
+        stage.rejected(delivery(2))
+        await stage.target.let_go(b"value-1")
+        await until(working.done)
     assert [run.delivery.offset for run in stage.target.runs] == [1]
+
+
+async def test_an_index_that_is_made_again_does_not_make_an_own_topics_redrive_repeat(
+    stage: OwnStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_letters, "PORTION_LETTERS_MAX", 3)
+    for number in range(9):
+        stage.rejected(delivery(number, key=None))
+    real, begun = stage.own.forwards, 0
+
+    def forwards(spans: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        if begun == 2:
+            stage.index.drop()
+        return real(spans)
+
+    monkeypatch.setattr(stage.own, "forwards", forwards)
+    await carried_out(stage.run_of(own_task()))
+    assert sorted(run.delivery.offset for run in stage.target.runs) == list(range(9))
+    assert stage.ends == [("task-1", 9, 0, "")]
 
 
 async def test_a_scan_that_fails_goes_on_where_it_had_found_nothing(stage: OwnStage) -> None:

@@ -56,6 +56,12 @@ class MemoryLetterIndex:
         self._drop(letter for letter in self._all() if letter.letter_id.partition == partition)
         self._own = {key: kept for key, kept in self._own.items() if kept[0] != partition}
 
+    def drop(self) -> None:
+        """Somebody drops the schema: all is made again from the topic."""
+        self.letters.clear()
+        self._positions.clear()
+        self._own.clear()
+
     async def expire(self, partitions: Iterable[int], *, written_before: datetime) -> int:
         self._require()
         named, before_ms = set(partitions), int(written_before.timestamp() * 1_000)

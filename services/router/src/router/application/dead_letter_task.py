@@ -9,6 +9,10 @@ A delivery whose outcome came and whose mark did not is sent again, with the sam
 
 Letters run in the order of their coordinates in the source, those of one key one after the other.
 Live records of that key may run in between: they have passed the letters long ago.
+
+An index that is made again meanwhile shows too few letters, and too many as open: what it showed
+then is not worked on, and a task ends after a walk over a whole index that settled none. The price:
+each page is two questions, and the letters are asked for once more at the end.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -25,11 +30,12 @@ from kernel.backoff import delay_s
 from kernel.errors import EventflowsError, InvalidInput
 
 from router.application.flow_keeper import same_flow
+from router.application.index_watch import IndexWatch, Spans
 from router.application.letters_at_work import LettersAtWork
 from router.application.limits import DRAIN_S
 from router.application.own_letters import OwnLetters
 from router.application.redelivery import Redelivery
-from router.application.task_gate import LOOK_S, FlowGone, Stopped, TaskGate
+from router.application.task_gate import FlowGone, Stopped, TaskGate
 from router.application.task_letters import LEFT_UNKNOWN, IndexedLetters, TaskLetters
 from router.application.task_tools import TaskTools
 from router.domain.dead_letter_query import LetterQuery
@@ -47,7 +53,6 @@ NO_OWN_TOPIC: Final = "the flow has no dead letter topic of its own: ask without
 PROBLEM_CHARACTERS_MAX: Final = 255
 """The registry refuses a longer one, and the task would never end."""
 FLOW_GONE: Final = "the flow was deleted"
-NOT_READ_YET: Final = "the index has not read all marks yet"
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -64,11 +69,12 @@ class TaskRun:
         self._query = LetterQuery(
             flow_id=task.flow_id,
             selection=task.selection,
-            given_up_before=task.requested_time,
+            given_up_before=_bound_of(task),
             not_born_in=task.dead_letter_task_id,
         )
         self._bucket = TokenBucket(task.rate_per_s, now_s=tools.clock.monotonic_s())
         self._gate = TaskGate(lambda: tools.ready(task.flow_id), says=self._says, clock=tools.clock)
+        self._watch = IndexWatch(tools.fold, tools.topic, says=self._says, clock=tools.clock)
         self._letters = self._letters_of(task)
         self._at_work = LettersAtWork()
         self._redelivery: Redelivery | None = None
@@ -123,21 +129,39 @@ class TaskRun:
         problem = ""
         try:
             self._query.checked()
-            await self._persist(self._caught_up)
+            known = await self._persist(self._watch.caught_up)
             if self.task.own_topic:
                 await self._gate.until_open()
                 if not self._tools.own_topic(self.task.flow_id):
                     raise InvalidInput(NO_OWN_TOPIC)
             await self._persist(self._count)
-            await self._all_letters()
+            await self._all_letters(known)
         except InvalidInput as error:  # waiting would not mend the question
             problem = error.message
         except FlowGone:
             problem = FLOW_GONE
         await self._persist(self._finish, problem)
 
-    async def _all_letters(self) -> None:
+    async def _all_letters(self, known: Spans) -> None:
+        """Walk over them, again where a walk may have missed some. `known`: what the index knew."""
+        while True:
+            settled = self._settled
+            whole = await self._walk(known)
+            proven = self._settled == settled or not self._letters.needs_proof
+            if whole and proven:
+                return
+            self._letters.begin_again()
+            known = await self._persist(self._watch.caught_up)
+            await self._persist(self._count)
+
+    async def _walk(self, known: Spans) -> bool:
+        """Return when no letter of it is in work; False: it was left, since the index lacks what it
+        knew."""
+        whole = True
         while letters := await self._persist(self._letters.next):
+            if await self._persist(self._watch.lacks, known):
+                whole = False
+                break
             for letter in letters:
                 if self.task.kind is DeadLetterTaskKind.PURGE:
                     await self._at_work.begin(partial(self._purge, letter), lane=None, size_bytes=0)
@@ -146,6 +170,7 @@ class TaskRun:
         await self._at_work.all_ended()
         if self._gone:
             raise FlowGone
+        return whole and not await self._persist(self._watch.lacks, known)
 
     async def _begin_redrive(self, letter: Letter) -> None:
         wait_s = self._bucket.take(self._tools.clock.monotonic_s())
@@ -210,28 +235,16 @@ class TaskRun:
         if redelivery is not None:
             await redelivery.close()
 
-    async def _caught_up(self) -> None:
-        """Return once the index knows everything that stands in the topic now."""
-        spans = await self._tools.topic.spans()
-        while True:
-            read = await self._tools.fold.positions()
-            behind = [
-                number
-                for number, (first, end) in spans.items()
-                if first < end and (number not in read or read[number].next_offset < end)
-            ]
-            if not behind:
-                self._says("working")
-                return
-            self._says("waiting", NOT_READ_YET)
-            await self._tools.clock.sleep(LOOK_S)
-
     async def _count(self) -> None:
         self.progress = replace(self.progress, left=await self._letters.count())
 
+    @property
+    def _settled(self) -> int:
+        return self.progress.succeeded + self.progress.failed
+
     async def _finish(self, problem: str) -> None:
         """Count by the marks, which outlive workers, and tell the registry."""
-        await self._caught_up()
+        await self._watch.caught_up()
         tally = await self._tools.index.tally(self.task.dead_letter_task_id)
         done = tally.get(LetterState.REDRIVEN, 0) + tally.get(LetterState.PURGED, 0)
         failed = tally.get(LetterState.DIED_AGAIN, 0)
@@ -284,3 +297,9 @@ class TaskRun:
 
     def _names(self) -> dict[str, str]:
         return {"flow_id": self.task.flow_id, "task_id": self.task.dead_letter_task_id}
+
+
+def _bound_of(task: DeadLetterTask) -> datetime | None:
+    """What is purged does not come back: nothing that died after the request, by either clock. A
+    redrive goes by offsets alone, so that clocks that differ hide no letter from it."""
+    return task.requested_time if task.kind is DeadLetterTaskKind.PURGE else None

@@ -9,7 +9,7 @@ gone, so a letter that a customer keeps longer than that is open again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -27,6 +27,9 @@ PORTION_LETTERS_MAX: Final = 2_000
 class OwnLetters:
     """`TaskLetters`; within a portion in the order of their source, else as they stand there, which
     is that of the source for letters of one key and generation."""
+
+    needs_proof = False
+    """The index hides none: it only says which are done."""
 
     def __init__(
         self,
@@ -46,8 +49,10 @@ class OwnLetters:
         self._scanned: LetterTopic | None = None
         self._read: LetterTopic | None = None
         """Another connection: a scan that finds nothing for long holds up no letter in work."""
+        self._spans: Mapping[int, tuple[int, int]] | None = None
+        """As they stood when this began; None: it was not looked at yet."""
         self._left: dict[int, tuple[int, int]] | None = None
-        """Spans that are to be read still; None: it was not looked at yet."""
+        """Spans that are to be read still; None: all of them."""
 
     async def count(self) -> int:
         return LEFT_UNKNOWN
@@ -55,9 +60,9 @@ class OwnLetters:
     async def next(self) -> Sequence[Letter]:
         if self._scanned is None:
             self._name, self._scanned = self._open_topic()
-        if self._left is None:
-            self._left = dict(await self._scanned.spans())
-        left, found = dict(self._left), list[Letter]()
+        if self._spans is None:
+            self._spans = await self._scanned.spans()
+        left, found = dict(self._spans if self._left is None else self._left), list[Letter]()
         async with aclosing(self._scanned.forwards(left)) as batches:
             async for batch in batches:
                 found += await self._open_ones(batch)
@@ -71,6 +76,9 @@ class OwnLetters:
                 left = {}
         self._left = left
         return sorted(found, key=source_key)
+
+    def begin_again(self) -> None:
+        self._left = None
 
     async def original(self, letter: Letter) -> Delivery | None:
         if self._read is None:

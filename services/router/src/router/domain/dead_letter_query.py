@@ -37,7 +37,8 @@ EVERYTHING: Final = DeadLetterSelection()
 class LetterQuery:
     """Letters of a flow (empty: of all) that fit the selection and are in one of these states.
 
-    `given_up_before` and `not_born_in` (a task's id) keep what dies in a redrive out of it.
+    `given_up_before` keeps out of a purge what died after its request, and `not_born_in` (a task's
+    id) what dies in a redrive out of it.
     """
 
     flow_id: str = ""
