@@ -13,6 +13,10 @@ COMMITTED_WITHIN_S = 0.75
 """What ended longer ago than this was committed: the interval of 0.25 s twice, since what ends
 while a commit is on its way goes with the next one, and the time that a commit takes on a machine
 where nine processes share two cores."""
+RECORDS_SHARE_MIN = 0.5
+"""Of what the producer has time to send: a run with fewer has not tested what it says."""
+RUNS_FEW = 5
+"""Repeated at the algorithm by one mishap, which in a short run is more than a share allows."""
 NUMBERS_SHOWN_MAX = 10
 COLUMNS = (
     ("fault", 16),
@@ -38,12 +42,22 @@ seconds after the traffic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """Runs that a strike may have repeated at the algorithm: a share of the records until the next
+    strike, and, once each, those that were in flight."""
+
+    share: float = 0.0
+    in_flight: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Injury:
     """One strike, when it began, and when it killed a worker; None: it killed none."""
 
     name: str
     at_s: float
     killed_s: float | None = None
+    allows: Allowance = Allowance()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +95,17 @@ class Report:
 def report(
     fault: str,
     *,
-    repeats_share_max: float | None,
     findings: Sequence[Findings],
+    records_due: float,
+    in_flight_max: int,
     uncommitted: int,
     injuries: Sequence[Injury],
     stopped_s: float,
     caught_up_s: float,
     last: str = "",
 ) -> Report:
-    """`stopped_s`: when the traffic ended; after that nobody can tell a stall from silence."""
+    """`records_due`: what the producer had time to send. `in_flight_max`: runs at the same time.
+    `stopped_s`: when the traffic ended; after that nobody can tell a stall from silence."""
     records = sum(one.verdict.records for one in findings)
     runs_repeated = sum(one.runs_repeated for one in findings)
     again = [repeat for one in findings for repeat in repeats(one.sent)]
@@ -101,11 +117,10 @@ def report(
     problems = [problem for one in findings for problem in _wrong(one)]
     if uncommitted:
         problems.append(f"{uncommitted} records lie behind the committed positions in the end")
-    if repeats_share_max is not None and runs_repeated > repeats_share_max * records:
-        problems.append(
-            f"{runs_repeated} runs of {records} records were repeated at the algorithm, and "
-            f"{repeats_share_max:.1%} is the most"
-        )
+    problems += _too_little(records, records_due)
+    problems += _run_too_often(
+        runs_repeated, runs_allowed(injuries, records=records, in_flight_max=in_flight_max)
+    )
     for injury, repeated in zip(injuries, per_strike, strict=True):
         problems += _over_the_bound(injury, repeated)
     return Report(
@@ -135,6 +150,14 @@ def report(
         ),
         problems=tuple(problems),
     )
+
+
+def runs_allowed(injuries: Sequence[Injury], *, records: int, in_flight_max: int) -> int:
+    """How many runs all strikes together may have repeated at the algorithm. The records count as
+    spread evenly over the strikes."""
+    share = sum(one.allows.share for one in injuries) / max(1, len(injuries))
+    in_flight = in_flight_max * sum(one.allows.in_flight for one in injuries)
+    return in_flight + (max(int(share * records), RUNS_FEW) if share else 0)
 
 
 def broken_off(fault: str, error: BaseException) -> Report:
@@ -195,7 +218,7 @@ def _line(row: Report) -> str:
 def _windows(injuries: Sequence[Injury], stopped_s: float) -> list[tuple[float, float]]:
     """From each strike to the next one; the last one has all that follows."""
     begins = [one.at_s for one in injuries]
-    return list(zip(begins, [*begins[1:], float("inf")], strict=True))
+    return list(zip(begins, [*begins, float("inf")][1:], strict=True))
 
 
 def _wrong(one: Findings) -> list[str]:
@@ -213,6 +236,21 @@ def _wrong(one: Findings) -> list[str]:
         for what, numbers in found.items()
         if numbers
     ]
+
+
+def _too_little(records: int, records_due: float) -> list[str]:
+    if records >= RECORDS_SHARE_MIN * records_due and records > 0:
+        return []
+    return [
+        f"only {records} records came into the sources, of {records_due:.0f} that there was time "
+        "for: this run has tested too little"
+    ]
+
+
+def _run_too_often(runs_repeated: int, allowed: int) -> list[str]:
+    if runs_repeated <= allowed:
+        return []
+    return [f"{runs_repeated} runs were repeated at the algorithm, and {allowed} is the most"]
 
 
 def _over_the_bound(injury: Injury, repeated: Sequence[Repeat]) -> list[str]:

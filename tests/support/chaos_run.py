@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.domain.flow_spec import CONCURRENCY_DEFAULT
+
 from tests.support.chaos_algorithm import fails
 from tests.support.chaos_end import until_the_end
 from tests.support.chaos_report import Findings, Injury, Report, report
@@ -62,9 +64,11 @@ async def run_fault(world: World, plan: Plan) -> Report:
         world.customer, wires, per_s=plan.records_per_s, seed=plan.seed, poison=poison
     )
     traffic.start()
+    began_s = time.monotonic()
     try:
         injuries = await _strike(scene, plan, traffic)
     finally:
+        due_s = time.monotonic() - began_s - sum(scene.silences_s)
         await world.mend()
         await traffic.stop()
     stopped_s = time.monotonic()
@@ -73,11 +77,11 @@ async def run_fault(world: World, plan: Plan) -> Report:
     findings = [await _findings(world, one, set(poison)) for one in wires]
     for one in wires:
         await world.unwire(one)
-    only = STRIKES.get(plan.fault)
     return report(
         plan.fault,
-        repeats_share_max=None if only is None else only.repeats_share_max,
         findings=findings,
+        records_due=plan.records_per_s * due_s,
+        in_flight_max=plan.pairs * CONCURRENCY_DEFAULT,
         uncommitted=tail.records_left,
         injuries=injuries,
         stopped_s=stopped_s,
@@ -96,7 +100,7 @@ async def _strike(scene: Scene, plan: Plan, traffic: Traffic) -> list[Injury]:
         print(f"  {time.strftime('%H:%M:%S')} {name}, {traffic.sent} records sent", flush=True)
         await strike.act(scene)
         killed_s = scene.kills_s.pop() if scene.kills_s else None
-        injuries.append(Injury(name=name, at_s=began_s, killed_s=killed_s))
+        injuries.append(Injury(name=name, at_s=began_s, killed_s=killed_s, allows=strike.allows))
         every_s = scene.dice.uniform(*RANDOM_EVERY_S) if plan.fault == RANDOM else strike.every_s
         next_s = max(began_s + every_s, time.monotonic())
         await after(max(0.0, min(next_s, end_s) - time.monotonic()))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from devstack import TcpProxy
 from devstack.service import Service
 
+from tests.support.chaos_report import Allowance
 from tests.support.chaos_world import Wires, World, after
 
 BACK_TIMEOUT_S = 120.0
@@ -33,6 +34,8 @@ class Scene:
     dice: random.Random
     kills_s: list[float] = field(default_factory=list)
     """When a worker was killed whose repeats are checked against the bound."""
+    silences_s: list[float] = field(default_factory=list)
+    """How long the customer's Kafka was away each time: nothing is sent meanwhile."""
 
     async def victim(self) -> Service:
         """The worker of one of the flows, so that every strike hits something."""
@@ -49,14 +52,11 @@ Act = Callable[[Scene], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """`every_s`: from the beginning of one to the beginning of the next, if it is over by then.
-
-    `repeats_share_max`: runs repeated at the algorithm, of all records; None: only reported.
-    """
+    """`every_s`: from the beginning of one to the beginning of the next, if it is over by then."""
 
     act: Act
     every_s: float
-    repeats_share_max: float | None
+    allows: Allowance
 
 
 async def kill_worker(scene: Scene) -> None:
@@ -81,9 +81,11 @@ async def leave_and_join(scene: Scene) -> None:
 
 
 async def kill_customers_kafka(scene: Scene) -> None:
+    killed_s = time.monotonic()
     scene.world.customer.kill()
     await after(BROKER_AWAY_S)
     await scene.world.customer.restart()
+    scene.silences_s.append(time.monotonic() - killed_s)
 
 
 async def kill_internal_kafka(scene: Scene) -> None:
@@ -147,23 +149,25 @@ async def nothing(scene: Scene) -> None:
     """For the poison records, which are in the traffic."""
 
 
-KILLED_SHARE_MAX = 0.001
+NONE = Allowance()
+FEW = Allowance(share=0.001)
+"""The runner lives, and knows most of what is sent to it again."""
+IN_FLIGHT = Allowance(in_flight=True)
+"""What knew of the runs is gone, or cannot write their completions, or cannot be reached."""
 
 STRIKES = {
-    "kill": Strike(act=kill_worker, every_s=20, repeats_share_max=KILLED_SHARE_MAX),
-    "sigterm": Strike(act=stop_worker, every_s=20, repeats_share_max=0.0),
-    "join": Strike(act=leave_and_join, every_s=2 * AWAY_S, repeats_share_max=0.0),
-    "customers-kafka": Strike(
-        act=kill_customers_kafka, every_s=30, repeats_share_max=KILLED_SHARE_MAX
-    ),
-    "internal-kafka": Strike(act=kill_internal_kafka, every_s=45, repeats_share_max=None),
-    "registry": Strike(act=kill_registry_and_postgresql, every_s=30, repeats_share_max=0.0),
-    "runner": Strike(act=kill_runner, every_s=20, repeats_share_max=None),
-    "freeze": Strike(act=freeze_worker, every_s=60, repeats_share_max=KILLED_SHARE_MAX),
-    "cut": Strike(act=cut_network, every_s=45, repeats_share_max=None),
-    "clock": Strike(act=move_clock, every_s=3, repeats_share_max=0.0),
-    "overloaded": Strike(act=overload_algorithm, every_s=90, repeats_share_max=0.0),
-    "poison": Strike(act=nothing, every_s=10, repeats_share_max=None),
+    "kill": Strike(act=kill_worker, every_s=20, allows=FEW),
+    "sigterm": Strike(act=stop_worker, every_s=20, allows=NONE),
+    "join": Strike(act=leave_and_join, every_s=2 * AWAY_S, allows=NONE),
+    "customers-kafka": Strike(act=kill_customers_kafka, every_s=30, allows=FEW),
+    "internal-kafka": Strike(act=kill_internal_kafka, every_s=45, allows=IN_FLIGHT),
+    "registry": Strike(act=kill_registry_and_postgresql, every_s=30, allows=NONE),
+    "runner": Strike(act=kill_runner, every_s=20, allows=IN_FLIGHT),
+    "freeze": Strike(act=freeze_worker, every_s=60, allows=FEW),
+    "cut": Strike(act=cut_network, every_s=45, allows=IN_FLIGHT),
+    "clock": Strike(act=move_clock, every_s=3, allows=NONE),
+    "overloaded": Strike(act=overload_algorithm, every_s=90, allows=NONE),
+    "poison": Strike(act=nothing, every_s=10, allows=FEW),
 }
 """By the name that FAULT= asks for."""
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.support.chaos_report import Findings, Injury, Report, report, table
+import pytest
+
+from tests.support.chaos_report import (
+    RUNS_FEW,
+    Allowance,
+    Findings,
+    Injury,
+    Report,
+    report,
+    runs_allowed,
+    table,
+)
+from tests.support.chaos_strikes import STRIKES
 from tests.support.chaos_tap import RunnerTap, Sent, longest_gap_s, repeats
 from tests.support.checker import Verdict
 
@@ -38,12 +50,12 @@ def a_report(
     runs_repeated: int = 0,
     run_order_breaks: Sequence[int] = (),
     uncommitted: int = 0,
-    repeats_share_max: float | None = 0.001,
+    allows: Sequence[Allowance] = (Allowance(share=0.001),),
+    records_due: float = 1_000,
 ) -> Report:
-    """Of one worker that was killed at second 10."""
+    """Of one worker that was killed at second 10, and of strikes that follow."""
     return report(
         "kill",
-        repeats_share_max=repeats_share_max,
         findings=[
             Findings(
                 verdict=RIGHT,
@@ -52,8 +64,13 @@ def a_report(
                 run_order_breaks=run_order_breaks,
             )
         ],
+        records_due=records_due,
+        in_flight_max=100,
         uncommitted=uncommitted,
-        injuries=[Injury(name="kill", at_s=9.9, killed_s=10.0)],
+        injuries=[
+            Injury(name="kill", at_s=9.9 + index, killed_s=None if index else 10.0, allows=allowed)
+            for index, allowed in enumerate(allows)
+        ],
         stopped_s=30.0,
         caught_up_s=1.0,
     )
@@ -90,10 +107,59 @@ def test_a_repeat_of_what_ended_long_before_the_kill_breaks_the_bound() -> None:
     assert "4.90 s before the worker was killed" in problem
 
 
-def test_too_many_runs_repeated_are_a_problem() -> None:
-    assert a_report([], runs_repeated=1).problems == ()
-    assert len(a_report([], runs_repeated=2).problems) == 1
-    assert a_report([], runs_repeated=2, repeats_share_max=None).problems == ()
+def test_a_strike_that_allows_no_run_to_be_repeated_allows_not_one() -> None:
+    assert a_report([], allows=[Allowance()]).problems == ()
+    (problem,) = a_report([], runs_repeated=1, allows=[Allowance()]).problems
+    assert problem == "1 runs were repeated at the algorithm, and 0 is the most"
+
+
+def test_a_share_of_few_records_allows_what_one_mishap_repeats() -> None:
+    assert a_report([], runs_repeated=RUNS_FEW).problems == ()
+    assert len(a_report([], runs_repeated=RUNS_FEW + 1).problems) == 1
+
+
+def test_a_strike_may_repeat_what_was_in_flight_once() -> None:
+    allows = [Allowance(in_flight=True)]
+    assert a_report([], runs_repeated=100, allows=allows).problems == ()
+    assert len(a_report([], runs_repeated=101, allows=allows).problems) == 1
+
+
+def test_strikes_that_differ_allow_their_sum() -> None:
+    struck = [
+        Injury(name=str(number), at_s=number, allows=allowed)
+        for number, allowed in enumerate(
+            [Allowance(share=0.004), Allowance(), Allowance(in_flight=True), Allowance()]
+        )
+    ]
+    assert runs_allowed(struck, records=100_000, in_flight_max=64) == 100 + 64
+    assert runs_allowed(struck[:1], records=100_000, in_flight_max=64) == 400
+    assert runs_allowed([], records=100_000, in_flight_max=64) == 0
+
+
+@pytest.mark.parametrize("fault", sorted(STRIKES))
+def test_every_fault_of_the_suite_bounds_the_runs_that_it_repeats(fault: str) -> None:
+    injury = Injury(name=fault, at_s=0, allows=STRIKES[fault].allows)
+    assert runs_allowed([injury], records=10_000, in_flight_max=64) <= 64
+
+
+def test_a_run_with_fewer_than_half_of_its_records_has_tested_too_little() -> None:
+    assert a_report([], records_due=2_000).problems == ()
+    (problem,) = a_report([], records_due=2_001).problems
+    assert "only 1000 records came into the sources, of 2001" in problem
+
+
+def test_a_run_without_a_record_is_never_right() -> None:
+    found = report(
+        "kill",
+        findings=[],
+        records_due=0.0,
+        in_flight_max=0,
+        uncommitted=0,
+        injuries=[],
+        stopped_s=0.0,
+        caught_up_s=0.0,
+    )
+    assert len(found.problems) == 1
 
 
 def test_an_order_break_of_a_run_is_a_problem_and_stands_in_the_table() -> None:
