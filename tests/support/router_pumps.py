@@ -1,7 +1,7 @@
 """A pump on adapters in memory and a clock that stands still."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from router.domain.flow_spec import FlowSpec
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.run_mode import RunMode
 from router.domain.status import PumpState
-from router.ports import FlowHistory, Tracing
+from router.ports import DeadLetters, FlowHistory, Tracing
 
 from tests.support.manual_clock import ManualClock, until
 from tests.support.router_flows import SUBSCRIBER, KnownHistory
@@ -66,9 +66,13 @@ async def running_pump(
     budget: WorkerBudget | None = None,
     mode: RunMode = RunMode.RUNNING,
     tracing: Tracing | None = None,
+    dead_letters: DeadLetters | None = None,
     prepare: Callable[[Bench], None] = lambda bench: None,
 ) -> AsyncIterator[Bench]:
-    """Run a pump; cancel it in the end if the test did not stop it."""
+    """Run a pump; cancel it in the end if the test did not stop it.
+
+    Its letters go to `Bench.letters`, unless `dead_letters` are given.
+    """
     broker = broker or MemoryBroker()
     source, target, letters = MemorySource(broker), MemoryTarget(), MemoryDeadLetters()
     clock = ManualClock()
@@ -76,7 +80,7 @@ async def running_pump(
         spec,
         source=source,
         target=target,
-        dead_letters=letters,
+        dead_letters=dead_letters or letters,
         clock=clock,
         random=HighestJitter(),
         limits=limits,
@@ -109,8 +113,11 @@ async def running_pump(
 class Joiner:
     """A second reader that only joins."""
 
-    def on_assigned(self, marks: object, *, epoch: int, unreadable: int = 0) -> None:
-        pass
+    def __init__(self) -> None:
+        self.partitions: frozenset[int] = frozenset()
+
+    def on_assigned(self, marks: Mapping[int, object], *, epoch: int, unreadable: int = 0) -> None:
+        self.partitions = frozenset(marks)
 
     async def on_revoked(self) -> None:
         pass

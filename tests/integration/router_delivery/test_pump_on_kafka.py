@@ -49,6 +49,8 @@ from tests.support.router_sources import (
 )
 
 KEYS = 12
+MISSED_LATE = replace(QUICK_TIMES, session_timeout_s=2 * WAIT_S)
+"""Whoever does not say that it leaves is missed too late."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -157,7 +159,7 @@ async def test_promise_3_a_move_between_two_pumps_repeats_nothing(topic: KafkaTo
     async with kafka_pump(topic, first) as one:
         await one.until_partitions(4)
         await first.until_ended(50)
-        async with kafka_pump(topic, second) as two:
+        async with kafka_pump(topic, second, times=MISSED_LATE) as two:
             await asyncio.gather(one.until_partitions(2), two.until_partitions(2))
             values |= await fill(topic, 300, begin=300)
             await second.until_ended(30)

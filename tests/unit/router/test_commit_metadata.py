@@ -5,8 +5,12 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from router.application.limits import SPAN_RECORDS_MAX
 from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode, less_bytes
 from router.domain.low_water import Mark, Ranges
+from router.domain.topic_identity import TopicIdentity
+
+GAPS = 500
 
 
 @st.composite
@@ -70,3 +74,14 @@ def test_ranges_that_cannot_be_mean_nothing(body: str) -> None:
     checksum = f"{zlib.crc32(f'5;{body}'.encode()):08x}"
     ranges: Ranges | None = decode(5, f"1;{checksum};{body}")
     assert ranges is None
+
+
+def test_500_gaps_within_the_span_limit_find_room_whatever_they_are() -> None:
+    """None of them among the first, whose numbers are shorter, and beside the longest identity."""
+    begin = 5 + SPAN_RECORDS_MAX - 4 * GAPS
+    finished = tuple((begin + 4 * n, begin + 4 * n + 2) for n in range(GAPS))
+    identity = TopicIdentity(topic_id="f" * 32, partitions=10_000)
+    mark = Mark(position=5, finished=finished)
+    text, is_whole = encode(mark, bytes_max=METADATA_BYTES_MAX - len(identity.prefix))
+    assert is_whole
+    assert decode(5, text) == finished

@@ -21,9 +21,11 @@ from router.application.shards import SHARDS
 from router.domain.dead_letter_mark import headers_of_mark
 from router.domain.dead_letter_record import LetterId, LetterState
 
+from tests.support.dead_letter_stage import Stage
 from tests.support.letters import START, letter_headers
 from tests.support.manual_clock import until
 from tests.support.router_flows import delivery
+from tests.support.router_pumps import BROKEN, running_pump
 
 ALL_SHARDS = frozenset(range(SHARDS))
 KEPT_S = 1e9
@@ -233,6 +235,22 @@ async def test_while_database_or_topic_are_away_it_waits_and_goes_on() -> None:
         figures = reader.status().figures
         assert figures is not None
         assert figures.by_flow == {"flow-1": 1}
+
+
+async def test_flows_go_on_and_write_letters_while_the_database_of_the_index_is_away() -> None:
+    stage = Stage()
+    stage.index.away = "no database"
+    async with running(stage.reader), running_pump(dead_letters=stage) as bench:
+        await until(lambda: stage.reader.status().problem == "no database")
+        bench.target.answers[b"bad"].append(BROKEN)
+        bench.broker.append(b"bad", key=b"k")
+        bench.broker.append(b"behind", key=b"k")
+        await bench.until_committed(2)
+        assert bench.target.values == [b"bad", b"behind"]
+        assert [letter.value for letter in stage.topic.log[1]] == [b"bad"]
+        assert stage.index.letters == {}
+        stage.index.away = None
+        await until(lambda: len(stage.index.letters) == 1)
 
 
 async def test_two_readers_of_one_partition_agree() -> None:

@@ -35,6 +35,17 @@ async def test_promise_2_different_keys_run_at_the_same_time_on_one_partition() 
         assert bench.pump.status().in_flight == 10
 
 
+async def test_promise_2_records_of_one_key_in_two_partitions_have_no_order() -> None:
+    broker = MemoryBroker(partitions=2)
+    async with running_pump(broker=broker) as bench:
+        bench.target.hold(b"0", b"1")
+        for partition in range(2):
+            broker.append(b"%d" % partition, key=b"k", partition=partition)
+        await bench.target.until_runs(2)
+        await bench.target.let_go(b"0", b"1")
+        await bench.until_settled(2)
+
+
 async def test_promise_2_records_without_a_key_run_at_the_same_time() -> None:
     async with running_pump() as bench:
         bench.target.hold(b"a", b"b")

@@ -155,3 +155,27 @@ async def test_promise_6_a_halted_flow_can_be_stopped() -> None:
         await stopping
         assert bench.pump.status().state is PumpState.STOPPED
         assert bench.broker.committed == {}
+
+
+async def test_promise_6_the_next_owner_counts_attempts_anew_and_halts_again() -> None:
+    spec, broker = halting(GiveUp.HALT_KEY, attempts_max=2), MemoryBroker()
+    broker.append(b"bad", key=b"a")
+    broker.append(b"behind", key=b"a")
+    for _ in range(2):
+        async with running_pump(spec, broker=broker) as bench:
+            bench.target.answers[b"bad"].extend([BROKEN] * 2)
+            await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.HALTED)
+            assert [run.attempt for run in bench.target.runs] == [1, 2]
+            assert bench.target.values == [b"bad", b"bad"]
+
+
+async def test_promise_6_a_new_assignment_tries_a_halted_key_again() -> None:
+    broker = MemoryBroker()
+    async with running_pump(halting(GiveUp.HALT_KEY), broker=broker) as bench:
+        bench.target.answers[b"bad"].extend([BROKEN] * 2)
+        broker.append(b"bad", key=b"a")
+        await bench.until_state(PumpState.HALTED)
+        await broker.notice()
+        await bench.target.until_ended(2)
+        await bench.until_state(PumpState.HALTED)
+        assert [run.attempt for run in bench.target.runs] == [1, 1]

@@ -1,9 +1,12 @@
 """Nothing is dropped: what is given up is kept."""
 
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.retry_policy import (
+    AWAY_LONGEST_S,
     CRASHED_ATTEMPTS_MAX,
     TIMED_OUT_ATTEMPTS_MAX,
     RetryPolicy,
@@ -14,7 +17,7 @@ from router.domain.status import PumpState
 from tests.support.router_flows import (
     SUBSCRIBER,
 )
-from tests.support.router_pumps import BROKEN, UNREACHABLE, running_pump
+from tests.support.router_pumps import BROKEN, UNREACHABLE, Bench, running_pump
 
 
 async def test_promise_7_a_given_up_delivery_is_kept_with_its_history() -> None:
@@ -45,6 +48,21 @@ async def test_promise_7_it_is_settled_only_after_the_write_is_acknowledged() ->
         assert len(bench.letters.letters) == 1
         assert len(bench.target.runs) == 1, "the algorithm is not run again for it"
         assert bench.pump.status().state is PumpState.RUNNING
+
+
+async def test_promise_7_a_letter_that_cannot_be_written_is_tried_again_at_least_every_15_s() -> (
+    None
+):
+    async with running_pump() as bench:
+        bench.letters.away = "no broker"
+        bench.target.answers[b"bad"].append(BROKEN)
+        bench.broker.append(b"bad")
+        times_s = []
+        for tries in range(1, 12):
+            await bench.clock.run_until(partial(_tried, bench, tries), step_s=0.5)
+            times_s.append(bench.clock.monotonic_s())
+        longest_s = max(later - sooner for sooner, later in pairwise(times_s))
+        assert AWAY_LONGEST_S - 1 <= longest_s <= AWAY_LONGEST_S + 1
 
 
 async def test_promise_7_a_delivery_that_is_too_old_is_given_up() -> None:
@@ -93,3 +111,7 @@ async def test_promise_7_a_loop_ends_in_a_dead_letter() -> None:
         await bench.until_settled(2)
         assert bench.target.values == [b"last"]
         assert dict(bench.letters.letters[0].headers)["ef-dl-reason"] == b"loop"
+
+
+def _tried(bench: Bench, tries: int) -> bool:
+    return bench.letters.tries >= tries

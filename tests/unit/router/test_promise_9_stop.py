@@ -2,10 +2,13 @@
 
 import asyncio
 
+from router.adapters.memory_broker import MemoryBroker
+from router.adapters.memory_source import MemorySource
 from router.domain.status import PumpState
 
 from tests.support.manual_clock import let_others_run
 from tests.support.router_pumps import (
+    Joiner,
     running_pump,
 )
 
@@ -26,6 +29,18 @@ async def test_promise_9_stop_drains_and_settles_what_runs() -> None:
         assert bench.broker.committed == {0: 1}
         assert bench.pump.status().state is PumpState.STOPPED
         await bench.running
+
+
+async def test_promise_9_stop_leaves_the_group() -> None:
+    broker = MemoryBroker(partitions=2)
+    async with running_pump(broker=broker) as bench:
+        await bench.until_state(PumpState.RUNNING)
+        second, joiner = MemorySource(broker), Joiner()
+        await second.open(joiner)
+        assert len(joiner.partitions) == 1
+        await bench.pump.stop(grace_s=1)
+        assert joiner.partitions == {0, 1}
+        await second.close()
 
 
 async def test_promise_9_stop_waits_no_longer_than_the_grace_time() -> None:
