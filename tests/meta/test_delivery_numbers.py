@@ -1,0 +1,154 @@
+"""The numbers that `docs/delivery.md` tells are those of the code, and so are the files it names.
+
+What a number does is held by the tests that the page names beside it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+from catalog.records import FLOW_CHANGES_KEPT_MAX
+from registry.domain import delivery_rules
+from router.adapters import (
+    algorithm_target,
+    http_client,
+    internal_topics,
+    kafka_fetches,
+    kafka_writer,
+    positions_topic,
+)
+from router.adapters.kafka_consumer import GroupTimes
+from router.application import budget, limits, supervisor
+from router.domain import (
+    commit_metadata,
+    dead_letter,
+    flow_spec,
+    hops,
+    pace,
+    retry_policy,
+    watchdog,
+)
+from runner.domain import limits as runner_limits
+
+from tests.meta.test_delivery_contract import PAGE, ROOT
+
+MIB = 1024 * 1024
+KIB = 1024
+GIB = 1024 * MIB
+HOUR_S = 3_600
+DAY_S = 24 * HOUR_S
+EXAMPLE_FLOWS, EXAMPLE_PARTITIONS = 200, 12
+IN_WORDS = {0.75: "three quarters", 2: "two", 3: "three", 10: "ten"}
+
+NUMBERS = [
+    ("nobody acknowledged in {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
+    ("did not answer within {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
+    (
+        "({:.0f} ms, or {} deliveries)",
+        [1_000 * limits.COMMIT_INTERVAL_S, limits.COMMIT_RECORDS_MAX],
+    ),
+    ("`concurrency_max` | {}", [flow_spec.CONCURRENCY_DEFAULT]),
+    ("of each instance; 1 to {:,}", [flow_spec.CONCURRENCY_MAX]),
+    ("share the consumer group; at most {}", [delivery_rules.PARALLELISM_MAX]),
+    ("the runner's {:.0f}", [runner_limits.TIMEOUT_DEFAULT_S]),
+    ("a run may take, at most {:,.0f}", [runner_limits.TIMEOUT_MAX_S]),
+    ("at most {} rules", [delivery_rules.RETRY_RULES_MAX]),
+    ("the first included (to {:,})", [delivery_rules.ATTEMPTS_MAX]),
+    ("(to {:.0f} days)", [delivery_rules.AGE_MAX_S / DAY_S]),
+    (
+        "{} ms to {:.0f} hour",
+        [delivery_rules.DELAY_MIN_MS, delivery_rules.DELAY_MAX_MS / 1_000 / HOUR_S],
+    ),
+    ("`factor` ({:.0f} to {:.0f})", [delivery_rules.FACTOR_MIN, delivery_rules.FACTOR_MAX]),
+    (
+        "our own topics have {}, of which {} must",
+        [IN_WORDS[internal_topics.REPLICATION_MAX], IN_WORDS[internal_topics.IN_SYNC_MIN]],
+    ),
+    ("(at most {:,} bytes, checksummed)", [commit_metadata.METADATA_BYTES_MAX]),
+    ("within the session timeout ({:.0f} s)", [GroupTimes().session_timeout_s]),
+    ("unless it is longer than {:,} bytes", [algorithm_target.KEY_BYTES_MAX]),
+    ("between 0 and {} s", [retry_policy.BACKOFF_FIRST_S]),
+    ("rule fits up to {:.0f} s", [retry_policy.BACKOFF_LONGEST_S]),
+    ("It is up to {:.0f} s for", [retry_policy.AWAY_LONGEST_S]),
+    ("its wait, up to {:.0f} s by default", [retry_policy.AWAY_LONGEST_S]),
+    ("and of {:.0f} s where a call was sent", [retry_policy.NO_ANSWER_FIRST_S]),
+    ("honoured up to {:.0f} s", [retry_policy.RETRY_AFTER_MAX_S]),
+    ("again, {} such attempts", [retry_policy.TIMED_OUT_ATTEMPTS_MAX]),
+    ("again, {} such attempts, then dead letter", [retry_policy.CRASHED_ATTEMPTS_MAX]),
+    ("again for {:.0f} hours", [retry_policy.AGE_MAX_S / HOUR_S]),
+    ("waits that grow up to {:.0f} s", [pace.WAIT_LONGEST_S]),
+    ("goes down to {} of the calls", [IN_WORDS[pace.SLOWED_TO]]),
+    ("When {} deliveries failed", [IN_WORDS[pace.STOP_AFTER]]),
+    ("fewer than {} lanes", [IN_WORDS[pace.STOP_AFTER]]),
+    ("the last {} minutes", [IN_WORDS[runner_limits.REPEAT_WINDOW_S / 60]]),
+    (
+        "at most {:,} of them and {} MiB, answers up to {} MiB each",
+        [
+            runner_limits.REPEAT_ENTRIES_MAX,
+            runner_limits.REPEAT_BYTES_MAX // MIB,
+            runner_limits.REPEAT_RESULT_BYTES_MAX // MIB,
+        ],
+    ),
+    ("nothing was done for {:.0f} s", [watchdog.STALL_MAX_S]),
+    ("not told its partitions for {:.0f} s", [limits.UNASSIGNED_MAX_S]),
+    ("somebody else's for {:.0f} s", [limits.UNCONFIRMED_MAX_S]),
+    ("drain bound of {:.0f} s", [limits.DRAIN_S]),
+    ("The {} MiB of a worker", [budget.WORKER_BYTES_HELD_MAX // MIB]),
+    ("of each partition at most {} KiB", [kafka_fetches.PARTITION_FETCH_BYTES_MAX // KIB]),
+    ("an answer of at most {} MiB", [kafka_fetches.FETCH_BYTES_MAX // MIB]),
+    (
+        "With {} flows of {} partitions, all of them behind and held back, that is {:.1f} GiB, "
+        "and {:.1f} GiB while they fetch",
+        [
+            EXAMPLE_FLOWS,
+            EXAMPLE_PARTITIONS,
+            EXAMPLE_FLOWS * EXAMPLE_PARTITIONS * kafka_fetches.PARTITION_FETCH_BYTES_MAX / GIB,
+            EXAMPLE_FLOWS * kafka_fetches.FETCH_BYTES_MAX / GIB,
+        ],
+    ),
+    ("input of a run has at most {} MiB", [runner_limits.INPUT_BYTES_MAX // MIB]),
+    ("is up to {:.0f} s old after a crash", [positions_topic.WRITE_INTERVAL_S]),
+    ("changed more than {} times", [FLOW_CHANGES_KEPT_MAX]),
+    (
+        "at most {:,} calls to the runner open, a file descriptor each. More wait up to {:.0f} s",
+        [http_client.CONNECTIONS_MAX, http_client.WAIT_S],
+    ),
+    ("keeps letters ({:.0f} days)", [internal_topics.DEAD_LETTER_RETENTION_S / DAY_S]),
+    ("until {:,} records lie between", [limits.SPAN_RECORDS_MAX]),
+    (
+        "the flow's {:,} records and {} MiB",
+        [limits.RECORDS_HELD_MAX, limits.BYTES_HELD_MAX // MIB],
+    ),
+    (
+        "share {:,} open calls and {} MiB",
+        [budget.CALLS_OPEN_MAX, budget.WORKER_BYTES_HELD_MAX // MIB],
+    ),
+    ("takes at most {} flow instances", [supervisor.CAPACITY_MAX]),
+    ("history takes at most {} kB", [dead_letter.HISTORY_BYTES_MAX // KIB]),
+    ("{} algorithms passed", [hops.HOPS_MAX]),
+]
+
+
+def page() -> str:
+    """The page on one line."""
+    return " ".join(PAGE.read_text().split())
+
+
+@pytest.mark.parametrize(("words", "numbers"), NUMBERS, ids=[words for words, _ in NUMBERS])
+def test_each_number_of_the_page_is_that_of_the_code(words: str, numbers: list[object]) -> None:
+    assert words.format(*numbers) in page()
+
+
+def test_aiokafka_is_pinned_and_whoever_reaches_into_it_is_named() -> None:
+    (item,) = re.findall(r"^\* aiokafka [0-9.]+ is pinned: .*$", PAGE.read_text(), re.MULTILINE)
+    for service in ("router", "runner"):
+        project = tomllib.loads((ROOT / "services" / service / "pyproject.toml").read_text())
+        (pin,) = [each for each in project["project"]["dependencies"] if "aiokafka" in each]
+        assert f"* aiokafka {pin.removeprefix('aiokafka==').removesuffix('.*')} is" in item
+    known = {path.name for path in (ROOT / "services/router/src/router/adapters").glob("*.py")}
+    known |= {path.name for path in (ROOT / "libs/servicekit/src/servicekit").glob("*.py")}
+    named = {name.rpartition("/")[2] for name in re.findall(r"`([a-z_/]+\.py)`", item)}
+    assert named
+    assert named - known == set()
