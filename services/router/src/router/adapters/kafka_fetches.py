@@ -3,7 +3,8 @@
 aiokafka's own fetcher is parked. It makes a task for each fetch and goes round twice for each
 answer, asks for every partition every time, throws away what it fetched of a paused one, and begins
 before anybody knows from where; at some hundred records a second it was half of a worker's CPU
-(ADR 0017). What is reached into for that stands here and in `kafka_fetch_exchange.py`.
+(ADR 0017). What is reached into for that stands here, in `kafka_fetched.py` and in
+`kafka_fetch_exchange.py`.
 
 Each broker that leads one of the partitions is asked by a task of its own. A fetch speaks for all
 partitions from which something may be handed out, so whatever is appended first answers it. A
@@ -20,11 +21,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition, errors
-from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.record.memory_records import MemoryRecords
 
 from router.adapters.kafka_fetch_exchange import break_off
-from router.adapters.kafka_fetch_session import FetchAnswer, FetchedPartition, FetchSession
+from router.adapters.kafka_fetch_session import FetchAnswer, FetchSession
+from router.adapters.kafka_fetched import Fetched, Make, fetched, maker
 from router.adapters.kafka_node_fetches import FetchPlan, NodeFetches
 from router.domain.delivery import Delivery
 from router.domain.low_water import Mark
@@ -54,17 +54,6 @@ MOVED: Final = (
 """Errors that pass when the cluster has settled; everybody asks it for news then."""
 
 
-class _Fetched:
-    """What was fetched of one partition and not handed out yet, or why nothing more will be."""
-
-    __slots__ = ("error", "records", "since_s")
-
-    def __init__(self, records: Any, error: Exception | None) -> None:
-        self.records = records
-        self.error = error
-        self.since_s = time.monotonic()
-
-
 class KafkaFetches:
     """Records of one consumer that was started. `begin` for each assignment, then `take`."""
 
@@ -87,7 +76,7 @@ class KafkaFetches:
         """From where to fetch; first the partition that had none handed out for longest."""
         self._leaders: dict[int, int] = {}
         self._paused: set[int] = set()
-        self._held: dict[int, _Fetched] = {}
+        self._held: dict[int, Fetched] = {}
         self._refused_until_s: dict[int, float] = {}
         self._ends: dict[int, int] = {}
         self._nodes: dict[int, NodeFetches] = {}
@@ -136,16 +125,16 @@ class KafkaFetches:
         deliveries: list[Delivery] = []
         if not self._held:
             return deliveries
-        make = _maker(self._topic, epoch)
+        make = maker(self._topic, epoch)
         for number in [n for n in self._held if n not in self._paused]:
-            fetched = self._held[number]
-            if fetched.error is None:
-                self._hand_out(number, fetched, deliveries, records_max, make)
-            if fetched.error is not None:
+            held = self._held[number]
+            if held.error is None:
+                self._hand_out(number, held, deliveries, records_max, make)
+            if held.error is not None:
                 if deliveries:
                     break
                 del self._held[number]
-                raise fetched.error
+                raise held.error
             if len(deliveries) >= records_max:
                 break
         self._look_again()
@@ -171,33 +160,15 @@ class KafkaFetches:
     # Handing out ----------------------------------------------------------------------------------
 
     def _hand_out(
-        self,
-        number: int,
-        fetched: _Fetched,
-        deliveries: list[Delivery],
-        records_max: int,
-        make: Callable[[TopicPartition, Any], Delivery],
+        self, number: int, held: Fetched, deliveries: list[Delivery], records_max: int, make: Make
     ) -> None:
-        """Move records over, in their order; an error stays behind those that stand before it."""
-        records, begin = fetched.records, len(deliveries)
-        records._consumer_record = make
-        try:
-            for delivery in records:
-                deliveries.append(delivery)
-                if len(deliveries) >= records_max:
-                    break
-            else:
-                del self._held[number]
-        except (UnicodeDecodeError, errors.CorruptRecordException) as error:
-            place = f"{self._topic}-{number}@{records.next_fetch_offset}"
-            fetched.error = errors.CorruptRecordException(place)
-            fetched.error.__cause__ = error
-        except Exception as error:  # noqa: BLE001 - it is raised by the next `take`
-            fetched.error = error
-        if number in self._held:
-            self._held[number] = self._held.pop(number)
-        del self._positions[number]
-        self._positions[number] = records.next_fetch_offset
+        """Move records over, and let the other partitions go first next time."""
+        begin = len(deliveries)
+        held.hand_out(deliveries, records_max, make)
+        del self._held[number], self._positions[number]
+        if not held.is_empty:
+            self._held[number] = held
+        self._positions[number] = held.next_offset
         if len(deliveries) > begin:
             first, last = deliveries[begin], deliveries[-1]
             self.next_offsets[number] = last.offset + 1
@@ -238,21 +209,12 @@ class KafkaFetches:
             self._refused_until_s.pop(number, None)
             self._ends[number] = found.stable if self._read_committed else found.highwater
             if found.records:
-                self._held[number] = self._fetched(found, position)
+                self._held[number] = fetched(
+                    self._topic, found, position=position, read_committed=self._read_committed
+                )
                 has_come = True
         if has_come:
             self._arrived()
-
-    def _fetched(self, found: FetchedPartition, position: int) -> _Fetched:
-        partition = TopicPartition(self._topic, found.partition)
-        batches = MemoryRecords(found.records)
-        if not batches.has_next():
-            return _Fetched(None, errors.RecordTooLargeError(f"{partition} at {position}"))
-        isolation, check_crcs = int(self._read_committed), True
-        records = PartitionRecords(
-            partition, batches, found.aborted, position, None, None, check_crcs, isolation
-        )
-        return _Fetched(records, None)
 
     def _refused(self, number: int, position: int, kind: type[errors.KafkaError]) -> bool:
         """Is it an error for the reader?"""
@@ -262,7 +224,7 @@ class KafkaFetches:
             self._client.force_metadata_update()
             return False
         told = {partition: position} if kind is errors.OffsetOutOfRangeError else self._topic
-        self._held[number] = _Fetched(None, kind(told))
+        self._held[number] = Fetched(partition, None, kind(told))
         return True
 
     def _find_leaders(self) -> None:
@@ -319,21 +281,3 @@ class KafkaFetches:
             kept.clear()
         self._refused_until_s.clear()
         self._ends.clear()
-
-
-def _maker(topic: str, epoch: int) -> Callable[[TopicPartition, Any], Delivery]:
-    """What makes one of our records of one of aiokafka's batches."""
-
-    def make(partition: TopicPartition, record: Any) -> Delivery:
-        return Delivery(
-            topic,
-            partition[1],
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            epoch,
-            tuple(record.headers),
-        )
-
-    return make
