@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
-from router.application.session import SETTLES_MAX
+from router.application.settles import SETTLES_MAX
 from router.domain.low_water import Mark
 
 from tests.support.manual_clock import let_others_run, until

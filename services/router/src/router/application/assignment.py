@@ -7,34 +7,20 @@ epoch, and those are settled under it or not at all.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
-from router.application.budget import Share
-from router.application.courier import Courier, Halt, Verdict
-from router.application.flow_switch import FlowSwitch
-from router.application.limits import PumpLimits
+from router.application.courier import Halt, Verdict
+from router.application.flow_parts import FlowParts
+from router.application.held import Held
 from router.application.rests import Rests
 from router.application.slots import Slots, Spawn
-from router.application.status_board import StatusBoard
+from router.application.unsettled import Unsettled
 from router.application.work import NEVER, PartitionWork, Work
 from router.domain.completion_filter import CompletionFilter
 from router.domain.delivery import Delivery
-from router.domain.flow_spec import FlowSpec
-from router.domain.gate import Gate
 from router.domain.low_water import Mark
-from router.domain.pace import Pace
 from router.domain.run_mode import RunMode
 from router.domain.turns import Turns
-from router.ports import Clock, DeliveryTrace, FlowHistory, Random, Source, Tracing
-
-LOOK_AGAIN_PARTS: Final = 16
-"""While partitions are paused, the limits are looked at again whenever such a part of what is held
-is done: for each record it would cost more than the record."""
-
-TRACED_MAX: Final = 1_000
-"""Traced deliveries whose settling is told, of those that one settle settles: the newest ones."""
 
 
 class Assignment:
@@ -45,80 +31,58 @@ class Assignment:
         marks: Mapping[int, Mark],
         *,
         epoch: int,
-        begun: Mapping[int, int],
-        spec: FlowSpec,
-        source: Source,
-        courier: Courier,
-        clock: Clock,
-        limits: PumpLimits,
-        history: FlowHistory,
-        board: StatusBoard,
-        switch: FlowSwitch,
-        pace: Pace,
-        random: Random,
-        share: Share,
+        parts: FlowParts,
         may_invoke: Callable[[], bool],
         settle_soon: Callable[[], None],
         spawn: Spawn,
-        tracing: Tracing | None = None,
     ) -> None:
-        """`begun`: the highest offset that this pump began before, by partition. `settle_soon` is
-        called when so much is done that it is time for a settle."""
+        """`settle_soon` is called when so much is done that it is time for a settle."""
+        spec = parts.spec
         self.epoch = epoch
+        self.is_stale = False
+        """Has the broker said that the partitions are somebody else's?"""
         self._filter = CompletionFilter(spec.kind)
         self._flow_id = spec.flow_id
-        self._tracing = tracing
-        self._traced: deque[DeliveryTrace] = deque(maxlen=TRACED_MAX)
-        """Of deliveries that are done and not settled yet."""
-        self._source = source
-        self._clock = clock
-        self._history = history
-        self._board = board
-        self._switch = switch
-        self._pace = pace
-        self._share = share
+        self._tracing = parts.tracing
+        self._clock = parts.clock
+        self._history = parts.history
+        self._board = parts.board
+        self._switch = parts.switch
+        self._pace = parts.pace
+        self._share = parts.share
         self._may_invoke = may_invoke
         self._partitions = {
             number: PartitionWork(
                 number,
                 mark,
                 order=spec.order,
-                limits=limits,
+                limits=parts.limits,
                 parts=len(marks),
-                begun_max=begun.get(number, NEVER),
+                begun_max=parts.begun.get(number, NEVER),
             )
             for number, mark in marks.items()
         }
-        self._settles: set[asyncio.Future[None]] = set()
-        """One for each settle that runs."""
-        self._settle_soon = settle_soon
-        self._unsettled = 0
-        """Deliveries that were finished since the last settle began."""
-        self._commit_records_max = limits.commit_records_max
         self._turns: Turns[Work] = Turns()
-        self._rests = Rests(pace=pace, clock=clock, random=random, spawn=spawn, wake=self._wake)
+        self._rests = Rests(
+            pace=parts.pace, clock=parts.clock, random=parts.random, spawn=spawn, wake=self._wake
+        )
         self._halted: list[Work] = []
         self.halted_reason = ""
         """Why the newest of the halted deliveries stands; empty: none does."""
         self._slots: Slots[Work, Verdict] = Slots(
             spec.concurrency_max,
             take=self._take,
-            carry=courier.attempt,
+            carry=parts.courier.attempt,
             done=self._done,
-            share=share,
+            share=parts.share,
             spawn=spawn,
         )
         self._ended = False
-        self.records_held = 0
-        """Deliveries that are received and not done."""
-        self.bytes_held = 0
-        self._records_gate = Gate(limits.records_held_max)
-        self._bytes_gate = Gate(limits.bytes_held_max)
-        self._paused: set[int] = set()
-        self._grown: set[PartitionWork] = set()
-        """Partitions of which something was received since the limits were looked at."""
-        self._look_again = 0
-        self.regulate()
+        self.unsettled = Unsettled(
+            self._partitions.values(), epoch=epoch, parts=parts, settle_soon=settle_soon
+        )
+        self.held = Held(self._partitions.values(), parts)
+        self.held.regulate()
 
     # What others may know -------------------------------------------------------------------------
 
@@ -178,13 +142,14 @@ class Assignment:
     # Coming in ------------------------------------------------------------------------------------
 
     def accept(self, deliveries: Sequence[Delivery]) -> None:
-        """Take records in; one that is not for this flow, or was finished before, is done."""
+        """Take records in, and pause what is at a limit. One that is not for this flow, or was
+        finished before, is done."""
         if self._ended:
             return
         self._board.received_total += len(deliveries)
         now_s = self._clock.monotonic_s()
         takes, changes = self._filter.takes, self._history.changes()
-        tracing = self._tracing
+        held, tracing = self.held, self._tracing
         partition: PartitionWork | None = None
         for delivery in deliveries:
             if delivery.epoch != self.epoch:
@@ -192,7 +157,7 @@ class Assignment:
             if partition is None or partition.number != delivery.partition:
                 partition = self._partitions[delivery.partition]
                 partition.note_receipt(now_s)
-                self._grown.add(partition)
+                held.grown.add(partition)
             offset = delivery.offset
             place = partition.low_water.start(offset)
             if place is None:
@@ -207,36 +172,11 @@ class Assignment:
                 work.trace = tracing.receive(delivery, flow_id=self._flow_id)
             partition.records_held += 1
             partition.bytes_held += work.held_bytes
-            self.records_held += 1
-            self.bytes_held += work.held_bytes
+            held.records += 1
+            held.bytes += work.held_bytes
             if partition.lanes.add(work, delivery.key):
                 self._turns.add(partition.ready, place, work)
-
-    def regulate(self) -> None:
-        """Pause and resume partitions by the switch and the limits of records, bytes and span
-        (promise 5)."""
-        if self._ended:
-            return
-        self._look_again = self.records_held // LOOK_AGAIN_PARTS
-        self._share.hold(self.bytes_held)
-        records_shut = self._records_gate.is_shut(self.records_held)
-        bytes_shut = self._bytes_gate.is_shut(self.bytes_held)
-        all_shut = self._share.is_over or not self._switch.receives
-        grown, self._grown = self._grown, set()
-        # Nearly always only the span of what was received can have come to its limit.
-        if not (self._paused or records_shut or bytes_shut or all_shut) and not any(
-            each.is_shut(records_shut=False, bytes_shut=False) for each in grown
-        ):
-            return
-        shut = {
-            number
-            for number, each in self._partitions.items()
-            if each.is_shut(records_shut=records_shut, bytes_shut=bytes_shut) or all_shut
-        }
-        if shut != self._paused:
-            self._source.resume(self._paused - shut)
-            self._source.pause(shut - self._paused)
-            self._paused = shut
+        held.regulate()
 
     # Going out ------------------------------------------------------------------------------------
 
@@ -257,50 +197,8 @@ class Assignment:
             for work in halted:
                 work.trial = None
                 self._turns.add(work.partition.ready, work.place, work)
-        self.regulate()
+        self.held.regulate()
         self.dispatch()
-
-    async def settle(self) -> bool:
-        """Settle the marks that changed since the last settle began; were there any?
-
-        Settles may overlap: the source lets the last one's marks stand. What one that failed was to
-        settle counts as changed. Raises what `Source.settle` raises.
-        """
-        changed = [
-            each
-            for each in self._partitions.values()
-            if each.low_water.version != each.settled_version
-        ]
-        if not changed:
-            return False
-        marks = {each.number: each.low_water.mark() for each in changed}
-        for each in changed:
-            each.settled_version = each.low_water.version
-        self._unsettled = 0
-        traced, self._traced = self._traced, deque(maxlen=TRACED_MAX)
-        began = self._clock.now()
-        ended = asyncio.get_running_loop().create_future()
-        self._settles.add(ended)
-        try:
-            cut = await self._source.settle(marks, epoch=self.epoch)
-            self._board.commit_metadata_cut_total += cut
-        except BaseException:
-            for each in changed:
-                each.settled_version = NEVER
-            self._traced = deque([*traced, *self._traced], maxlen=TRACED_MAX)
-            raise
-        finally:
-            self._settles.discard(ended)
-            ended.set_result(None)
-        for trace in traced:
-            trace.settled(began=began, ended=self._clock.now())
-        return True
-
-    async def settle_rest(self) -> bool:
-        """After the settles that run, settle what is left."""
-        while self._settles:
-            await asyncio.wait(self._settles)
-        return await self.settle()
 
     # Ending ---------------------------------------------------------------------------------------
 
@@ -363,7 +261,7 @@ class Assignment:
             self.halted_reason = verdict.reason
             if verdict.whole_flow:
                 self._switch.halt(verdict.reason)
-                self.regulate()
+                self.held.regulate()
         else:
             self._rests.add(work, verdict.delay_s)
 
@@ -373,23 +271,22 @@ class Assignment:
         partition.low_water.finish(work.place)
         partition.records_held -= 1
         partition.bytes_held -= work.held_bytes
-        self.records_held -= 1
-        self.bytes_held -= work.held_bytes
+        held, unsettled = self.held, self.unsettled
+        held.records -= 1
+        held.bytes -= work.held_bytes
         if work.trace is not None:
             work.trace.done()
-            self._traced.append(work.trace)
+            unsettled.traced.append(work.trace)
         follower = partition.lanes.finish(work)
-        self._unsettled += 1
+        unsettled.records += 1
         if self._ended:
             return
-        if self._unsettled == self._commit_records_max:
-            self._settle_soon()
+        if unsettled.records == unsettled.records_max:
+            unsettled.settle_soon()
         if follower is not None:
             self._turns.add(partition.ready, follower.place, follower)
-        if self._paused:
-            self._look_again -= 1
-            if self._look_again <= 0:
-                self.regulate()
+        if held.records <= held.look_at:
+            held.regulate()
 
     def _wake(self, works: Sequence[Work]) -> None:
         for work in works:

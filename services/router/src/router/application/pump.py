@@ -17,12 +17,14 @@ from kernel.errors import EventflowsError, Unavailable
 
 from router.application.budget import WorkerBudget
 from router.application.courier import Courier
+from router.application.flow_parts import FlowParts
 from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
 from router.application.openings import Openings
 from router.application.run_durations import RunDurations
-from router.application.session import FlowParts, Session, until_stop
+from router.application.session import Session
 from router.application.status_board import StatusBoard
+from router.application.until_stop import until_stop
 from router.domain.errors import PositionLost
 from router.domain.flow_spec import FlowSpec
 from router.domain.pace import Pace
@@ -103,7 +105,7 @@ class Pump:
             in_flight=assignment.in_flight,
             partitions=assignment.partitions,
             oldest_unsettled_s=assignment.oldest_unsettled_s(),
-            bytes_held=assignment.bytes_held,
+            bytes_held=assignment.held.bytes,
             resting=assignment.resting,
             ready=assignment.ready,
         )

@@ -7,64 +7,30 @@ begins the next one, and what was not settled comes again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from catalog.events import FlowKind
 from kernel.errors import EventflowsError, Unavailable
 
 from router.application.assignment import Assignment
-from router.application.budget import Share
-from router.application.courier import Courier
-from router.application.flow_switch import FlowSwitch
-from router.application.limits import PumpLimits
-from router.application.openings import Openings
-from router.application.status_board import StatusBoard, Trouble
+from router.application.flow_parts import FlowParts
+from router.application.settles import Settles
+from router.application.status_board import Trouble
+from router.application.until_stop import until_stop
 from router.domain.completion_filter import newest_position
 from router.domain.delivery import Delivery
-from router.domain.errors import StaleAssignment
-from router.domain.flow_spec import FlowSpec
 from router.domain.low_water import Mark
-from router.domain.pace import Pace
-from router.ports import Clock, FlowHistory, Random, Source, Tracing
 
 NOT_CONFIRMED: Final = "the broker has not confirmed lately that the partitions are still ours"
 NOT_ASSIGNED: Final = "the broker has not told for a while which partitions are ours"
 STALE: Final = "the broker says that the partitions are somebody else's; waiting to be given others"
-SETTLES_MAX: Final = 2
-"""Settles that run at the same time. A broker holds a commit for some milliseconds (Kafka 4.1: 5):
-with one at a time all that ends meanwhile would be repeated after a kill."""
-LAST_SETTLES_MAX: Final = 3
-"""Tries to settle an assignment that ends, one after the other."""
 WELL_S: Final = 10.0
 """With partitions for so long a source was well; what fails earlier is opened later and later."""
 BEHIND_MAX_S: Final = 60.0
 """For so long a source that is not polled waits for our catalog. Well below the broker's bound on
 that, and above WELL_S: the end of such a wait is no failure in a row."""
 NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowParts:
-    """What a pump is made of, for as long as it lives. `begun` is the highest offset of each
-    partition that was begun under assignments that are over."""
-
-    spec: FlowSpec
-    source: Source
-    courier: Courier
-    clock: Clock
-    limits: PumpLimits
-    history: FlowHistory
-    fence: Callable[[], bool]
-    openings: Openings
-    board: StatusBoard
-    switch: FlowSwitch
-    pace: Pace
-    random: Random
-    share: Share
-    tracing: Tracing | None
-    begun: dict[int, int] = field(default_factory=dict)
 
 
 class Session:
@@ -83,9 +49,13 @@ class Session:
         self._board = parts.board
         self._stopping = stopping
         self._grace_s = grace_s
-        self._settle_soon = asyncio.Event()
+        self._settles = Settles(
+            lambda: self.assignment,
+            clock=parts.clock,
+            interval_s=parts.limits.commit_interval_s,
+            board=parts.board,
+        )
         self._tasks = asyncio.TaskGroup()
-        self._stale: Assignment | None = None
         self._assigned_s: float | None = None
         self.assignment: Assignment | None = None
 
@@ -108,8 +78,7 @@ class Session:
         async with self._tasks:
             helpers = [
                 self._tasks.create_task(self._watch()),
-                *(self._tasks.create_task(self._settle_when_due()) for _ in range(SETTLES_MAX)),
-                self._tasks.create_task(self._tick()),
+                *(self._tasks.create_task(loop) for loop in self._settles.loops()),
                 self._tasks.create_task(self._measure_lag()),
             ]
             try:
@@ -137,24 +106,11 @@ class Session:
         self.assignment = Assignment(
             marks,
             epoch=epoch,
-            begun=parts.begun,
-            spec=parts.spec,
-            source=self._source,
-            courier=parts.courier,
-            clock=self._clock,
-            limits=self._limits,
-            history=parts.history,
-            board=self._board,
-            switch=parts.switch,
-            pace=parts.pace,
-            random=parts.random,
-            share=parts.share,
+            parts=parts,
             may_invoke=lambda: parts.fence() and self._source.holds(epoch=epoch),
-            settle_soon=self._settle_soon.set,
+            settle_soon=self._settles.soon,
             spawn=self._tasks.create_task,
-            tracing=parts.tracing,
         )
-        self._stale = None
         if self._assigned_s is None:
             self._assigned_s = self._clock.monotonic_s()
         self._board.started()
@@ -212,9 +168,8 @@ class Session:
             if assignment is None:
                 continue
             assignment.accept(deliveries)
-            assignment.regulate()
             assignment.dispatch()
-            if not assignment.records_held:
+            if not assignment.held.records:
                 self._board.found_empty()
             await asyncio.sleep(0)  # a source that always has records would keep the event loop
 
@@ -250,40 +205,6 @@ class Session:
                 assignment.dispatch()
             self.look()
 
-    async def _settle_when_due(self) -> None:
-        """At every interval, and earlier when much was done: what a kill repeats is bounded by
-        time and by number."""
-        while True:
-            await self._settle_soon.wait()
-            if not self._settle_soon.is_set():
-                continue  # another one of us was woken first
-            self._settle_soon.clear()
-            if self.assignment is not None:
-                await self._settle(self.assignment)
-
-    async def _tick(self) -> None:
-        while True:
-            await self._clock.sleep(self._limits.commit_interval_s)
-            self._settle_soon.set()
-
-    async def _settle(self, assignment: Assignment, *, rest: bool = False) -> bool:
-        """Is there nothing left to settle? False: it may help to try again."""
-        try:
-            moved = await (assignment.settle_rest() if rest else assignment.settle())
-        except StaleAssignment:
-            if assignment is self.assignment:
-                self._stale = assignment
-            self._parts.begun.update(assignment.begun())
-            assignment.abandon()
-        except EventflowsError as error:
-            self._board.trouble(Trouble.SETTLE, error.message)
-            return False
-        else:
-            self._board.well(Trouble.SETTLE)
-            if moved:
-                self._board.committed()
-        return True
-
     async def _measure_lag(self) -> None:
         while True:
             assignment = self.assignment
@@ -297,19 +218,13 @@ class Session:
             await self._clock.sleep(self._limits.lag_interval_s)
 
     async def _retire(self, bound_s: float) -> None:
-        """End the current assignment: drain, settle, forget (promises 3 and 9).
-
-        A settle that fails is tried again within the bound: what it does not settle is repeated.
-        """
+        """End the current assignment: drain, settle, forget (promises 3 and 9)."""
         assignment = self.assignment
         if assignment is None:
             return
-        began_s = self._clock.monotonic_s()
+        until_s = self._clock.monotonic_s() + bound_s
         await assignment.drain(bound_s)
-        for _ in range(LAST_SETTLES_MAX):
-            is_settled = await self._settle(assignment, rest=True)
-            if is_settled or self._clock.monotonic_s() - began_s >= bound_s:
-                break
+        await self._settles.settle_last(assignment, until_s=until_s)
         if self.assignment is assignment:
             self._forget(assignment)
 
@@ -323,7 +238,7 @@ class Session:
 
     def _trouble_with(self, assignment: Assignment) -> str | None:
         """Why nothing may be invoked under this assignment; None: it is surely ours."""
-        if assignment is self._stale:
+        if assignment.is_stale:
             return STALE
         return None if self._source.holds(epoch=assignment.epoch) else NOT_CONFIRMED
 
@@ -332,23 +247,3 @@ class Session:
             self._board.well(what)
         else:
             self._board.trouble(what, reason)
-
-
-async def until_stop(
-    work: Coroutine[Any, Any, None], stopping: asyncio.Event
-) -> EventflowsError | None:
-    """Do the work, or break it off when a stop is asked for. Returns an error of ours."""
-    task = asyncio.ensure_future(work)
-    stop = asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        task.cancel()
-        stop.cancel()
-        await asyncio.wait({task, stop})
-    if task.cancelled():
-        return None
-    error = task.exception()
-    if error is None or isinstance(error, EventflowsError):
-        return error
-    raise error
