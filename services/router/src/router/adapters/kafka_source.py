@@ -105,6 +105,7 @@ class KafkaSource:
             memory=self._memory,
             identity=self._identity,
         )
+        # aiokafka 0.14 tells nobody publicly of news about the cluster.
         consumer._client.cluster.add_listener(self._on_metadata)
         consumer.subscribe([self._topic], listener=_Rebalances(self))
 
