@@ -42,6 +42,7 @@ from router.domain.dead_letter_record import (
     NotALetter,
     facts_of,
     letter_of,
+    reading,
     time_ms_of,
     word_of,
 )
@@ -116,17 +117,13 @@ def fold(records: Iterable[Delivery]) -> Folded:
 def mark_of(record: Delivery) -> LetterMark:
     """The mark that a record is. Raises NotALetter, also for one that stands before its letter."""
     facts = facts_of(record.headers)
-    try:
+    with reading():
         mark = LetterMark(
             letter_id=LetterId.parse(facts["letter"]),
             state=_end(facts["mark"]),
             task_id=facts.get("task", ""),
             at=_written(record),
         )
-    except KeyError as error:
-        raise _missing(error) from error
-    except (ValueError, OverflowError, OSError) as error:
-        raise NotALetter(f"a header of a mark cannot be read: {error}") from error
     letter_id = mark.letter_id
     if letter_id.partition != record.partition or letter_id.offset >= record.offset:
         raise NotALetter(f"a mark on {letter_id}, which does not stand before it")
@@ -136,7 +133,7 @@ def mark_of(record: Delivery) -> LetterMark:
 def own_mark_of(record: Delivery) -> OwnMark:
     """The own mark that a record is. Raises NotALetter."""
     facts = facts_of(record.headers)
-    try:
+    with reading():
         return OwnMark(
             flow_id=word_of(facts["own-flow"]),
             topic=word_of(facts["own-topic"]),
@@ -146,10 +143,6 @@ def own_mark_of(record: Delivery) -> OwnMark:
             task_id=facts.get("task", ""),
             at=_written(record),
         )
-    except KeyError as error:
-        raise _missing(error) from error
-    except (ValueError, OverflowError, OSError) as error:
-        raise NotALetter(f"a header of a mark cannot be read: {error}") from error
 
 
 def headers_of_mark(letter_id: LetterId, state: LetterState, *, task_id: str) -> Headers:
@@ -188,7 +181,3 @@ def _end(word: str) -> LetterState:
 
 def _written(record: Delivery) -> datetime:
     return datetime.fromtimestamp(record.timestamp_ms / 1_000, UTC)
-
-
-def _missing(error: KeyError) -> NotALetter:
-    return NotALetter(f"the header ef-dl-{error.args[0]} is missing")

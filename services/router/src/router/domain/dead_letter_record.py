@@ -6,7 +6,8 @@ Such a topic is our internal one or a flow's own, where anything else may stand 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -105,7 +106,7 @@ def letter_of(record: Delivery) -> Letter:
     facts = facts_of(record.headers)
     if "flow" not in facts or "mark" in facts:
         raise NotALetter("it has no header ef-dl-flow: nobody of ours wrote it")
-    try:
+    with reading():
         reason = facts.get("reason", "")
         failure = facts.get("class", reason)
         return Letter(
@@ -132,10 +133,6 @@ def letter_of(record: Delivery) -> Letter:
             born_in_task=facts.get("task", ""),
             written_ms=record.timestamp_ms,
         )
-    except KeyError as error:
-        raise NotALetter(f"the header ef-dl-{error.args[0]} is missing") from error
-    except (ValueError, OverflowError) as error:
-        raise NotALetter(f"a header cannot be read: {error}") from error
 
 
 def original_of(record: Delivery) -> Delivery:
@@ -159,6 +156,17 @@ def hash_of_key(key: bytes | None) -> bytes:
     if key is None:
         return bytes(KEY_HASH_BYTES)
     return hashlib.blake2b(key, digest_size=KEY_HASH_BYTES).digest()
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raises NotALetter for a fact that is missing or cannot be read."""
+    try:
+        yield
+    except KeyError as error:
+        raise NotALetter(f"the header ef-dl-{error.args[0]} is missing") from error
+    except (ValueError, OverflowError, OSError) as error:
+        raise NotALetter(f"a header cannot be read: {error}") from error
 
 
 def facts_of(headers: Headers) -> Mapping[str, str]:
