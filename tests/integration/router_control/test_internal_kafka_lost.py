@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest_asyncio
-from catalog.events import ConnectionCreated, SecurityProtocol
 from devstack import Kafka
 from eventflows.router.v1.router_pb2 import FLOW_STATE_RUNNING
 from servicekit.identity import IdentityFiles
 
 from tests.integration.router_control.conftest import Routers
-from tests.support.event_log import id_of
+from tests.integration.router_control.test_flows import subscribed
 from tests.support.router_runner import running_runner
 from tests.support.scripted_registry import ScriptedRegistry
 
@@ -35,18 +33,19 @@ async def own_kafka(tmp_path: Path) -> AsyncIterator[Kafka]:
 async def test_a_worker_that_nobody_confirms_stops_its_flows_until_somebody_does(
     own_kafka: Kafka,
     kafka: Kafka,
-    registry: ScriptedRegistry,
+    script: ScriptedRegistry,
     identity_files: IdentityFiles,
     tmp_path: Path,
 ) -> None:
     routers = Routers(
         kafka=own_kafka,
-        registry_address=registry.address,
+        registry_address=script.address,
         identities=identity_files,
         folder=tmp_path,
         group_prefix="lost",
     )
-    flow_id = await _flow_on(kafka, registry)
+    _, flow_id = await subscribed(script, kafka)
+    script.tell()
     async with routers, running_runner() as runner:
         worker = await routers.start("one", runner_url=runner.url)
         await routers.until_flows(worker, lambda f: f[flow_id].state == FLOW_STATE_RUNNING)
@@ -77,24 +76,3 @@ async def test_a_worker_waits_for_a_kafka_that_is_not_up_yet_and_can_be_stopped_
     await worker.until_metrics_answer()
     assert await worker.service.process.terminate(timeout_s=5.0) == 0
     assert "internal topics cannot be made yet" in worker.service.log_path.read_text()
-
-
-async def _flow_on(kafka: Kafka, registry: ScriptedRegistry) -> str:
-    """An enabled subscriber flow on a topic of this cluster."""
-    topic = f"router-control-{uuid4()}"
-    await kafka.create_topic(topic)
-    log = registry.log
-    log.account("acme")
-    log.algorithm("acme/echo", "1.0.0")
-    log.add(
-        id_of("cluster"),
-        ConnectionCreated(
-            connection_id=id_of("cluster"),
-            name="cluster",
-            bootstrap_servers=(kafka.bootstrap_servers,),
-            security_protocol=SecurityProtocol.PLAINTEXT,
-        ),
-    )
-    flow_id = log.subscribe("cluster", topic, "acme/echo")
-    registry.tell()
-    return flow_id
