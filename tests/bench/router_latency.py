@@ -37,13 +37,15 @@ class Delays:
 
 
 async def measure() -> Measurement:
-    """Alternate the plain loop and the router, each with a topic and a producer of its own."""
+    """Plain loop, router and bare fetches in turn, each with a topic and a producer of its own."""
     ours: list[Delays] = []
     loop: list[Delays] = []
+    bare: list[Delays] = []
     async with router_world(notes=True) as world:
         for _ in range(REPETITIONS):
             loop.append(await _run(world, reference("plain_loop")))
             ours.append(await _run(world, router))
+            bare.append(await _run(world, reference("bare_fetch")))
     p99_ratio = _median(ours, "p99") / _median(loop, "p99")
     cpu_ratio = _median(ours, "cpu_ms_per_1000") / _median(loop, "cpu_ms_per_1000")
     return measured(
@@ -65,10 +67,13 @@ async def measure() -> Measurement:
         notes={
             "p99 ms": round(_median(ours, "p99"), 2),
             "p99 ms, plain loop": round(_median(loop, "p99"), 2),
+            "p50 ms, bare fetches": round(_median(bare, "p50"), 2),
+            "p99 ms, bare fetches": round(_median(bare, "p99"), 2),
             "p50 ms since sent": round(_median(ours, "sent_p50"), 2),
             "p50 ms since sent, plain loop": round(_median(loop, "sent_p50"), 2),
             "CPU ms per 1,000 records": round(_median(ours, "cpu_ms_per_1000"), 1),
             "CPU ms per 1,000 records, plain loop": round(_median(loop, "cpu_ms_per_1000"), 1),
+            "CPU ms per 1,000 records, bare fetches": round(_median(bare, "cpu_ms_per_1000"), 1),
             "records/s": RECORDS_PER_S,
             "seconds": SECONDS,
             "partitions": PARTITIONS,
