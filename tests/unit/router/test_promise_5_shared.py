@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from router.adapters.memory_source import MemorySource
 from router.application.budget import Share, WorkerBudget
+from router.application.calls_in_turn import CallsInTurn
 from router.application.limits import PumpLimits
 from router.domain.delivery import RECORD_HELD_BYTES, Run
 from router.domain.outcome import SUCCEEDED, Outcome
@@ -156,6 +157,61 @@ async def test_promise_5_a_flow_whose_target_answers_at_once_leaves_others_the_e
             assert calls - before <= 100, "so many at most between two turns of everybody else"
             turns += 1
         assert turns >= 400 // 100
+
+
+async def test_promise_5_a_redrive_has_its_part_of_the_calls_that_a_flow_could_use_all() -> None:
+    budget = WorkerBudget(calls_open_max=4)
+    calls = CallsInTurn(budget)
+    attempts = 0
+
+    async def redrive() -> None:
+        nonlocal attempts
+        while True:
+            async with calls.one():
+                attempts += 1
+                await asyncio.sleep(0)
+
+    async def invoke(run: Run) -> Outcome:
+        await asyncio.sleep(0)
+        return SUCCEEDED
+
+    async with running_pump(budget=budget) as bench:
+        bench.target.invoke = invoke  # type: ignore[method-assign]
+        for number in range(1_000):
+            bench.broker.append(b"%d" % number)
+        await until(lambda: budget.calls_open == 4)
+        redrives = [asyncio.create_task(redrive()) for _ in range(8)]
+        await bench.until_settled(1_000)
+        part = attempts / (attempts + 1_000)
+        for each in redrives:
+            each.cancel()
+        await asyncio.wait(redrives)
+    assert part > 0.2, "half the calls; each takes it two turns of the event loop, the flow one"
+    assert (budget.calls_open, len(budget.waiting)) == (0, 0)
+
+
+async def test_promise_5_a_call_for_one_that_was_broken_off_goes_to_the_next_or_back() -> None:
+    budget = WorkerBudget(calls_open_max=1)
+    rival, calls = budget.share(lambda: None), CallsInTurn(budget)
+    let_go = asyncio.Event()
+
+    async def attempt() -> None:
+        async with calls.one():
+            await let_go.wait()
+
+    assert rival.take_call()
+    early, late, last = [asyncio.create_task(attempt()) for _ in range(3)]
+    await let_others_run()
+    early.cancel()
+    rival.free_call()  # it cannot be early's any more, and is late's
+    late.cancel()
+    await asyncio.wait({early, late})
+    await let_others_run()
+    assert (budget.calls_open, last.done()) == (1, False), "the last one has it"
+    let_go.set()
+    await last
+    assert (early.cancelled(), late.cancelled()) == (True, True)
+    assert (budget.calls_open, len(budget.waiting)) == (0, 0)
 
 
 class Flow:

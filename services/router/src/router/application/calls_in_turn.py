@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from router.application.budget import WorkerBudget
 
@@ -13,9 +14,9 @@ class CallsInTurn:
     """The part of one user of the budget. Any number of waiters at the same time."""
 
     def __init__(self, budget: WorkerBudget) -> None:
-        self._is_free = asyncio.Event()
-        self._share = budget.share(self._is_free.set)
-        self._waiters = 0
+        self._share = budget.share(self._hand_out)
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        """Each is done when it has its call. While there are any the share waits too."""
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
@@ -24,7 +25,7 @@ class CallsInTurn:
         try:
             yield
         finally:
-            self._share.free_call()
+            self._give_back()
 
     @contextmanager
     def holding(self, size_bytes: int) -> Iterator[None]:
@@ -36,12 +37,41 @@ class CallsInTurn:
             self._share.hold(self._share.bytes_held - size_bytes)
 
     async def _take(self) -> None:
-        self._waiters += 1
+        if not self._waiters and self._share.take_call():
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiters.append(turn)
         try:
-            while not self._share.take_call():
-                self._is_free.clear()
-                await self._is_free.wait()
-        finally:
-            self._waiters -= 1
-            if not self._waiters:
-                self._share.want_no_more()
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._leave(turn)
+            else:
+                self._give_back()
+            raise
+
+    def _hand_out(self) -> None:
+        """In the same step in which a call is free: a turn later a flow would have it again."""
+        while self._next_waits() and self._share.take_call():
+            self._waiters.popleft().set_result(None)
+
+    def _give_back(self) -> None:
+        """The next one of ours has the call, unless it is to be another user's."""
+        if self._share.gives_way or not self._next_waits():
+            self._share.free_call()
+            return
+        self._waiters.popleft().set_result(None)
+        self._next_waits()
+
+    def _leave(self, turn: asyncio.Future[None]) -> None:
+        with suppress(ValueError):
+            self._waiters.remove(turn)
+        self._next_waits()
+
+    def _next_waits(self) -> bool:
+        """Does anybody wait? The first one is then there to take a call: it was not cancelled."""
+        while self._waiters and self._waiters[0].cancelled():
+            self._waiters.popleft()
+        if not self._waiters:
+            self._share.want_no_more()
+        return bool(self._waiters)
