@@ -1,9 +1,12 @@
 """Stop drains, settles, leaves."""
 
 import asyncio
+from collections.abc import Mapping
 
+from kernel.errors import Unavailable
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
+from router.domain.low_water import Mark
 from router.domain.status import PumpState
 
 from tests.support.manual_clock import let_others_run
@@ -79,3 +82,26 @@ async def test_promise_9_a_stop_does_not_wait_for_a_broker_that_settles_nothing(
         bench.source.settle_failures = 1_000
         await bench.pump.stop(grace_s=1)
         assert bench.broker.committed == {}
+
+
+async def test_promise_9_a_stop_does_not_wait_for_a_broker_that_fails_to_settle_slowly() -> None:
+    commit_s, grace_s = 10.0, 1.0
+    async with running_pump() as bench:
+        begun = 0
+
+        async def settle(marks: Mapping[int, Mark], *, epoch: int) -> int:
+            nonlocal begun
+            begun += 1
+            await bench.clock.sleep(commit_s)
+            raise Unavailable("no answer in time")
+
+        bench.source.settle = settle  # type: ignore[method-assign]
+        bench.broker.append(b"one")
+        await bench.clock.run_until(lambda: begun == 1)
+        bench.broker.append(b"two")
+        await bench.clock.run_until(lambda: begun == 2)
+        began_s = bench.clock.monotonic_s()
+        stopping = asyncio.create_task(bench.pump.stop(grace_s=grace_s))
+        await bench.clock.run_until(stopping.done)
+        assert bench.clock.monotonic_s() - began_s < grace_s + commit_s + 2
+        assert begun == 3, "what the two were to settle was tried once more"

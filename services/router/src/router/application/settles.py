@@ -55,7 +55,7 @@ class Settles:
         One that fails is tried again before `until_s`: what it does not settle is repeated.
         """
         for _ in range(LAST_SETTLES_MAX):
-            is_settled = await self._settle(assignment, rest=True)
+            is_settled = await self._settle(assignment, rest_until_s=until_s)
             if is_settled or self._clock.monotonic_s() >= until_s:
                 break
 
@@ -66,7 +66,7 @@ class Settles:
                 continue  # another one of us was woken first
             self._due.clear()
             assignment = self._current()
-            if assignment is not None:
+            if assignment is not None and not assignment.unsettled.is_ending:
                 await self._settle(assignment)
 
     async def _tick(self) -> None:
@@ -74,11 +74,14 @@ class Settles:
             await self._clock.sleep(self._interval_s)
             self._due.set()
 
-    async def _settle(self, assignment: Assignment, *, rest: bool = False) -> bool:
+    async def _settle(self, assignment: Assignment, *, rest_until_s: float | None = None) -> bool:
         """Is there nothing left to settle? False: it may help to try again."""
         unsettled = assignment.unsettled
         try:
-            moved = await (unsettled.settle_rest() if rest else unsettled.settle())
+            if rest_until_s is None:
+                moved = await unsettled.settle()
+            else:
+                moved = await unsettled.settle_rest(until_s=rest_until_s)
         except StaleAssignment:
             assignment.is_stale = True
             assignment.abandon()

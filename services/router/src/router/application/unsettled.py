@@ -43,6 +43,8 @@ class Unsettled:
         self._clock = parts.clock
         self._settles: set[asyncio.Future[None]] = set()
         """One for each settle that runs."""
+        self.is_ending = False
+        """Has `settle_rest` begun? Then nobody else settles: it would wait for each of them."""
 
     async def settle(self) -> bool:
         """Settle the marks that changed since the last settle began; were there any?
@@ -77,8 +79,17 @@ class Unsettled:
             trace.settled(began=began, ended=self._clock.now())
         return True
 
-    async def settle_rest(self) -> bool:
-        """After the settles that run, settle what is left."""
-        while self._settles:
-            await asyncio.wait(self._settles)
+    async def settle_rest(self, *, until_s: float) -> bool:
+        """After the settles that run, settle what is left; those that still run at `until_s` count
+        as failed."""
+        self.is_ending = True
+        timer = asyncio.create_task(self._clock.sleep(until_s - self._clock.monotonic_s()))
+        try:
+            while self._settles and not timer.done():
+                await asyncio.wait({*self._settles, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+        if self._settles:
+            for each in self._partitions:
+                each.settled_version = NEVER
         return await self.settle()
