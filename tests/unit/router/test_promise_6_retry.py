@@ -184,6 +184,24 @@ async def test_promise_6_a_target_in_trouble_is_asked_by_one_call_at_a_time() ->
         assert len(set(bench.target.values)) < LANES_MANY / 2, "most have lost no attempt"
 
 
+async def test_promise_6_a_target_in_trouble_is_spared_also_by_what_is_given_up_at_once() -> None:
+    rule = RetryRule(failure=OutcomeKind.UNREACHABLE, attempts_max=1)
+    spec = replace(SUBSCRIBER, retries=RetryPolicy(rules=(rule,)))
+    async with running_pump(spec) as bench:
+        bench.target.default = UNREACHABLE
+        for number in range(LANES_MANY):
+            bench.broker.append(b"%d" % number)
+        await until(lambda: bench.pump.status().dead_lettered_total >= STOP_AFTER)
+        await let_others_run()
+        at_once = len(bench.target.runs)
+        assert at_once <= STOP_AFTER + spec.concurrency_max
+        await bench.clock.run_until(lambda: bench.clock.monotonic_s() >= MINUTE_S)
+        assert len(bench.target.runs) - at_once <= MINUTE_S
+        bench.target.default = SUCCEEDED
+        await bench.clock.run_until(lambda: len(bench.target.runs) == LANES_MANY)
+        assert bench.clock.monotonic_s() - MINUTE_S < WAIT_LONGEST_S + 2
+
+
 async def test_promise_6_after_an_overload_everything_flows_again_within_seconds() -> None:
     async with running_pump() as bench:
         bench.target.default = failed(OutcomeKind.OVERLOADED, "later", retry_after_s=1.0)

@@ -249,7 +249,7 @@ class Assignment:
         """What an attempt came to: finished, or to wait for a time or for a person."""
         if verdict is None:
             self._finish(work)
-            if self._pace.is_alert:
+            if self._pace.is_alert or work.trial is not None:  # it may be a letter now
                 self._rests.tell_pace(work, verdict, calls_open=self._slots.busy)
                 self.dispatch()
             return

@@ -46,7 +46,8 @@ class Rests:
             self._set_alarm()
 
     def tell_pace(self, work: Work, verdict: Verdict, *, calls_open: int) -> None:
-        """What an attempt came to. Not called while all succeed.
+        """What an attempt came to; it may be that the delivery was given up and is a letter. Not
+        called while all succeed.
 
         When the target was away and has taken one, what waits for it alone need not wait on: after
         an outage a lane may have a minute to go. The pace bounds the rush.
