@@ -18,6 +18,7 @@ from router.adapters import (
     http_client,
     internal_topics,
     kafka_fetches,
+    kafka_letter_topic,
     kafka_writer,
     positions_topic,
 )
@@ -47,6 +48,7 @@ IN_WORDS = {0.75: "three quarters", 2: "two", 3: "three", 10: "ten"}
 NUMBERS = [
     ("nobody acknowledged in {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
     ("did not answer within {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
+    ("waits up to {:.0f} s for a letter to come", [kafka_letter_topic.CALL_TIMEOUT_S]),
     (
         "({:.0f} ms, or {} deliveries)",
         [1_000 * limits.COMMIT_INTERVAL_S, limits.COMMIT_RECORDS_MAX],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -13,6 +14,7 @@ from aiokafka.record.default_records import (
 )
 from devstack import Kafka
 from kernel.errors import StateForbids, Unavailable
+from router.adapters import kafka_letter_topic
 from router.adapters.kafka_letter_topic import KafkaLetterTopic
 from router.domain.dead_letter_query import LetterQuery
 from router.domain.dead_letter_record import LetterState, original_of
@@ -107,6 +109,16 @@ async def test_a_letter_of_15_mb_is_indexed_and_read(world: World) -> None:
     record = await world.topic.read(large)
     assert record is not None
     assert record.value == value
+
+
+async def test_a_scan_waits_for_a_letter_that_takes_its_time_to_come(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_letter_topic, "RECEIVE_WAIT_S", 0.001)  # each of these takes longer
+    letters = [await world.letter(delivery(n, value=bytes(5_000_000))) for n in range(2)]
+    async with aclosing(world.topic.forwards({0: (0, 2)})) as batches:
+        found = [one.offset async for batch in batches for one in batch]
+    assert found == [one.offset for one in letters]
 
 
 class NoUnicode(str):

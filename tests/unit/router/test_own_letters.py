@@ -12,6 +12,7 @@ import pytest
 from catalog.events import DeadLetterSelection
 from catalog.records import DeadLetterTask
 from kernel.errors import Unavailable
+from router.adapters.memory_letter_topic import WINDOW_RECORDS, MemoryLetterTopic
 from router.application import dead_letter_task, index_watch, own_letters, task_gate
 from router.application.dead_letter_task import NO_OWN_TOPIC, TaskRun
 from router.application.task_letters import LEFT_UNKNOWN
@@ -262,3 +263,38 @@ async def test_a_scan_that_fails_goes_on_where_it_had_found_nothing(stage: OwnSt
     await carried_out(stage.run_of(own_task()))
     assert begun == [0, 0, 6, 0], "both partitions, and the first again from where it failed"
     assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_a_scan_that_fails_again_and_again_keeps_what_it_has_found(stage: OwnStage) -> None:
+    count = 2 * WINDOW_RECORDS
+    for number in range(count):
+        stage.rejected(delivery(number))
+    real = stage.own.forwards
+
+    async def forwards(spans: Any) -> Any:
+        async for batch in real(spans):
+            yield batch
+            raise Unavailable("gone after each batch")
+
+    stage.own.forwards = forwards  # type: ignore[method-assign]
+    await carried_out(stage.run_of(own_task()))
+    assert [run.delivery.offset for run in stage.target.runs] == list(range(count))
+    assert stage.ends == [("task-1", count, 0, "")]
+
+
+async def test_a_flow_that_is_given_another_topic_has_its_redrive_end_in_the_old_one(
+    stage: OwnStage,
+) -> None:
+    letter, scanned = stage.rejected(delivery(1)), stage.own
+    real = scanned.forwards
+
+    async def forwards(spans: Any) -> Any:
+        async for batch in real(spans):
+            yield batch
+        stage.own_topic, stage.own = "others", MemoryLetterTopic()
+
+    scanned.forwards = forwards  # type: ignore[method-assign]
+    await carried_out(stage.run_of(own_task()))
+    assert stage.ends == [("task-1", 1, 0, "")]
+    stage.own_topic, stage.own = OWN, scanned
+    assert await stage.own_state(letter) is LetterState.REDRIVEN

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from kernel.errors import StateForbids, Unavailable
+from aiokafka.structs import ConsumerRecord
+from kernel.errors import StateForbids
 from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.kafka_clients import client_settings
@@ -32,6 +33,7 @@ FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 WINDOW_RECORDS: Final = 200
 """Of each partition, read at once on the way back from the end."""
 RECEIVE_WAIT_S: Final = 1.0
+"""How often it is looked whether anything has come."""
 RECEIVE_RECORDS_MAX: Final = 200
 
 
@@ -146,16 +148,28 @@ async def _between(
     consumer.assign(list(lower))
     for partition, offset in lower.items():
         consumer.seek(partition, offset)
-    left = set(lower)
-    while left:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            batches = await consumer.getmany(
-                *left, timeout_ms=int(RECEIVE_WAIT_S * 1_000), max_records=RECEIVE_RECORDS_MAX
-            )
-            reached = {one: await consumer.position(one) for one in left}
+    reached = dict(lower)
+    while reached:
+        batches, now = await _further(consumer, reached)
         for partition, records in batches.items():
             if batch := [delivery_of(one) for one in records if one.offset < upper[partition]]:
                 yield batch
-        left = {one for one in left if reached[one] < upper[one]}
-        if not batches and left:
-            raise Unavailable("the broker hands out no more of the topic, try again")
+        reached = {one: offset for one, offset in now.items() if offset < upper[one]}
+
+
+async def _further(
+    consumer: AIOKafkaConsumer, reached: Mapping[TopicPartition, int]
+) -> tuple[Mapping[TopicPartition, Sequence[ConsumerRecord]], Mapping[TopicPartition, int]]:
+    """The next records of these partitions, and where each stands then.
+
+    A large record may take many seconds to come, and whoever asks anew fetches all of it again.
+    Raises TimeoutError when nothing has come for long.
+    """
+    async with asyncio.timeout(CALL_TIMEOUT_S):
+        while True:
+            batches = await consumer.getmany(
+                *reached, timeout_ms=int(RECEIVE_WAIT_S * 1_000), max_records=RECEIVE_RECORDS_MAX
+            )
+            now = {one: await consumer.position(one) for one in reached}
+            if now != reached:
+                return batches, now

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
+from kernel.errors import EventflowsError
+
 from router.application.task_letters import LEFT_UNKNOWN, original_in
 from router.dead_letter_ports import LetterMarks, LetterQueries, LetterTopic
 from router.domain.dead_letter_mark import fold
@@ -60,20 +62,24 @@ class OwnLetters:
     async def next(self) -> Sequence[Letter]:
         if self._scanned is None:
             self._name, self._scanned = self._open_topic()
+            _, self._read = self._open_topic()  # now: later the flow may have another one
         if self._spans is None:
             self._spans = await self._scanned.spans()
         left, found = dict(self._spans if self._left is None else self._left), list[Letter]()
-        async with aclosing(self._scanned.forwards(left)) as batches:
-            async for batch in batches:
-                found += await self._open_ones(batch)
-                last = batch[-1]
-                left[last.partition] = (last.offset + 1, left[last.partition][1])
-                if len(found) >= PORTION_LETTERS_MAX:
-                    break
-                if not found:  # what fails later does not bring us back to here
-                    self._left = dict(left)
-            else:
-                left = {}
+        try:
+            async with aclosing(self._scanned.forwards(left)) as batches:
+                async for batch in batches:
+                    found += await self._open_ones(batch)
+                    last = batch[-1]
+                    left[last.partition] = (last.offset + 1, left[last.partition][1])
+                    if len(found) >= PORTION_LETTERS_MAX:
+                        break
+                else:
+                    left = {}
+        except EventflowsError:
+            if not found:
+                self._left = left  # what failed does not bring us back to before here
+                raise
         self._left = left
         return sorted(found, key=source_key)
 
@@ -81,8 +87,7 @@ class OwnLetters:
         self._left = None
 
     async def original(self, letter: Letter) -> Delivery | None:
-        if self._read is None:
-            _, self._read = self._open_topic()
+        assert self._read is not None, "a letter comes from `next`"
         return await original_in(self._read, letter)
 
     async def mark(self, letter: Letter, state: LetterState) -> None:
