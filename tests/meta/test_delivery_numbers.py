@@ -23,7 +23,7 @@ from router.adapters import (
     positions_topic,
 )
 from router.adapters.kafka_consumer import GroupTimes
-from router.application import budget, limits, supervisor
+from router.application import budget, limits, settles, supervisor
 from router.domain import (
     commit_metadata,
     dead_letter,
@@ -99,6 +99,7 @@ NUMBERS = [
     ("not told its partitions for {:.0f} s", [limits.UNASSIGNED_MAX_S]),
     ("somebody else's for {:.0f} s", [limits.UNCONFIRMED_MAX_S]),
     ("drain bound of {:.0f} s", [limits.DRAIN_S]),
+    ("is given {:.0f} s beyond the grace time", [settles.LAST_SETTLE_ROOM_S]),
     ("The {} MiB of a worker", [budget.WORKER_BYTES_HELD_MAX // MIB]),
     ("of each partition at most {} KiB", [kafka_fetches.PARTITION_FETCH_BYTES_MAX // KIB]),
     ("an answer of at most {} MiB", [kafka_fetches.FETCH_BYTES_MAX // MIB]),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from kernel.errors import Unavailable
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
+from router.application.settles import LAST_SETTLE_ROOM_S
 from router.domain.low_water import Mark
 from router.domain.status import PumpState
 
@@ -105,3 +106,14 @@ async def test_promise_9_a_stop_does_not_wait_for_a_broker_that_fails_to_settle_
         await bench.clock.run_until(stopping.done)
         assert bench.clock.monotonic_s() - began_s < grace_s + commit_s + 2
         assert begun == 3, "what the two were to settle was tried once more"
+
+
+async def test_promise_9_a_stop_does_not_wait_for_a_broker_that_does_not_answer_settles() -> None:
+    async with running_pump() as bench:
+        bench.source.settles.clear()
+        bench.broker.append(b"one")
+        await bench.until_settled(1)
+        stopping = asyncio.create_task(bench.pump.stop(grace_s=1))
+        await bench.clock.run_until(stopping.done, step_s=0.01)
+        assert 1 < bench.clock.monotonic_s() < 1 + LAST_SETTLE_ROOM_S + 1
+        assert bench.broker.committed == {}

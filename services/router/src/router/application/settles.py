@@ -22,6 +22,10 @@ SETTLES_MAX: Final = 2
 with one at a time all that ends meanwhile would be repeated after a kill."""
 LAST_SETTLES_MAX: Final = 3
 """Tries to settle an assignment that ends, one after the other."""
+LAST_SETTLE_ROOM_S: Final = 3.0
+"""What they have on top of the time that the calls had. Less than what a member has to join again
+on top of that time, and a stop to end."""
+NOT_IN_TIME: Final = "the broker did not take the last marks in time; what they settle comes again"
 
 
 class Settles:
@@ -52,8 +56,24 @@ class Settles:
     async def settle_last(self, assignment: Assignment, *, until_s: float) -> None:
         """Settle what is left of an assignment that ends.
 
-        One that fails is tried again before `until_s`: what it does not settle is repeated.
+        One that fails is tried again before `until_s`, one that takes `LAST_SETTLE_ROOM_S` longer
+        is broken off: what is not settled is repeated.
         """
+        room_s = until_s - self._clock.monotonic_s() + LAST_SETTLE_ROOM_S
+        timer = asyncio.create_task(self._clock.sleep(room_s))
+        settling = asyncio.create_task(self._settle_rest(assignment, until_s=until_s))
+        try:
+            await asyncio.wait({settling, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            settling.cancel()
+            timer.cancel()
+            await asyncio.wait({settling, timer})
+        if settling.cancelled():
+            self._board.trouble(Trouble.SETTLE, NOT_IN_TIME)
+        else:
+            settling.result()
+
+    async def _settle_rest(self, assignment: Assignment, *, until_s: float) -> None:
         for _ in range(LAST_SETTLES_MAX):
             is_settled = await self._settle(assignment, rest_until_s=until_s)
             if is_settled or self._clock.monotonic_s() >= until_s:
