@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import NotCoordinatorForGroupError
 from devstack import Kafka
 from kernel.errors import Unavailable
 from router.adapters import kafka_fetches
@@ -15,7 +14,6 @@ from router.adapters.kafka_source import KafkaSource
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.low_water import Mark
-from router.domain.topic_identity import split_identity
 
 from tests.support.router_sources import QUICK_TIMES, Reader, kafka_topic, reading
 
@@ -83,37 +81,6 @@ async def test_an_evicted_member_settles_nothing(kafka: Kafka) -> None:
             with pytest.raises(StaleAssignment):
                 await reader.settle(1)
         assert await topic.committed() == 0
-
-
-async def test_a_commit_that_failed_is_tried_again_only_while_no_other_came_after_it(
-    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with kafka_topic(kafka) as topic:
-        await topic.append(b"0")
-        await topic.append(b"1")
-        async with reading(topic) as reader:
-            await reader.read(2)
-            source = reader.source
-            assert isinstance(source, KafkaSource)
-            assert source._consumer is not None
-            coordinator = source._consumer._coordinator
-            send, sent = coordinator._do_commit_offsets, asyncio.Event()
-
-            async def fail_once(assignment: object, offsets: object) -> None:
-                """As a broker does that is no coordinator of the group any more."""
-                monkeypatch.setattr(coordinator, "_do_commit_offsets", send)
-                sent.set()
-                raise NotCoordinatorForGroupError
-
-            monkeypatch.setattr(coordinator, "_do_commit_offsets", fail_once)
-            first = asyncio.create_task(reader.settle(1))
-            await sent.wait()
-            await reader.settle(2)
-            with pytest.raises(Unavailable, match="others came after it"):
-                await first
-            monkeypatch.setattr(coordinator, "_do_commit_offsets", fail_once)
-            await reader.settle(2)
-        assert await topic.committed() == 2
 
 
 async def test_promise_5_a_source_that_is_not_polled_is_evicted(kafka: Kafka) -> None:
@@ -299,31 +266,6 @@ async def test_metadata_that_is_not_ours_is_passed_over(kafka: Kafka, metadata: 
         await topic.commit(1, metadata=metadata)
         async with reading(topic) as reader:
             assert (reader.positions, reader.finished) == ({0: 1}, {0: ()})
-
-
-async def test_a_broker_that_keeps_little_metadata_is_given_as_much_as_it_takes() -> None:
-    own = Kafka(name="own-kafka", overrides={"offset.metadata.max.bytes": "100"})
-    await own.start()
-    try:
-        async with kafka_topic(own) as topic:
-            finished = tuple((number, number) for number in range(1, 200, 2))
-            mark = Mark(position=0, finished=finished)
-            async with reading(topic) as reader:
-                assert await reader.source.settle({0: mark}, epoch=reader.epoch) == 1
-            identity, text = split_identity(await topic.committed_metadata())
-            assert identity is not None
-            assert len(identity.prefix + text) > 50
-            async with reading(topic) as reader:
-                kept = reader.finished[0]
-                assert kept == finished[: len(kept)]
-                assert kept
-                assert isinstance(reader.source, KafkaSource)
-                assert reader.source._positions is not None
-                reader.source._positions._keep_less(len(identity.prefix))
-                assert await reader.source.settle({0: mark}, epoch=reader.epoch) == 1
-            assert await topic.committed_metadata() == ""
-    finally:
-        await own.stop()
 
 
 class _OffsetWithoutMetadata:

@@ -1,28 +1,34 @@
 """What aiokafka knows about our membership of a consumer group, and does not tell.
 
-Reaches into private parts of aiokafka 0.14 (pinned), in this file alone, for four reasons that were
-each checked against its source and a real broker:
+Reaches into private parts of aiokafka 0.14 (pinned) for five reasons that were each checked against
+its source and a real broker:
 
 * a heartbeat that succeeded is the proof that we are still a member, and nobody can ask for it;
 * a commit after an eviction goes out without generation and member, and an empty group accepts it;
 * an error of the group parks the coordinator until somebody asks for it; only a poll asks, and
   nobody polls without partitions: a missing right to the group would hang in silence for ever;
+* a request that finds no connection waits for one, and a later one that finds it goes first;
 * who takes records by himself counts as one who does not poll, and is made to leave.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalGenerationError
+from aiokafka.client import ConnectionGroup
+from aiokafka.errors import GroupCoordinatorNotAvailableError, IllegalGenerationError
 from aiokafka.structs import OffsetAndMetadata
 from kernel.errors import Unavailable
 
 from router.adapters.kafka_errors import kafka_errors
 from router.ports import Clock
+
+Member = tuple[int, str]
+"""A generation of the group, and who we are in it."""
 
 
 class KafkaMembership:
@@ -34,7 +40,8 @@ class KafkaMembership:
         self._clock = clock
         self.retry_pause_s: float = self._coordinator._retry_backoff_ms / 1_000
         """Before something that may pass by itself is tried again."""
-        self._identity: tuple[int, str] | None = None
+        self.member: Member | None = None
+        """As whom we were given the partitions."""
         self._confirmed_s: float | None = None
         self._send_heartbeat = self._coordinator._do_heartbeat
         self._coordinator._do_heartbeat = self._heartbeat
@@ -64,7 +71,7 @@ class KafkaMembership:
 
     async def begin(self) -> None:
         """Take the membership of this moment as ours, and have the broker confirm it."""
-        self._identity = self._current()
+        self.member = self._current()
         self._confirmed_s = None
         await self._heartbeat()
 
@@ -72,7 +79,7 @@ class KafkaMembership:
         """Still the same member, by the answer to a request of the last `within_s` seconds."""
         return (
             self._confirmed_s is not None
-            and self._identity == self._current()
+            and self.member == self._current()
             and self._clock.monotonic_s() - self._confirmed_s < within_s
         )
 
@@ -85,31 +92,55 @@ class KafkaMembership:
         ] = await self._coordinator.fetch_committed_offsets(list(partitions))
         return found
 
-    async def coordinator_known(self) -> None:
-        """Wait until we know who coordinates the group. Raises aiokafka's errors."""
-        await self._coordinator.ensure_coordinator_known()
+    async def coordinator_ready(self) -> None:
+        """Wait until we are connected to whoever coordinates the group.
 
-    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit as the member that we are, by a request that is sent at once.
+        A request that is made in the same step is sent in that step. Raises aiokafka's errors.
+        """
+        coordinator = self._coordinator
+        while True:
+            await coordinator.ensure_coordinator_known()
+            node_id = coordinator.coordinator_id
+            if node_id is None:
+                raise GroupCoordinatorNotAvailableError  # we are closing
+            connection = await coordinator._client._get_conn(
+                node_id, group=ConnectionGroup.COORDINATION
+            )
+            if node_id != coordinator.coordinator_id:
+                continue
+            if connection is None:
+                coordinator.coordinator_dead()
+                await asyncio.sleep(self.retry_pause_s)
+            elif connection.connected():
+                return
+
+    async def commit(
+        self, offsets: Mapping[TopicPartition, OffsetAndMetadata], *, member: Member | None
+    ) -> None:
+        """Commit as that member, by a request that is sent at once after `coordinator_ready`.
 
         aiokafka's own `commit` sends none before the answer to the last one came, and each in a
         task of its own: some turns of a busy event loop. Requests of a connection are answered in
         their order, so several may be under way. Raises aiokafka's errors, IllegalGenerationError
         if we are not the member any more that was given the partitions.
         """
-        began_s, identity = self._clock.monotonic_s(), self._current()
-        if identity != self._identity:
+        began_s = self._clock.monotonic_s()
+        if member != self.member or member != self._current():
             raise IllegalGenerationError(self._coordinator.group_id)
         await self._coordinator._do_commit_offsets(None, offsets)
-        if identity == self._identity:
-            self._confirmed_s = began_s
+        self._confirm(member, began_s)
 
     async def _heartbeat(self) -> bool:
-        began_s, identity = self._clock.monotonic_s(), self._current()
+        began_s, member = self._clock.monotonic_s(), self._current()
         confirmed = bool(await self._send_heartbeat())
-        if confirmed and identity == self._identity:
-            self._confirmed_s = began_s
+        if confirmed:
+            self._confirm(member, began_s)
         return confirmed
 
-    def _current(self) -> tuple[int, str]:
+    def _confirm(self, member: Member | None, began_s: float) -> None:
+        """A request of that member went well, and maybe before it one that began later."""
+        if member == self.member and (self._confirmed_s is None or began_s > self._confirmed_s):
+            self._confirmed_s = began_s
+
+    def _current(self) -> Member:
         return self._coordinator.generation, self._coordinator.member_id

@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 from kernel.errors import EventflowsError, NotFound, Unavailable
 
 from router.adapters.kafka_errors import kafka_errors
-from router.adapters.kafka_membership import KafkaMembership
+from router.adapters.kafka_membership import KafkaMembership, Member
 from router.adapters.kafka_topics import identify
 from router.domain.beginning import Beginnings, Place, TopicReplaced, begin
 from router.domain.commit_metadata import METADATA_BYTES_MAX, decode, encode, less_bytes
@@ -114,9 +114,10 @@ class KafkaPositions:
         left out. Raises StaleAssignment, Unavailable, NotAllowed.
         """
         self._commits += 1
+        number, member = self._commits, self._membership.member
         with kafka_errors(f"cannot commit to the group {self._spec.group_id}"):
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                cut = await self._commit(marks, self._commits)
+                cut = await self._commit(marks, number=number, member=member)
         self._memory.remember(
             self._spec.group_id,
             self._spec.topic,
@@ -145,9 +146,12 @@ class KafkaPositions:
             found |= await self._consumer.end_offsets(wanted)
         return {p.partition: Mark(position=offset) for p, offset in found.items()}
 
-    async def _commit(self, marks: Mapping[int, Mark], number: int) -> int:
+    async def _commit(
+        self, marks: Mapping[int, Mark], *, number: int, member: Member | None
+    ) -> int:
         while True:
-            await self._membership.coordinator_known()
+            await self._membership.coordinator_ready()
+            # Nothing suspends between here and the request: in this order they are sent.
             if number < self._sent:
                 raise Unavailable(
                     f"a commit to the group {self._spec.group_id} failed, and others came after it"
@@ -156,7 +160,7 @@ class KafkaPositions:
             offsets, cut = self._offsets(marks)
             pause_s = 0.0
             try:
-                await self._membership.commit(offsets)
+                await self._membership.commit(offsets, member=member)
                 return cut
             except OffsetMetadataTooLargeError:
                 refused_bytes = max(len(each.metadata) for each in offsets.values())
