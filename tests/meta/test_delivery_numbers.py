@@ -19,6 +19,7 @@ from router.adapters import (
     internal_topics,
     kafka_fetches,
     kafka_letter_topic,
+    kafka_positions,
     kafka_writer,
     positions_topic,
 )
@@ -71,6 +72,14 @@ NUMBERS = [
         [IN_WORDS[internal_topics.REPLICATION_MAX], IN_WORDS[internal_topics.IN_SYNC_MIN]],
     ),
     ("(at most {:,} bytes, checksummed)", [commit_metadata.METADATA_BYTES_MAX]),
+    (
+        "bytes, {} KiB for all partitions of a commit",
+        [kafka_positions.COMMIT_METADATA_BYTES_MAX // KIB],
+    ),
+    (
+        "in a commit of more than {} partitions",
+        [kafka_positions.COMMIT_METADATA_BYTES_MAX // commit_metadata.METADATA_BYTES_MAX],
+    ),
     ("within the session timeout ({:.0f} s)", [GroupTimes().session_timeout_s]),
     ("unless it is longer than {:,} bytes", [algorithm_target.KEY_BYTES_MAX]),
     ("between 0 and {} s", [retry_policy.BACKOFF_FIRST_S]),

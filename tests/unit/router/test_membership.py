@@ -1,13 +1,23 @@
-"""What we make of a membership: a coordinator that says what the test has it say, in the place of
+"""A membership, and commits by it: a coordinator that says what the test has it say, in place of
 aiokafka's. What a real broker can do is tested with it."""
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from aiokafka.errors import InvalidCommitOffsetSizeError
+from aiokafka.structs import OffsetAndMetadata
 from router.adapters.kafka_membership import KafkaMembership
+from router.adapters.kafka_positions import COMMIT_METADATA_BYTES_MAX, KafkaPositions
+from router.adapters.memory_positions import MemoryPositions
+from router.domain.commit_metadata import METADATA_BYTES_MAX
+from router.domain.low_water import Mark
 
 from tests.support.manual_clock import ManualClock
+from tests.support.router_flows import SUBSCRIBER
+
+FULL = Mark(position=0, finished=tuple((number, number) for number in range(1, 4_000, 2)))
+"""More gaps than a commit has room for."""
 
 
 class Coordinator:
@@ -21,6 +31,9 @@ class Coordinator:
         """What each attempt to connect comes to."""
         self.answers = asyncio.Event()
         """Commits are not answered before."""
+        self.refusals: list[Exception] = []
+        """What the next commits come to."""
+        self.committed: dict[Any, OffsetAndMetadata] = {}
         self._retry_backoff_ms = 1
         self._client = self
 
@@ -39,8 +52,17 @@ class Coordinator:
     async def _do_heartbeat(self) -> bool:
         return True
 
-    async def _do_commit_offsets(self, assignment: None, offsets: object) -> None:
+    async def _do_commit_offsets(
+        self, assignment: None, offsets: dict[Any, OffsetAndMetadata]
+    ) -> None:
         await self.answers.wait()
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.committed = offsets
+
+    def text_bytes(self) -> list[int]:
+        """Of the last commit."""
+        return [len(each.metadata) for each in self.committed.values()]
 
 
 def connection(*, is_open: bool) -> Any:
@@ -72,3 +94,37 @@ async def test_a_coordinator_that_cannot_be_connected_to_is_looked_for_again() -
     await membership_of(coordinator, ManualClock()).coordinator_ready()
     assert coordinator.lookups == 2
     assert coordinator.connections == []
+
+
+async def positions_of(coordinator: Coordinator) -> KafkaPositions:
+    coordinator.connections = [connection(is_open=True)] * 10
+    coordinator.answers.set()
+    membership = membership_of(coordinator, ManualClock())
+    await membership.begin()
+    return KafkaPositions(
+        SUBSCRIBER.source,
+        consumer=None,
+        membership=membership,
+        memory=MemoryPositions(),
+        identity=None,
+    )
+
+
+async def test_a_commit_of_very_many_partitions_leaves_out_what_would_be_too_much_at_once() -> None:
+    """A broker writes it as one batch: 1.2 MB were refused by a real one."""
+    coordinator = Coordinator()
+    positions = await positions_of(coordinator)
+    assert await positions.commit(dict.fromkeys(range(300), FULL)) == 300
+    most_bytes = COMMIT_METADATA_BYTES_MAX
+    assert most_bytes * 0.9 < sum(coordinator.text_bytes()) <= most_bytes
+    assert await positions.commit({0: FULL}) == 1
+    assert METADATA_BYTES_MAX - 10 < coordinator.text_bytes()[0] <= METADATA_BYTES_MAX
+
+
+async def test_a_commit_that_is_too_large_for_its_broker_has_less_from_then_on() -> None:
+    coordinator = Coordinator()
+    coordinator.refusals = [InvalidCommitOffsetSizeError()]
+    positions = await positions_of(coordinator)
+    for _ in range(2):
+        assert await positions.commit({0: FULL}) == 1
+        assert 0 < coordinator.text_bytes()[0] <= METADATA_BYTES_MAX // 2

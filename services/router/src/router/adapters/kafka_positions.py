@@ -9,7 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetMetadataTooLargeError
+from aiokafka.errors import (
+    InvalidCommitOffsetSizeError,
+    KafkaError,
+    OffsetMetadataTooLargeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from kernel.errors import EventflowsError, NotFound, Unavailable
 
@@ -25,6 +29,9 @@ from router.domain.topic_identity import TopicIdentity, split_identity
 from router.ports import Positions
 
 COMMIT_TIMEOUT_S: Final = 10.0
+COMMIT_METADATA_BYTES_MAX: Final = 768 * 1024
+"""Of all texts of a commit. A broker writes it as one batch, by default of 1 MiB at most, and calls
+a larger one an unknown error (Kafka 4)."""
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +169,7 @@ class KafkaPositions:
             try:
                 await self._membership.commit(offsets, member=member)
                 return cut
-            except OffsetMetadataTooLargeError:
+            except (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError):
                 refused_bytes = max(len(each.metadata) for each in offsets.values())
                 if not refused_bytes:
                     raise
@@ -177,7 +184,16 @@ class KafkaPositions:
         self, marks: Mapping[int, Mark]
     ) -> tuple[dict[TopicPartition, OffsetAndMetadata], int]:
         """What to commit, and of how many partitions it leaves finished offsets out."""
-        prefix, bytes_max = self._prefix, self._metadata_bytes_max
+        offsets, cut = self._texts(marks, self._metadata_bytes_max)
+        if sum(len(each.metadata) for each in offsets.values()) > COMMIT_METADATA_BYTES_MAX:
+            part_bytes = COMMIT_METADATA_BYTES_MAX // len(marks)
+            offsets, cut = self._texts(marks, min(part_bytes, self._metadata_bytes_max))
+        return offsets, cut
+
+    def _texts(
+        self, marks: Mapping[int, Mark], bytes_max: int
+    ) -> tuple[dict[TopicPartition, OffsetAndMetadata], int]:
+        prefix = self._prefix
         if len(prefix) > bytes_max:
             prefix = ""
         offsets: dict[TopicPartition, OffsetAndMetadata] = {}
