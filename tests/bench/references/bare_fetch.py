@@ -38,12 +38,8 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
 def values(servers: str, topic: str) -> Iterator[bytes]:
     """Of all records from the beginning, for ever."""
     host, port = servers.split(",")[0].rsplit(":", 1)
-    session = FetchSession(
-        topic,
-        read_committed=False,
-        bytes_max=FETCH_BYTES_MAX,
-        partition_bytes_max=PARTITION_BYTES_MAX,
-    )
+    session = FetchSession(topic, read_committed=False, bytes_max=FETCH_BYTES_MAX)
+    session.partition_bytes_max = PARTITION_BYTES_MAX
     positions = dict.fromkeys(range(PARTITIONS), 0)
     with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

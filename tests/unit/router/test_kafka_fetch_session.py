@@ -20,12 +20,9 @@ BYTES_MAX, PARTITION_BYTES_MAX = 16_000_000, 4_000_000
 
 
 def session(*, read_committed: bool = False) -> FetchSession:
-    return FetchSession(
-        "t",
-        read_committed=read_committed,
-        bytes_max=BYTES_MAX,
-        partition_bytes_max=PARTITION_BYTES_MAX,
-    )
+    made = FetchSession("t", read_committed=read_committed, bytes_max=BYTES_MAX)
+    made.partition_bytes_max = PARTITION_BYTES_MAX
+    return made
 
 
 def ask(asking: FetchSession, wanted: dict[int, int], *, version: int = 11) -> Any:

@@ -14,7 +14,11 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from router.adapters.kafka_fetches import PARTITION_FETCH_BYTES_MAX, KafkaFetches
+from router.adapters.kafka_fetches import (
+    FETCH_BYTES_MAX,
+    PARTITION_FETCH_BYTES_MAX,
+    KafkaFetches,
+)
 from router.domain.low_water import Mark
 
 WAIT_S = 10.0
@@ -173,7 +177,7 @@ async def test_what_was_asked_of_two_brokers_is_handed_out_once() -> None:
         assert await new.positions() == {0: 11}
         cluster.move(0, 1)
         request = await old.asked()
-        assert request.topics == [("t", [(0, -1, 11, -1, PARTITION_FETCH_BYTES_MAX)])]
+        assert request.topics == [("t", [(0, -1, 11, -1, FETCH_BYTES_MAX)])]
         old.answer((0, 0, records(10, 3)))
         await reader.has_come()
         assert reader.take() == [(0, 11), (0, 12)]
@@ -229,6 +233,20 @@ async def test_a_connection_that_breaks_is_asked_again_in_full() -> None:
         request = await broker.asked()
         assert (request.session_id, request.session_epoch) == (5, 0)
         assert [row[0] for row in request.topics[0][1]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "each_bytes"),
+    [(1, FETCH_BYTES_MAX), (3, FETCH_BYTES_MAX // 3), (12, PARTITION_FETCH_BYTES_MAX)],
+)
+async def test_the_fewer_partitions_the_more_of_each_comes_at_once(
+    partitions: int, each_bytes: int
+) -> None:
+    """A broker far away is asked once in a round trip."""
+    cluster = Cluster(dict.fromkeys(range(partitions), 1))
+    async with reading(cluster, dict.fromkeys(range(partitions), 0)):
+        request = await cluster.brokers[1].asked()
+        assert {row[-1] for _, rows in request.topics for row in rows} == {each_bytes}
 
 
 async def test_an_answer_to_an_assignment_that_is_over_is_dropped() -> None:

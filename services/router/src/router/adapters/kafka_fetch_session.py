@@ -76,14 +76,13 @@ class FetchAnswer(NamedTuple):
 class FetchSession:
     """What one broker knows of what we read of one topic. One request at a time."""
 
-    def __init__(
-        self, topic: str, *, read_committed: bool, bytes_max: int, partition_bytes_max: int
-    ) -> None:
+    def __init__(self, topic: str, *, read_committed: bool, bytes_max: int) -> None:
         name = topic.encode()
         self._topic = _LENGTH.pack(len(name)) + name
         self._isolation = int(read_committed)
         self._bytes_max = bytes_max
-        self._partition_bytes_max = partition_bytes_max
+        self.partition_bytes_max = bytes_max
+        """What of each partition an answer may have; a change is told with what is told anew."""
         self._id = NO_SESSION
         self._epoch = NEW_EPOCH
         self._told: Mapping[int, int] = {}
@@ -124,7 +123,7 @@ class FetchSession:
         self._told = {}
 
     def _changed(self, wanted: Mapping[int, int], version: int) -> bytes:
-        limit, unknown = self._partition_bytes_max, UNKNOWN
+        limit, unknown = self.partition_bytes_max, UNKNOWN
         if version >= LEADER_EPOCHS_SINCE:
             pack = _WANTED_9.pack
             return self._rows([pack(n, unknown, at, unknown, limit) for n, at in wanted.items()])

@@ -31,9 +31,11 @@ from router.domain.low_water import Mark
 from router.domain.record_ages import RecordAges
 
 FETCH_BYTES_MAX: Final = 1024 * 1024
+"""From a broker far away no more comes in a round trip."""
 PARTITION_FETCH_BYTES_MAX: Final = 256 * 1024
-"""A batch larger than that comes all the same, whole. What was fetched and not handed out stands
-beside the worker's limit of bytes held, for each partition of each of its flows."""
+"""Fewer than four partitions share what a fetch may bring. A batch larger than that comes all the
+same, whole. What was fetched and not handed out stands beside the worker's limit of bytes held, for
+each partition of each of its flows."""
 IDLE_WAIT_MS: Final = 2_000
 """How long a fetch waits at the broker, which answers as soon as there is a record."""
 HELD_WAIT_MS: Final = 100
@@ -256,8 +258,10 @@ class KafkaFetches:
                 self._topic,
                 read_committed=self._read_committed,
                 bytes_max=FETCH_BYTES_MAX,
-                partition_bytes_max=PARTITION_FETCH_BYTES_MAX,
             )
+        session.partition_bytes_max = max(
+            PARTITION_FETCH_BYTES_MAX, FETCH_BYTES_MAX // len(self._positions)
+        )
         return NodeFetches(
             self._client,
             node_id,
