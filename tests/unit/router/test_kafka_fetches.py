@@ -14,6 +14,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from kernel.errors import Unavailable
+from router.adapters import kafka_node_fetches
 from router.adapters.kafka_fetches import (
     FETCH_BYTES_MAX,
     PARTITION_FETCH_BYTES_MAX,
@@ -233,6 +235,34 @@ async def test_a_connection_that_breaks_is_asked_again_in_full() -> None:
         request = await broker.asked()
         assert (request.session_id, request.session_epoch) == (5, 0)
         assert [row[0] for row in request.topics[0][1]] == [0, 1]
+
+
+async def test_a_broker_that_cannot_be_asked_is_logged_once_and_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger=kafka_node_fetches.__name__)
+    cluster = Cluster({0: 1})
+    broker = cluster.brokers[1]
+    async with reading(cluster, {0: 10}) as reader:
+        for _ in range(3):
+            await broker.asked()
+            broker.close()
+        await broker.asked()
+        assert len(caplog.messages) == 1
+        assert "cannot fetch from broker 1" in caplog.messages[0]
+        broker.answer((0, 0, records(10)))
+        await reader.has_come()
+        assert caplog.messages[1:] == ["fetches from broker 1 again"]
+
+
+async def test_a_broker_that_is_too_old_is_told_as_that() -> None:
+    cluster = Cluster({0: 1})
+    cluster.brokers[1]._versions = {1: (0, 3)}
+    async with reading(cluster, {0: 10}) as reader:
+        (node,) = reader.fetches._nodes.values()
+        await asyncio.wait({node._task}, timeout=WAIT_S)
+        with pytest.raises(Unavailable, match="broker 1 fetches by versions up to 3"):
+            reader.take()
 
 
 @pytest.mark.parametrize(

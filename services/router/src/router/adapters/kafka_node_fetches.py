@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from kernel.errors import Unavailable
 
+from router.adapters.kafka_errors import describe
 from router.adapters.kafka_fetch_exchange import exchange
 from router.adapters.kafka_fetch_session import FetchAnswer, FetchSession
 
@@ -57,6 +58,7 @@ class NodeFetches:
         self._retry_pause_s = retry_pause_s
         self._wanted: Mapping[int, int] = {}
         self._refusals = 0
+        self._is_failing = False
         self._resting: asyncio.Future[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -69,7 +71,8 @@ class NodeFetches:
         """Raise Unavailable if it has ended, which it does by no intention of its own."""
         if self._task.done():
             error = None if self._task.cancelled() else self._task.exception()
-            raise Unavailable("the consumer's fetcher has ended; it is made anew") from error
+            why = f" ({describe(error)})" if isinstance(error, KafkaError) else ""
+            raise Unavailable(f"the consumer's fetcher has ended{why}; it is made anew") from error
 
     def cancel(self) -> None:
         """Fetch nothing more, and tell of nothing more."""
@@ -106,7 +109,9 @@ class NodeFetches:
             raise
         except (KafkaError, OSError) as error:
             self._session.lost()
-            _log.info("cannot fetch from broker %s: %r", self.node_id, error)
+            if not self._is_failing:
+                self._is_failing = True
+                _log.info("cannot fetch from broker %s: %r; it is tried on", self.node_id, error)
             return False
         return self._refusals <= 1  # once is how a broker forgets a session
 
@@ -116,6 +121,9 @@ class NodeFetches:
             self._refusals += 1
             return
         self._refusals = 0
+        if self._is_failing:
+            self._is_failing = False
+            _log.info("fetches from broker %s again", self.node_id)
         self.asked = self._wanted
         self.answered_s = time.monotonic()
         self._answered(self, answer)
