@@ -101,6 +101,24 @@ async def test_promise_5_a_source_that_is_not_polled_is_evicted(kafka: Kafka) ->
             await idle.close()
 
 
+async def test_a_receive_that_finds_records_at_once_counts_as_polling(kafka: Kafka) -> None:
+    """Else a source that never waits would be made to leave."""
+    async with kafka_topic(kafka) as topic:
+        for number in range(2):
+            await topic.append(str(number).encode())
+        async with reading(topic) as reader:
+            source = reader.source
+            assert isinstance(source, KafkaSource)
+            assert source._consumer is not None
+            async with asyncio.timeout(10):
+                while not await source.receive(wait_s=1, records_max=1):
+                    pass
+            subscription = source._consumer._subscription
+            subscription._last_fetch_ended = float("-inf")
+            assert len(await source.receive(wait_s=0, records_max=1)) == 1
+            assert subscription.fetcher_idle_time < QUICK_TIMES.max_poll_interval_s
+
+
 async def test_a_poll_that_a_rebalance_broke_off_does_not_count_as_polling_for_ever(
     kafka: Kafka,
 ) -> None:

@@ -111,6 +111,16 @@ class KafkaSource:
 
     async def receive(self, *, wait_s: float, records_max: int) -> Sequence[Delivery]:
         """What was fetched, at once; else the first that comes. A change wakes it as well."""
+        membership = self._membership
+        if membership is None:
+            return await self._receive(wait_s, records_max)
+        membership.poll_begins()
+        try:
+            return await self._receive(wait_s, records_max)
+        finally:
+            membership.poll_ends()
+
+    async def _receive(self, wait_s: float, records_max: int) -> Sequence[Delivery]:
         if self._metadata_is_new and not await self._is_same_topic():
             await self._wait(min(wait_s, RETRY_PAUSE_S))
             return []
@@ -244,17 +254,13 @@ class KafkaSource:
 
     async def _wait(self, wait_s: float) -> None:
         """Until something was fetched or has changed, or for so long."""
-        loop, membership = asyncio.get_running_loop(), self._membership
+        loop = asyncio.get_running_loop()
         self._waiting = waiting = loop.create_future()
         timer = loop.call_later(wait_s, self._wake)
-        if membership is not None:
-            membership.poll_begins()
         try:
             await waiting
         finally:
             timer.cancel()
-            if membership is not None:
-                membership.poll_ends()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
