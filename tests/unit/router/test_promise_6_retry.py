@@ -243,5 +243,19 @@ async def test_promise_6_a_record_that_fails_alone_waits_although_others_succeed
         assert bench.target.values.count(b"ill") == 1
 
 
+async def test_promise_6_a_record_that_a_rebalance_brings_again_is_the_same_delivery() -> None:
+    """One that fails alone stops nobody, however often it moves."""
+    async with running_pump() as bench:
+        bench.target.answers[b"ill"].extend([UNREACHABLE] * 2 * STOP_AFTER)
+        bench.broker.append(b"ill", key=b"ill")
+        for number in range(STOP_AFTER):
+            await bench.target.until_ended(number + 1)
+            await let_others_run()
+            await bench.broker.notice()
+        bench.broker.append(b"well", key=b"well")
+        await bench.until_settled(1)
+        assert bench.target.values[-1] == b"well"
+
+
 def _calls(bench: Bench, count: int) -> bool:
     return bench.pump.status().in_flight == count

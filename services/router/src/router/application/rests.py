@@ -59,7 +59,7 @@ class Rests:
         if outcome is not None and is_targets(outcome):
             pace.failed(
                 outcome,
-                work,
+                work.delivery[:3],
                 calls_open=calls_open,
                 now_s=self._clock.monotonic_s(),
                 chance=self._random.uniform(0, 1),
