@@ -89,6 +89,17 @@ async def test_a_catalog_that_never_comes_lets_the_source_be_opened_anew() -> No
         assert broker.commits == []
 
 
+async def test_a_catalog_that_was_behind_is_no_trouble_of_a_source_that_has_nothing_more() -> None:
+    broker, history = MemoryBroker(), LaggingHistory()
+    history.away = True
+    broker.append(b"new", key=b"k", headers=COMPLETION)
+    async with running_pump(PUBLISHER, broker=broker, history=history) as bench:
+        await bench.until_state(PumpState.BACKING_OFF)
+        bench.source.hung = True
+        await bench.clock.run_until(lambda: bench.source.opened == 2, step_s=1.0)
+        await bench.until_state(PumpState.RUNNING)
+
+
 class Feed:
     """A catalog that the test moves on."""
 

@@ -181,7 +181,13 @@ class Session:
         """
         if self._parts.spec.kind is FlowKind.SUBSCRIBER or not deliveries:
             return
-        position, began_s = newest_position(deliveries), self._clock.monotonic_s()
+        try:
+            await self._reach_position(newest_position(deliveries))
+        finally:
+            self._board.well(Trouble.LOG)  # whoever comes after us may have nothing to reach
+
+    async def _reach_position(self, position: int) -> None:
+        began_s = self._clock.monotonic_s()
         while True:
             try:
                 await self._parts.history.reach(position)
@@ -191,7 +197,6 @@ class Session:
                 self._board.trouble(Trouble.LOG, error.message)
                 await self._clock.sleep(self._limits.look_interval_s)
             else:
-                self._board.well(Trouble.LOG)
                 return
 
     async def _watch(self) -> None:
