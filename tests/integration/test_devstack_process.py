@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from devstack import DataDir, DevstackError, DiedAtStart, NotReadyInTime, Process
 
@@ -124,6 +125,16 @@ async def test_a_paused_process_is_still_there_and_can_be_stopped(tmp_path: Path
     process.pause()
     assert process.running
     assert await process.terminate() == -signal.SIGTERM
+
+
+async def test_once_paused_nothing_of_a_process_runs_any_more(tmp_path: Path) -> None:
+    busy = "for i in 1 2 3 4 5 6 7 8; do while :; do :; done & done; echo busy; wait"
+    process = _spawn(tmp_path, "sh", "-c", busy)
+    await process.wait_ready(lambda: _first_line(process))
+    process.pause()
+    states = [child.status() for child in psutil.Process(process.pid).children()]
+    process.kill()
+    assert states == [psutil.STATUS_STOPPED] * 8
 
 
 async def test_spawning_outside_the_main_thread_is_refused(tmp_path: Path) -> None:

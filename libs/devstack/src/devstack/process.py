@@ -22,6 +22,7 @@ from devstack.errors import DevstackError, DiedAtStart, NotReadyInTime, StartFai
 
 READY_TIMEOUT_S = 60.0
 PROBE_PAUSE_S = 0.05
+STATE_PAUSE_S = 0.001
 STOP_TIMEOUT_S = 15.0
 KILL_TIMEOUT_S = 10.0
 LOG_TAIL_BYTES_MAX = 8 * 1024
@@ -173,9 +174,13 @@ class Process:
             tree.wait_gone(KILL_TIMEOUT_S, name=self.name)
 
     def pause(self) -> None:
-        """SIGSTOP all of it: the process stays, and answers nobody."""
+        """SIGSTOP all of it: the process stays, and answers nobody once this returns.
+
+        Raises StopFailed if a thread of it still runs after STOP_TIMEOUT_S.
+        """
         with _Tree(self.pid) as tree:
             tree.send(signal.SIGSTOP)
+            tree.wait_stopped(STOP_TIMEOUT_S, name=self.name)
 
     def resume(self) -> None:
         """SIGCONT all of it."""
@@ -207,17 +212,27 @@ class _Tree:
 
     def __init__(self, root: int) -> None:
         self._handles: list[int] = []
+        self._pids: list[int] = []
         queue = [root]
         while queue:
             pid = queue.pop()
             with suppress(ProcessLookupError):
                 self._handles.append(os.pidfd_open(pid))
+                self._pids.append(pid)
                 queue.extend(_children(pid))
 
     def send(self, number: int) -> None:
         for handle in self._handles:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, number)
+
+    def wait_stopped(self, timeout_s: float, *, name: str) -> None:
+        """SIGSTOP is only sent when `send` returns: each thread runs on until it looks."""
+        deadline = time.monotonic() + timeout_s
+        while any(_runs(pid) for pid in self._pids):
+            if time.monotonic() > deadline:
+                raise StopFailed(f"{name}: a thread went on for {timeout_s:g} s after SIGSTOP")
+            time.sleep(STATE_PAUSE_S)
 
     def wait_gone(self, timeout_s: float, *, name: str) -> None:
         deadline = time.monotonic() + timeout_s
@@ -232,6 +247,17 @@ class _Tree:
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             os.close(handle)
+
+
+def _runs(pid: int) -> bool:
+    """Has it a thread that is neither stopped nor gone? By proc(5), the state after the name."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+                if state not in "TtZX":
+                    return True
+    return False
 
 
 def _children(pid: int) -> list[int]:
