@@ -212,6 +212,19 @@ async def test_a_wait_of_a_closed_log_is_no_wait(kafka: Kafka) -> None:
         await log.write([record(1)], [record(1)])
 
 
+async def test_a_write_that_is_broken_off_before_its_transaction_began_ends_quietly() -> None:
+    """SIGTERM may come while the broker is away; it was told as a defect of ours, with a trace."""
+    nobody = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1", transactional_id="relay")
+    log = KafkaLog({}, full_topic="log", state_topic="state")
+    log._producer = nobody
+    writing = asyncio.create_task(log.write([record(1)], [record(1)]))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await log.close()
+
+
 async def test_a_broker_that_is_away_is_said_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventflows_cli.relay.kafka_log.START_TIMEOUT_S", 2.0)
     nobody = KafkaLog({"bootstrap_servers": "127.0.0.1:1"}, full_topic="log", state_topic="state")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -49,13 +50,16 @@ def batch(from_: int, to: int, head: int | None = None) -> pb.WatchBatch:
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Waits that a test need not sit through, as they were asked for."""
+    """Waits that a test need not sit through, as they were asked for.
+
+    Of this module alone: whoever else waits in this process would go round for ever.
+    """
     waited: list[float] = []
 
     async def sleep(delay: float) -> None:
         waited.append(delay)
 
-    monkeypatch.setattr(following.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
+    monkeypatch.setattr(following, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
     return waited
 
 

@@ -158,11 +158,12 @@ async def test_flows_of_a_cluster_that_does_not_answer_are_no_reason_to_end_the_
         for number in range(WELL):
             worker.run(flow(f"well {number}", connection_id="well"), well)
         await worker.wait(LOOK_MAX_S)
-        assert worker.told() == {
+        first = {
             (PumpState.STARTING, ""): AT_ONCE_EACH_MAX,
             (PumpState.STARTING, QUEUED): DEAD - AT_ONCE_EACH_MAX,
             (PumpState.RUNNING, ""): WELL,
         }
+        await until(lambda: worker.told() == first)
         await worker.wait(2 * WORKER_UPTIME_MIN_S)
         assert worker.told() == {
             (PumpState.BACKING_OFF, "the broker does not answer"): DEAD,

@@ -233,8 +233,10 @@ async def stop(producer: AIOKafkaProducer) -> None:
 
 async def _abort(producer: AIOKafkaProducer) -> None:
     """Give the transaction up, so that readers need not wait for its end, if Kafka hears it within
-    ABORT_TIMEOUT_S; else the next relay does, or Kafka after TRANSACTION_TIMEOUT_S."""
-    if not producer._txn_manager.is_fatal_error():
+    ABORT_TIMEOUT_S; else the next relay does, or Kafka after TRANSACTION_TIMEOUT_S. One that was
+    broken off before it began has nothing to give up, and aiokafka's state machine refuses that."""
+    transactions = producer._txn_manager
+    if transactions.is_in_transaction() and not transactions.is_fatal_error():
         with suppress(TimeoutError, KafkaError, OSError):
             async with asyncio.timeout(ABORT_TIMEOUT_S):
                 await producer.abort_transaction()
