@@ -1,8 +1,8 @@
 """`make chaos [FAULT=name,…] [MINUTES=n] [SEED=n]`: the long form of the fault suite.
 
 Without FAULT: every fault, then all at random. Without MINUTES: ten for each, so more than two
-hours in all. Ends with the table, and with 1 when a promise was broken. Ctrl-C ends every process; the table has what
-was finished.
+hours in all. Ends with the table, and with 1 when a promise was broken. Ctrl-C ends every process;
+the table has what was finished.
 """
 
 from __future__ import annotations
