@@ -11,6 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from catalog.errors import SECRET_GONE
 from kernel.errors import NotFound, Unavailable, VersionConflict
+from servicekit.postgres import PostgresPool
 from servicekit.settings import SettingsError
 
 from registry.adapters.envelope import DigestKeys, Envelope
@@ -18,45 +19,32 @@ from registry.adapters.postgres_errors import translated
 from registry.adapters.statements import statements
 from registry.ports.vault import VaultEntry
 
-CONNECT_TIMEOUT_S = 5.0
-CALL_TIMEOUT_S = 10.0
-CONNECTIONS_MAX = 4
 DATA_KEY_ATTEMPTS_MAX = 5
 NIL = UUID(int=0)
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
-_SERVER_SETTINGS = {
-    "application_name": "eventflows-registry-vault",
-    "lock_timeout": "5s",
-    "statement_timeout": "9s",
-    "idle_in_transaction_session_timeout": "10s",
-    "synchronous_commit": "on",
-}
+_SERVER_SETTINGS = {"lock_timeout": "5s", "statement_timeout": "9s", "synchronous_commit": "on"}
 
 
 class PostgresVault:
     """`Vault` on PostgreSQL. Enter it to connect, leave it to close."""
 
     def __init__(self, dsn: str, envelope: Envelope) -> None:
-        self._dsn = dsn
         self._envelope = envelope
         self._sql = statements("vault.sql")
-        self._pool: asyncpg.Pool[Any] | None = None
+        self._pool = PostgresPool(
+            dsn,
+            application_name="eventflows-registry-vault",
+            translated=translated,
+            server_settings=_SERVER_SETTINGS,
+        )
         self._digest_keys: DigestKeys | None = None
 
     async def __aenter__(self) -> Self:
         """Raises SettingsError, with nothing written, when the vault was sealed under a master key
         that this process does not have; Unavailable."""
-        with translated("connecting to the vault"):
-            self._pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=0,
-                max_size=CONNECTIONS_MAX,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=CALL_TIMEOUT_S,
-                server_settings=_SERVER_SETTINGS,
-            )
+        await self._pool.__aenter__()
         try:
             self._digest_keys = await self._unlock()
         except BaseException:
@@ -74,9 +62,7 @@ class PostgresVault:
 
     async def close(self) -> None:
         """Close all connections. May come early or twice."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.terminate()
+        await self._pool.close()
 
     def fingerprint(self, *, stream_id: str, field: str, secret: bytes) -> bytes:
         return self._digests().fingerprint(secret, stream_id=stream_id, field=field)
@@ -87,21 +73,20 @@ class PostgresVault:
     async def put(
         self, *, secret_id: str, stream_id: str, field: str, secret: bytes, shreddings: int = 0
     ) -> None:
-        with translated("storing a secret"):
-            async with self._open_pool().acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-                async with connection.transaction():
-                    key = await self._data_key(connection, stream_id, shreddings)
-                    sealed = self._envelope.seal(
-                        secret,
-                        wrapped_key=key["wrapped_key"],
-                        master_key_id=key["master_key_id"],
-                        secret_id=secret_id,
-                        stream_id=stream_id,
-                        field=field,
-                    )
-                    await connection.execute(
-                        self._sql["add_secret"], UUID(secret_id), UUID(stream_id), field, sealed
-                    )
+        async with self._pool.connection("storing a secret") as connection:
+            async with connection.transaction():
+                key = await self._data_key(connection, stream_id, shreddings)
+                sealed = self._envelope.seal(
+                    secret,
+                    wrapped_key=key["wrapped_key"],
+                    master_key_id=key["master_key_id"],
+                    secret_id=secret_id,
+                    stream_id=stream_id,
+                    field=field,
+                )
+                await connection.execute(
+                    self._sql["add_secret"], UUID(secret_id), UUID(stream_id), field, sealed
+                )
 
     async def _data_key(self, connection: Connection, stream_id: str, shreddings: int) -> Any:
         """The stream's key, locked; made when there is none from after the last shredding."""
@@ -183,31 +168,21 @@ class PostgresVault:
 
     async def rotate(self, *, limit: int) -> int:
         newest = self._envelope.newest_key_id
-        with translated("rotating the master key"):
-            async with self._open_pool().acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-                async with connection.transaction():
-                    await self._use(connection, newest)
-                    rows = await connection.fetch(self._sql["wrapped_otherwise"], newest, limit)
-                    anew = [(row["stream_id"], newest, self._wrapped_anew(row)) for row in rows]
-                    await connection.executemany(self._sql["wrap_anew"], anew)
-                    return len(rows)
+        async with self._pool.connection("rotating the master key") as connection:
+            async with connection.transaction():
+                await self._use(connection, newest)
+                rows = await connection.fetch(self._sql["wrapped_otherwise"], newest, limit)
+                anew = [(row["stream_id"], newest, self._wrapped_anew(row)) for row in rows]
+                await connection.executemany(self._sql["wrap_anew"], anew)
+                return len(rows)
 
     async def forget_everything(self) -> None:
-        """Destroy every key and secret, whoever sealed them. Needs no open vault: for one whose
-        master key is lost. Raises Unavailable."""
-        with translated("emptying the vault"):
-            connection = await asyncpg.connect(
-                self._dsn,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=CALL_TIMEOUT_S,
-                server_settings=_SERVER_SETTINGS,
-            )
-            try:
-                async with connection.transaction():
-                    await connection.execute(self._sql["forget_data_keys"])
-                    await connection.execute(self._sql["forget_master_key"])
-            finally:
-                await connection.close()
+        """Destroy every key and secret, whoever sealed them. Not of an open vault: for one that
+        cannot be opened because its master key is lost. Raises Unavailable."""
+        async with self._pool as pool, pool.connection("emptying the vault") as connection:
+            async with connection.transaction():
+                await connection.execute(self._sql["forget_data_keys"])
+                await connection.execute(self._sql["forget_master_key"])
 
     async def _use(self, connection: Connection, newest: bytes) -> None:
         """From the end of this transaction on every data key is made under the newest key."""
@@ -227,17 +202,14 @@ class PostgresVault:
 
     async def _unlock(self) -> DigestKeys:
         """Check that every key of the vault opens with ours; a new vault takes our first one."""
-        with translated("unlocking the vault"):
-            async with self._open_pool().acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-                rows = await connection.fetch(self._sql["wrapping_keys"])
-                self._check(*(row["master_key_id"] for row in rows))
-                if await connection.fetchrow(self._sql["master_key"]) is None:
-                    envelope = self._envelope
-                    new = envelope.derived_digest_keys() if rows else envelope.new_digest_keys()
-                    await connection.execute(
-                        self._sql["add_master_key"], envelope.master_key_id, new
-                    )
-                (row,) = await connection.fetch(self._sql["master_key"])
+        async with self._pool.connection("unlocking the vault") as connection:
+            rows = await connection.fetch(self._sql["wrapping_keys"])
+            self._check(*(row["master_key_id"] for row in rows))
+            if await connection.fetchrow(self._sql["master_key"]) is None:
+                envelope = self._envelope
+                new = envelope.derived_digest_keys() if rows else envelope.new_digest_keys()
+                await connection.execute(self._sql["add_master_key"], envelope.master_key_id, new)
+            (row,) = await connection.fetch(self._sql["master_key"])
         self._check(row["master_key_id"])
         return self._envelope.digest_keys(
             row["sealed_digest_keys"], master_key_id=row["master_key_id"]
@@ -260,11 +232,4 @@ class PostgresVault:
         return self._digest_keys
 
     async def _fetch(self, subject: str, name: str, *arguments: object) -> Sequence[Any]:
-        with translated(subject):
-            async with self._open_pool().acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-                return await connection.fetch(self._sql[name], *arguments)
-
-    def _open_pool(self) -> asyncpg.Pool[Any]:
-        if self._pool is None:
-            raise Unavailable("the vault is closed in this process")
-        return self._pool
+        return await self._pool.fetch(subject, self._sql[name], *arguments)
