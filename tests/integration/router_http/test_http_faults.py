@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from router.adapters.http_answer import AnswerLimits, HttpAnswer
@@ -424,6 +425,23 @@ def test_a_server_that_reads_nothing_gets_no_more_than_its_buffers_hold(play: Pl
     play(scenario())
 
 
+class Refusing:
+    """A transport of uvloop's that closed while nobody looked: it raises at the next write."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    @classmethod
+    def in_place_of(cls, connection: Any) -> None:
+        connection._transport = cls(connection._transport)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError("unable to perform operation on a closed transport")
+
+
 def test_a_request_that_was_held_up_for_too_long_is_not_sent(play: Play) -> None:
     """Whoever was frozen may not be the owner any more, and has to ask before it sends."""
 
@@ -444,6 +462,7 @@ def test_a_request_that_was_held_up_for_too_long_is_not_sent(play: Play) -> None
         (lambda connection, call: connection.eof_received(), NotSent),
         (lambda connection, call: connection.connection_lost(OSError()), NotSent),
         (lambda connection, call: connection._transport.close(), NotSent),
+        (lambda connection, call: Refusing.in_place_of(connection), NotSent),
     ],
 )
 def test_what_happens_before_a_request_leaves_keeps_it_from_leaving(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ import pytest
 from catalog.events import DeadLetterSelection
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2 as pb
-from kernel.errors import InvalidInput, NotFound, StateForbids
+from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
 from router.adapters.kafka_clients import RECORD_BYTES_MAX
 from router.adapters.memory_letter_index import MemoryLetterIndex
 from router.adapters.memory_letter_topic import MemoryLetterTopic
@@ -26,6 +27,7 @@ from router.dead_letter_ports import LetterFigures, LetterTopic, ReadPosition
 from router.domain.dead_letter_mark import fold
 from router.domain.dead_letter_query import LetterQuery
 from router.domain.dead_letter_record import LetterId, LetterState, letter_of
+from router.domain.delivery import Delivery
 from router.domain.outcome import OutcomeKind
 from router.entrypoints import dead_letter_rpc
 from router.entrypoints.dead_letter_metrics import dead_letter_metrics, task_metrics
@@ -320,6 +322,24 @@ async def test_a_scan_ends_at_its_limit_with_the_newest(
     assert page.truncated
     assert page.letters[0].source_offset == 19
     assert len(page.letters) < 20
+
+
+class SilentTopic(MemoryLetterTopic):
+    """Of a cluster that takes the connection and then says nothing."""
+
+    async def backwards(self) -> AsyncGenerator[Sequence[Delivery], None]:
+        await asyncio.Event().wait()
+        yield []
+
+
+async def test_a_cluster_that_says_nothing_is_told_and_is_no_empty_topic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dead_letter_desk, "SCAN_TIME_MAX_S", 0.01)
+    desk = Desk()
+    desk.own = SilentTopic()
+    with pytest.raises(Unavailable, match="handed out nothing"):
+        await desk.list(flow_id="flow-1", own_topic=True)
 
 
 @pytest.mark.parametrize(

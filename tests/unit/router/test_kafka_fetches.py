@@ -2,6 +2,7 @@
 has them say, in the place of aiokafka's client. What one real broker can do is tested with it."""
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -71,6 +72,16 @@ class Broker:
         if not answered.done():
             question.decode(BytesIO(bytes(4) + body))
             answered.set_result(None)
+
+    def garble(self) -> None:
+        """An answer that cannot be read: aiokafka closes the connection over what that raises."""
+        _, question, answered = self._requests.popleft()
+        closed = KafkaConnectionError("closed")
+        try:
+            question.decode(BytesIO(bytes(6)))
+        except struct.error as error:
+            closed.__cause__ = error
+        answered.set_exception(closed)
 
 
 class Cluster:
@@ -253,6 +264,18 @@ async def test_a_broker_that_cannot_be_asked_is_logged_once_and_when_it_is_back(
         broker.answer((0, 0, records(10)))
         await reader.has_come()
         assert caplog.messages[1:] == ["fetches from broker 1 again"]
+
+
+async def test_an_answer_that_cannot_be_read_ends_the_fetches_and_is_told() -> None:
+    """It was taken for a broker that is away, and the same was asked again for ever."""
+    cluster = Cluster({0: 1})
+    async with reading(cluster, {0: 10}) as reader:
+        await cluster.brokers[1].asked()
+        (node,) = reader.fetches._nodes.values()
+        cluster.brokers[1].garble()
+        await asyncio.wait({node._task}, timeout=WAIT_S)
+        with pytest.raises(Unavailable, match="fetcher has ended"):
+            reader.take()
 
 
 async def test_a_broker_that_is_too_old_is_told_as_that() -> None:

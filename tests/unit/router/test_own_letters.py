@@ -14,7 +14,8 @@ from catalog.records import DeadLetterTask
 from kernel.errors import Unavailable
 from router.adapters.memory_letter_topic import WINDOW_RECORDS, MemoryLetterTopic
 from router.application import dead_letter_task, index_watch, own_letters, task_gate
-from router.application.dead_letter_task import NO_OWN_TOPIC, TaskRun
+from router.application.dead_letter_task import TaskRun
+from router.application.own_topics import NONE_OF_ITS_OWN
 from router.application.task_letters import LEFT_UNKNOWN
 from router.domain.dead_letter_record import LetterId, LetterState, letter_of
 from router.domain.delivery import Delivery
@@ -194,7 +195,7 @@ async def test_a_flow_without_a_topic_of_its_own_ends_the_task_and_says_so(
 ) -> None:
     stage.own_topic = ""
     await carried_out(stage.run_of(own_task()))
-    assert stage.ends == [("task-1", 0, 0, NO_OWN_TOPIC)]
+    assert stage.ends == [("task-1", 0, 0, NONE_OF_ITS_OWN)]
 
 
 async def test_a_paused_flow_makes_a_redrive_of_its_own_topic_wait(stage: OwnStage) -> None:

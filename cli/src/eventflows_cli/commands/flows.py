@@ -9,7 +9,7 @@ import typer
 from eventflows.catalog.v1 import catalog_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from eventflows.router.v1 import router_pb2
-from kernel.errors import TimedOut, Unavailable
+from kernel.errors import Unavailable
 
 from eventflows_cli.app import flow as flows
 from eventflows_cli.appending import CommandId, appended, command_id_of, of_result
@@ -58,7 +58,7 @@ async def list_(
     silent, statuses = False, dict[str, router_pb2.FlowStatus]()
     try:
         statuses = await _statuses(run, [one.flow_id for one, _ in found])
-    except (TimedOut, Unavailable) as error:
+    except Unavailable as error:
         silent = True
         run.output.say(f"{error.message}; until then only what the log says of the flows is shown")
     documents = [
@@ -126,7 +126,7 @@ async def resume(run: Run, *, which: Which, command_id: CommandId = None) -> int
 async def _statuses(run: Run, flow_ids: Sequence[str]) -> dict[str, router_pb2.FlowStatus]:
     """What the router says of these flows; nothing, and a word about it, without its address.
 
-    Raises TimedOut, Unavailable, and what a refusal is.
+    Raises Unavailable, and what a refusal is.
     """
     if run.profile().router_address is None:
         run.output.say(

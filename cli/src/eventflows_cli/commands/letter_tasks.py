@@ -88,7 +88,10 @@ async def _progress(
             )
             try:
                 answer = await router.ask(router.stub.GetDeadLetterTask, request)
-            except (NotFound, StateForbids, Unavailable):  # it has not begun with it, for example
+            except (NotFound, StateForbids):  # it has not begun with it, for example
                 continue
+            except Unavailable as error:
+                run.output.say(f"{error.message}; only what the log says of the tasks is shown")
+                break
             progress[one.dead_letter_task_id] = answer
     return progress

@@ -122,11 +122,7 @@ async def open_dead_letters(
             LetterDatabase(read_dsn(settings.dead_letter_dsn_file))
         )
         fold, queries = PostgresLetterFold(database), PostgresLetterQueries(database)
-        topic = KafkaLetterTopic(
-            partial(connections.resolve, INTERNAL_CONNECTION),
-            topic=DEAD_LETTERS_TOPIC,
-            client_id=worker_id,
-        )
+        topic = open_topic(INTERNAL_CONNECTION, DEAD_LETTERS_TOPIC)
         own_topics = OwnTopics(follower, open_topic)
         stack.push_async_callback(topic.close)
         figures = TaskFigures()

@@ -56,7 +56,7 @@ class LetterFold(Protocol):
     async def fold(
         self, partition: int, folded: Folded, *, expected: ReadPosition | None, now: ReadPosition
     ) -> None:
-        """Take letters, then marks, and the position with them: all or nothing.
+        """Take letters, then marks and own marks, and the position with them: all or nothing.
 
         A letter or an own mark that is there stays as it is; a mark on a letter that is not open,
         or is not there (any more), changes nothing. Raises VersionConflict when the stored position

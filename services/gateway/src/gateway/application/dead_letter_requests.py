@@ -58,7 +58,13 @@ async def redrive(
         rate_per_s=wish.rate_per_s,
         own_topic=wish.own_topic,
     )
-    record = _begun(gateway, flow, command, wish, kind=DeadLetterTaskKind.REDRIVE)
+    fill(wish.chosen, command.selection)
+    record = replace(
+        _begun(gateway, flow, command, DeadLetterTaskKind.REDRIVE, wish.chosen),
+        algorithm_version=wish.algorithm_version,
+        rate_per_s=wish.rate_per_s,
+        own_topic=wish.own_topic,
+    )
     return await _requested(gateway, caller, command, record, intent)
 
 
@@ -108,8 +114,8 @@ async def purge(
     command = registry_pb2.RequestPurgeRequest(
         dead_letter_task_id=intent.new_id("dead letter task"), flow_id=flow.flow_id
     )
-    as_redrive = RedriveWish(flow=wish.flow, chosen=wish.chosen)
-    record = _begun(gateway, flow, command, as_redrive, kind=DeadLetterTaskKind.PURGE)
+    fill(wish.chosen, command.selection)
+    record = _begun(gateway, flow, command, DeadLetterTaskKind.PURGE, wish.chosen)
     return await _requested(gateway, caller, command, record, intent)
 
 
@@ -148,21 +154,19 @@ def _begun(
     gateway: Gateway,
     flow: Flow,
     command: Request,
-    wish: RedriveWish,
-    *,
     kind: DeadLetterTaskKind,
+    chosen: DeadLetterSelection,
 ) -> TaskRecord:
     """What is known of a task before the log tells it."""
-    fill(wish.chosen, command.selection)
     return TaskRecord(
         id=command.dead_letter_task_id,
         kind=KIND_NAMES[kind],
         flow=flow.flow_id,
         algorithm=algorithm_name(gateway, flow),
-        selection=wish.chosen,
-        algorithm_version=wish.algorithm_version,
-        rate_per_s=wish.rate_per_s,
-        own_topic=wish.own_topic,
+        selection=chosen,
+        algorithm_version="",
+        rate_per_s=0.0,
+        own_topic=False,
         state=STATE_NAMES[DeadLetterTaskState.REQUESTED],
         reason="",
         succeeded=0,

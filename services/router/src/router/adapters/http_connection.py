@@ -165,9 +165,13 @@ class HttpConnection(asyncio.Protocol):
             return
         if transport.is_closing() or answering.done():
             self.break_off("the connection was closed before the request was sent")
+            return
+        try:
+            transport.write(request)
+        except (OSError, RuntimeError):  # uvloop's word for a transport that has closed
+            self.break_off("the connection was closed before the request was sent")
         else:
             self._request = None
-            transport.write(request)
 
     def abandon(self, answering: asyncio.Future[HttpAnswer]) -> None:
         """Nobody waits for this answer any more: it must not be taken for the next one's."""

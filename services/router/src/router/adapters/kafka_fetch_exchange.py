@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka.client import ConnectionGroup
 from aiokafka.conn import CloseReason
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError
 
 from router.adapters.kafka_fetch_session import (
     CORRELATION_BYTES,
@@ -59,7 +59,8 @@ async def exchange(
     """Ask a broker; `body` makes the request for a version, `arrived` is told of the answer.
 
     After a cancellation or an error an answer may still come: `arrived` is not told of it. Raises
-    aiokafka's errors, KafkaConnectionError when no answer comes in time.
+    aiokafka's errors, KafkaConnectionError when no answer comes in time, and what `arrived` or
+    reading the answer raised: asking again would not mend that.
     """
     connection = await client._get_conn(node_id)
     if connection is None or connection._writer is None:
@@ -85,6 +86,11 @@ async def exchange(
     timer = loop.call_later(timeout_s, connection.close, CloseReason.CONNECTION_TIMEOUT)
     try:
         await answered
+    except KafkaConnectionError as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, (OSError, EOFError, KafkaError)):
+            raise
+        raise cause from None  # of reading the answer: aiokafka closes the connection over it
     finally:
         timer.cancel()
 

@@ -22,7 +22,7 @@ Make = Callable[[TopicPartition, Any], Delivery]
 class Fetched:
     """What was not handed out yet of one partition, or why nothing more will be."""
 
-    __slots__ = ("error", "is_empty", "partition", "records", "since_s")
+    __slots__ = ("error", "partition", "records", "since_s")
 
     def __init__(
         self, partition: TopicPartition, records: Any, error: Exception | None = None
@@ -31,8 +31,6 @@ class Fetched:
         self.records = records
         self.error = error
         """Stands behind the records that are handed out before it."""
-        self.is_empty = False
-        """Was all of it handed out?"""
         self.since_s = time.monotonic()
 
     @property
@@ -41,9 +39,9 @@ class Fetched:
         offset: int = self.records.next_fetch_offset
         return offset
 
-    def hand_out(self, deliveries: list[Delivery], records_max: int, make: Make) -> None:
-        """Move records over, in their order, until there are so many. Sets `is_empty` or `error` at
-        their end."""
+    def hand_out(self, deliveries: list[Delivery], records_max: int, make: Make) -> bool:
+        """Move records over, in their order, until there are so many. Was that all of it? Else more
+        is left, or `error` says why no more comes."""
         records = self.records
         records._consumer_record = make
         try:
@@ -52,13 +50,14 @@ class Fetched:
                 if len(deliveries) >= records_max:
                     break
             else:
-                self.is_empty = True
+                return True
         except (UnicodeDecodeError, errors.CorruptRecordException) as error:
             topic, number = self.partition
             self.error = errors.CorruptRecordException(f"{topic}-{number}@{self.next_offset}")
             self.error.__cause__ = error
         except Exception as error:  # noqa: BLE001 - it is raised by the next `take`
             self.error = error
+        return False
 
 
 def fetched(topic: str, found: FetchedPartition, *, position: int, read_committed: bool) -> Fetched:

@@ -166,9 +166,9 @@ class KafkaFetches:
     ) -> None:
         """Move records over, and let the other partitions go first next time."""
         begin = len(deliveries)
-        held.hand_out(deliveries, records_max, make)
+        is_all = held.hand_out(deliveries, records_max, make)
         del self._held[number], self._positions[number]
-        if not held.is_empty:
+        if not is_all:
             self._held[number] = held
         self._positions[number] = held.next_offset
         if len(deliveries) > begin:

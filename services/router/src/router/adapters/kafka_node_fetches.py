@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
@@ -56,7 +57,6 @@ class NodeFetches:
         self._plan = plan
         self._answered = answered
         self._retry_pause_s = retry_pause_s
-        self._wanted: Mapping[int, int] = {}
         self._refusals = 0
         self._is_failing = False
         self._resting: asyncio.Future[None] | None = None
@@ -94,7 +94,6 @@ class NodeFetches:
 
     async def _ask(self, plan: FetchPlan) -> bool:
         """Did it go well?"""
-        self._wanted = plan.wanted
         try:
             await exchange(
                 self._client,
@@ -102,7 +101,7 @@ class NodeFetches:
                 lambda version: self._session.request(
                     plan.wanted, version=version, wait_ms=plan.wait_ms
                 ),
-                self._on_answer,
+                partial(self._on_answer, plan.wanted),
                 timeout_s=ANSWER_TIMEOUT_S + plan.wait_ms / 1000,
             )
         except IncompatibleBrokerVersion:
@@ -115,7 +114,7 @@ class NodeFetches:
             return False
         return self._refusals <= 1  # once is how a broker forgets a session
 
-    def _on_answer(self, answer: FetchAnswer) -> None:
+    def _on_answer(self, wanted: Mapping[int, int], answer: FetchAnswer) -> None:
         self._session.answered(answer)
         if answer.error_code:
             self._refusals += 1
@@ -124,7 +123,7 @@ class NodeFetches:
         if self._is_failing:
             self._is_failing = False
             _log.info("fetches from broker %s again", self.node_id)
-        self.asked = self._wanted
+        self.asked = wanted
         self.answered_s = time.monotonic()
         self._answered(self, answer)
 

@@ -206,7 +206,8 @@ class KafkaSource:
         except EventflowsError as error:
             self.fail(error)
             return
-        self._open_fetches()
+        if self._fetches is not fetches:
+            raise Unavailable("the source is closed")
         self._identity, self._metadata_is_new = positions.identity, False
         fetches.begin(marks)
         self._last_epoch += 1
@@ -238,8 +239,8 @@ class KafkaSource:
     async def _is_same_topic(self) -> bool:
         """After news of the cluster, before anything more is handed out; False: ask again soon.
 
-        Whoever deletes a topic under a running consumer makes its fetches fail, and that makes
-        aiokafka ask for news. Raises NotFound, PositionLost, NotAllowed.
+        Whoever deletes a topic under a running consumer makes its fetches fail, and for that we ask
+        for news. Raises NotFound, PositionLost, NotAllowed.
         """
         if self._receiving is None or self._positions is None:
             return True

@@ -74,9 +74,7 @@ class PostgresLetterQueries:
         )
 
     async def _fetch(self, name: str, *parameters: object) -> Sequence[Any]:
-        async with self._database.connection(_SUBJECT) as connection:
-            rows: Sequence[Any] = await connection.fetch(self._sql[name], *parameters)
-            return rows
+        return await self._database.fetch(_SUBJECT, self._sql[name], *parameters)
 
 
 def _parameters(query: LetterQuery) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from kernel.errors import NotFound
+from kernel.errors import NotFound, Unavailable
 
 from router.application.own_topics import OwnTopics
 from router.dead_letter_ports import LetterQueries, LetterTopic
@@ -158,7 +158,9 @@ class DeadLetterDesk:
                     size_bytes += sum(one.size_bytes for one in batch)
                     if records >= SCAN_RECORDS_MAX or size_bytes >= SCAN_BYTES_MAX:
                         return True
-        except TimeoutError:
+        except TimeoutError as error:
+            if not records:
+                raise Unavailable(f"{name}: its cluster handed out nothing in time") from error
             return True
         return False
 

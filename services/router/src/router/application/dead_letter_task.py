@@ -7,12 +7,14 @@ A letter is done when its mark is durable, and the mark comes after the outcome;
 after a crash finds exactly the letters that are not done, as soon as the index has read all marks.
 A delivery whose outcome came and whose mark did not is sent again, with the same request id.
 
-Letters run in the order of their coordinates in the source, those of one key one after the other.
-Live records of that key may run in between: they have passed the letters long ago.
+Letters of the internal topic run in the order of their coordinates in the source (those of an own
+topic: see `own_letters`), those of one key one after the other. Live records of that key may run in
+between: they have passed the letters long ago.
 
 An index that is made again meanwhile shows too few letters, and too many as open: what it showed
-then is not worked on, and a task ends after a walk over a whole index that settled none. The price:
-each page is two questions, and the letters are asked for once more at the end.
+then is not worked on, and a task on the internal topic ends after a walk over a whole index that
+settled none. The price: each page is two questions, and the letters are asked for once more at the
+end.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from router.application.index_watch import IndexWatch, Spans
 from router.application.letters_at_work import LettersAtWork
 from router.application.limits import DRAIN_S
 from router.application.own_letters import OwnLetters
+from router.application.own_topics import NONE_OF_ITS_OWN
 from router.application.redelivery import Redelivery
 from router.application.task_gate import FlowGone, Stopped, TaskGate
 from router.application.task_letters import LEFT_UNKNOWN, IndexedLetters, TaskLetters
@@ -49,7 +52,6 @@ RETRY_LONGEST_S: Final = 10.0
 IN_OWN_TOPIC: Final = (
     "none is in the internal topic: ask with own_topic for those in the flow's own, {}"
 )
-NO_OWN_TOPIC: Final = "the flow has no dead letter topic of its own: ask without own_topic"
 PROBLEM_CHARACTERS_MAX: Final = 255
 """The registry refuses a longer one, and the task would never end."""
 FLOW_GONE: Final = "the flow was deleted"
@@ -133,7 +135,7 @@ class TaskRun:
             if self.task.own_topic:
                 await self._gate.until_open()
                 if not self._tools.own_topic(self.task.flow_id):
-                    raise InvalidInput(NO_OWN_TOPIC)
+                    raise InvalidInput(NONE_OF_ITS_OWN)  # `_persist` would ask for it for ever
             await self._persist(self._count)
             await self._all_letters(known)
         except InvalidInput as error:  # waiting would not mend the question

@@ -6,6 +6,7 @@ import base64
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from catalog.events import DeadLetterSelection, FailureClass
@@ -103,9 +104,15 @@ class LetterQuery:
             and wanted.topic in ("", letter.topic)
             and (not wanted.partitions or letter.source_partition in wanted.partitions)
             and (self.offsets is None or _within(letter.source_offset, self.offsets))
-            and (not wanted.letter_ids or letter.letter_id in self.letter_ids)
+            and (not wanted.letter_ids or letter.letter_id in _ids_of(wanted.letter_ids))
             and (not self.not_born_in or letter.born_in_task != self.not_born_in)
         )
+
+
+@lru_cache(maxsize=16)
+def _ids_of(texts: tuple[str, ...]) -> frozenset[LetterId]:
+    """Parsed once: a scan asks it of each letter of a topic."""
+    return frozenset(map(parsed_id, texts))
 
 
 def page_key(letter: Letter) -> PageKey:

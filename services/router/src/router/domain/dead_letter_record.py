@@ -29,7 +29,7 @@ _KINDS: Final = frozenset(kind.value for kind in OutcomeKind)
 
 
 class NotALetter(ValueError):
-    """A record that is neither letter nor mark, or a damaged one; the text says which and why."""
+    """A record that is neither letter nor mark of any kind, or a damaged one; the text says why."""
 
 
 class LetterState(Enum):

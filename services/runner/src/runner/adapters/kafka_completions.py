@@ -245,7 +245,9 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
     on trying with closed connections. There is no public way to make it give up. A sender that is
     cancelled waits for each of its requests in turn, and the next cancel ends the one it waits for.
     """
-    await producer.client.close()
+    closing = asyncio.ensure_future(producer.client.close())  # TLS waits 30 s for a good-bye
+    await asyncio.wait([closing], timeout=STOP_TIMEOUT_S)
+    closing.cancel()
     sender = producer._sender.sender_task
     for _ in range(CANCELS_MAX):
         sender.cancel()
