@@ -283,6 +283,21 @@ async def test_a_scan_that_fails_again_and_again_keeps_what_it_has_found(stage: 
     assert stage.ends == [("task-1", count, 0, "")]
 
 
+async def test_a_task_whose_flow_is_deleted_ends_though_nobody_can_read_the_topic_any_more(
+    stage: OwnStage,
+) -> None:
+    stage.rejected(delivery(1))
+
+    async def forwards(spans: Any) -> Any:
+        stage.ready = None
+        raise Unavailable("its connection was deleted as well")
+        yield []
+
+    stage.own.forwards = forwards  # type: ignore[method-assign]
+    await carried_out(stage.run_of(own_task()))
+    assert stage.ends == [("task-1", 0, 0, dead_letter_task.FLOW_GONE)]
+
+
 async def test_a_flow_that_is_given_another_topic_has_its_redrive_end_in_the_old_one(
     stage: OwnStage,
 ) -> None:

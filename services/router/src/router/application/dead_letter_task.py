@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -160,7 +160,7 @@ class TaskRun:
         """Return when no letter of it is in work; False: it was left, since the index lacks what it
         knew."""
         whole = True
-        while letters := await self._persist(self._letters.next):
+        while letters := await self._persist(self._more):
             if await self._persist(self._watch.lacks, known):
                 whole = False
                 break
@@ -173,6 +173,14 @@ class TaskRun:
         if self._gone:
             raise FlowGone
         return whole and not await self._persist(self._watch.lacks, known)
+
+    async def _more(self) -> Sequence[Letter]:
+        """The next letters. Of an own topic only while its flow is there: once that is deleted its
+        connection may be as well, and nobody would ever read the topic."""
+        if self.task.own_topic and self._tools.ready(self.task.flow_id) is None:
+            await self._at_work.all_ended()
+            raise FlowGone
+        return await self._letters.next()
 
     async def _begin_redrive(self, letter: Letter) -> None:
         wait_s = self._bucket.take(self._tools.clock.monotonic_s())
