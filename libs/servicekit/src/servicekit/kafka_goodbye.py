@@ -1,4 +1,4 @@
-"""Clients of Kafka end in time, although nobody answers their goodbye.
+"""Consumers of Kafka end in time, although nobody answers their goodbye.
 
 `stop` of aiokafka 0.14 waits for a coordinator that may never answer; and under TLS it waits up to
 30 s for the goodbye of a broker that is frozen, or cut off. Reaches into private parts for it.
