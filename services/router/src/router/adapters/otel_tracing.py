@@ -26,7 +26,12 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from router.domain.delivery import Delivery, Run
 from router.domain.outcome import Outcome, OutcomeKind
-from router.domain.trace_context import TRACEPARENT_HEADER, is_sampled, traceparent_of
+from router.domain.trace_context import (
+    BROKEN_OFF,
+    TRACEPARENT_HEADER,
+    is_traced,
+    traceparent_of,
+)
 from router.ports import DeliveryTrace, RunTrace
 
 QUEUE_SPANS_MAX: Final = 4_096
@@ -34,7 +39,6 @@ BATCH_SPANS_MAX: Final = 512
 SEND_INTERVAL_S: Final = 1.0
 SEND_TIMEOUT_S: Final = 3.0
 CLOSE_TIMEOUT_S: Final = 5.0
-BROKEN_OFF: Final = "broken_off"
 _PATH: Final = "/v1/traces"
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
@@ -73,17 +77,11 @@ class OtelTracing:
     def receive(self, delivery: Delivery, *, flow_id: str) -> DeliveryTrace | None:
         """Decide, and begin the delivery's span."""
         traceparent = traceparent_of(dict(delivery.headers)) if delivery.headers else ""
-        if traceparent:
-            if not is_sampled(traceparent):
-                return None
-            parent = _PROPAGATOR.extract({TRACEPARENT_HEADER: traceparent})
-        elif self._chance() < self._ratio:
-            parent = Context()
-        else:
+        if not is_traced(traceparent, ratio=self._ratio, chance=self._chance):
             return None
         span = self._tracer.start_span(
             "receive",
-            context=parent,
+            context=_PROPAGATOR.extract({TRACEPARENT_HEADER: traceparent}),
             kind=SpanKind.CONSUMER,
             attributes={
                 "eventflows.flow.id": flow_id,
