@@ -9,9 +9,8 @@ from catalog.catalog import Catalog
 from catalog.events import ApiType
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from router.application.flow_keeper import same_flow
 from router.application.plans import FlowPlans, Plan
-from router.domain.flow_spec import FlowSpec
+from router.domain.flow_spec import FlowSpec, same_flow
 
 from tests.support.event_log import EventLog, flow_id_of, id_of
 

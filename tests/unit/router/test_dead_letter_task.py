@@ -13,7 +13,13 @@ from catalog.records import DeadLetterTaskKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry.domain import values
-from router.application import dead_letter_task, index_watch, letters_at_work, task_gate
+from router.application import (
+    dead_letter_task,
+    index_watch,
+    keep_trying,
+    letters_at_work,
+    task_gate,
+)
 from router.application.dead_letter_task import FLOW_GONE, IN_OWN_TOPIC, TaskRun
 from router.domain.dead_letter_record import LetterState
 from router.domain.delivery import RECORD_HELD_BYTES
@@ -35,7 +41,7 @@ BUSY = failed(OutcomeKind.OVERLOADED, "busy")
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_gate, "LOOK_S", 0.001)
     monkeypatch.setattr(index_watch, "LOOK_S", 0.001)
-    monkeypatch.setattr(dead_letter_task, "RETRY_LONGEST_S", 0.2)
+    monkeypatch.setattr(keep_trying, "RETRY_LONGEST_S", 0.2)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from catalog.events import DeadLetterSelection
 from catalog.records import DeadLetterTask
 from kernel.errors import Unavailable
 from router.adapters.memory_letter_topic import WINDOW_RECORDS, MemoryLetterTopic
-from router.application import dead_letter_task, index_watch, own_letters, task_gate
+from router.application import dead_letter_task, index_watch, keep_trying, own_letters, task_gate
 from router.application.dead_letter_task import TaskRun
 from router.application.own_topics import NONE_OF_ITS_OWN
-from router.application.task_letters import LEFT_UNKNOWN
 from router.domain.dead_letter_record import LetterId, LetterState, letter_of
+from router.domain.dead_letter_task import LEFT_UNKNOWN
 from router.domain.delivery import Delivery
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.request_id import request_id
@@ -35,8 +35,8 @@ OWN = "rejects"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_gate, "LOOK_S", 0.001)
     monkeypatch.setattr(index_watch, "LOOK_S", 0.001)
-    monkeypatch.setattr(dead_letter_task, "RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr(dead_letter_task, "RETRY_LONGEST_S", 0.01)
+    monkeypatch.setattr(keep_trying, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(keep_trying, "RETRY_LONGEST_S", 0.01)
 
 
 class OwnStage(Stage):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from catalog.records import DeadLetterTaskKind
-from router.application import dead_letter_task, index_watch
+from router.application import index_watch, keep_trying
 from router.application.dead_letter_task import TaskRun
 from router.dead_letter_ports import ReadPosition
 from router.domain.dead_letter_mark import fold
@@ -22,7 +22,7 @@ from tests.support.router_flows import delivery
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_watch, "LOOK_S", 0.001)
-    monkeypatch.setattr(dead_letter_task, "RETRY_LONGEST_S", 0.2)
+    monkeypatch.setattr(keep_trying, "RETRY_LONGEST_S", 0.2)
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from catalog.events import (
     SecurityProtocol,
     StartAt,
 )
-from router.application.flow_keeper import same_flow
-from router.domain.flow_spec import PARALLELISM_MAX, FlowSpec
+from router.domain.flow_spec import PARALLELISM_MAX, FlowSpec, same_flow
 from router.domain.outcome import OutcomeKind
 from router.domain.retry_policy import RetryPolicy, RetryRule
 from router.domain.spec_of_flow import instances, spec_of

@@ -16,7 +16,6 @@ from catalog.events import (
     SecretRef,
 )
 from catalog.identifiers import completions_topic
-from router.application.flow_keeper import same_flow
 from router.application.plans import BlockedFlow, FlowPlans
 from router.domain.flow_spec import (
     CONCURRENCY_DEFAULT,
@@ -28,6 +27,7 @@ from router.domain.flow_spec import (
     FlowSpec,
     KafkaSourceSpec,
     KafkaTargetSpec,
+    same_flow,
 )
 from router.domain.run_mode import RunMode, Steering
 

@@ -13,7 +13,6 @@ import ssl
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
 from router.adapters.http_answer import HttpAnswer, KnownHeads, WantsBody
 from router.adapters.http_connection import (
@@ -21,7 +20,7 @@ from router.adapters.http_connection import (
     HttpConnection,
     NotSent,
 )
-from router.adapters.http_dial import first_that_connects
+from router.adapters.http_dial import first_that_connects, origin_of
 from router.adapters.http_outbox import STAY_S, Outbox
 
 CONNECTIONS_MAX: Final = 2_048
@@ -75,19 +74,8 @@ class HttpPool:
         ssl_context: ssl.SSLContext | None = None,
         limits: PoolLimits | None = None,
     ) -> None:
-        """`origin`: `http://host[:port]` or `https://…`, nothing behind it. Raises ValueError.
-
-        Made inside the event loop that it is for.
-        """
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("an origin is http://host:port or https://host:port")
-        if parts.path not in ("", "/") or parts.query or parts.username is not None:
-            raise ValueError("an origin has no path, query or user")
-        self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = ssl_context or ssl.create_default_context() if parts.scheme == "https" else None
-        self.host_header = parts.netloc
+        """`origin` and ValueError as of `origin_of`. Made inside the event loop that it is for."""
+        self._origin = origin_of(origin, ssl_context=ssl_context)
         self.expects = True
         self._wants_body = wants_body
         self._limits = limits or PoolLimits()
@@ -101,6 +89,11 @@ class HttpPool:
         self._loop = asyncio.get_running_loop()
         self._known: KnownHeads = {}
         self._outbox = Outbox(self._loop, stay_s=self._limits.stay_s)
+
+    @property
+    def host_header(self) -> str:
+        """What requests call the server."""
+        return self._origin.host_header
 
     @property
     def open_count(self) -> int:
@@ -217,11 +210,7 @@ class HttpPool:
         try:
             async with asyncio.timeout(self._limits.connect_s):
                 connection = await first_that_connects(
-                    self._host,
-                    self._port,
-                    make=self._make,
-                    let_go=HttpConnection.abort,
-                    tls=self._tls,
+                    self._origin, make=self._make, let_go=HttpConnection.abort
                 )
             if self._is_closed or not connection.is_usable:
                 connection.abort()

@@ -20,45 +20,37 @@ end.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from catalog.records import DeadLetterTask, DeadLetterTaskKind
-from kernel.backoff import delay_s
-from kernel.errors import EventflowsError, InvalidInput
+from kernel.errors import InvalidInput
 
-from router.application.flow_keeper import same_flow
 from router.application.index_watch import IndexWatch, Spans
+from router.application.keep_trying import KeepTrying
 from router.application.letters_at_work import LettersAtWork
 from router.application.limits import DRAIN_S
 from router.application.own_letters import OwnLetters
 from router.application.own_topics import NONE_OF_ITS_OWN
 from router.application.redelivery import Redelivery
 from router.application.task_gate import FlowGone, Stopped, TaskGate
-from router.application.task_letters import LEFT_UNKNOWN, IndexedLetters, TaskLetters
+from router.application.task_letters import IndexedLetters, TaskLetters
 from router.application.task_tools import TaskTools
 from router.domain.dead_letter_query import LetterQuery
 from router.domain.dead_letter_record import Letter, LetterState
 from router.domain.dead_letter_task import TaskProgress
-from router.domain.flow_spec import FlowSpec
+from router.domain.flow_spec import FlowSpec, same_flow
 from router.domain.redrive import TokenBucket, lane_of, spec_of_redrive
 
-RETRY_FIRST_S: Final = 0.2
-RETRY_LONGEST_S: Final = 10.0
 IN_OWN_TOPIC: Final = (
     "none is in the internal topic: ask with own_topic for those in the flow's own, {}"
 )
 PROBLEM_CHARACTERS_MAX: Final = 255
 """The registry refuses a longer one, and the task would never end."""
 FLOW_GONE: Final = "the flow was deleted"
-
-_log = logging.getLogger(__name__)
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class TaskRun:
@@ -76,6 +68,12 @@ class TaskRun:
         )
         self._bucket = TokenBucket(task.rate_per_s, now_s=tools.clock.monotonic_s())
         self._gate = TaskGate(lambda: tools.ready(task.flow_id), says=self._says, clock=tools.clock)
+        self._persist = KeepTrying(
+            says=self._says,
+            names={"flow_id": task.flow_id, "task_id": task.dead_letter_task_id},
+            clock=tools.clock,
+            random=tools.random,
+        )
         self._watch = IndexWatch(tools.fold, tools.topic, says=self._says, clock=tools.clock)
         self._letters = self._letters_of(task)
         self._at_work = LettersAtWork()
@@ -147,9 +145,9 @@ class TaskRun:
     async def _all_letters(self, known: Spans) -> None:
         """Walk over them, again where a walk may have missed some. `known`: what the index knew."""
         while True:
-            settled = self._settled
+            settled = self.progress.settled
             whole = await self._walk(known)
-            proven = self._settled == settled or not self._letters.needs_proof
+            proven = self.progress.settled == settled or not self._letters.needs_proof
             if whole and proven:
                 return
             self._letters.begin_again()
@@ -197,7 +195,7 @@ class TaskRun:
     async def _redrive(self, letter: Letter, redelivery: Redelivery) -> None:
         original = await self._persist(self._letters.original, letter)
         if original is None:  # its topic keeps it no longer, and soon the index neither
-            self._note(left=-1)
+            self.progress = self.progress.one_less()
             return
         try:
             succeeded = await redelivery.deliver(
@@ -211,11 +209,11 @@ class TaskRun:
             return
         state = LetterState.REDRIVEN if succeeded else LetterState.DIED_AGAIN
         await self._mark(letter, state)
-        self._note(succeeded=int(succeeded), failed=int(not succeeded), left=-1)
+        self.progress = self.progress.one_less(succeeded=int(succeeded), failed=int(not succeeded))
 
     async def _purge(self, letter: Letter) -> None:
         await self._mark(letter, LetterState.PURGED)
-        self._note(succeeded=1, left=-1)
+        self.progress = self.progress.one_less(succeeded=1)
 
     async def _mark(self, letter: Letter, state: LetterState) -> None:
         await self._persist(self._letters.mark, letter, state)
@@ -248,10 +246,6 @@ class TaskRun:
     async def _count(self) -> None:
         self.progress = replace(self.progress, left=await self._letters.count())
 
-    @property
-    def _settled(self) -> int:
-        return self.progress.succeeded + self.progress.failed
-
     async def _finish(self, problem: str) -> None:
         """Count by the marks, which outlive workers, and tell the registry."""
         await self._watch.caught_up()
@@ -271,42 +265,8 @@ class TaskRun:
             self.progress, state="finished", reason="", succeeded=done, failed=failed, left=0
         )
 
-    async def _persist(
-        self, step: Callable[P, Awaitable[T]], *given: P.args, **named: P.kwargs
-    ) -> T:
-        """Try until it works: nothing that is away ends a task."""
-        failures = 0
-        while True:
-            try:
-                return await step(*given, **named)
-            except EventflowsError as error:
-                failures += 1
-                self._says("waiting", error.message)
-                _log.warning("a dead letter task waits: %s", error.message, extra=self._names())
-                wait_s = delay_s(
-                    failures,
-                    first_s=RETRY_FIRST_S,
-                    longest_s=RETRY_LONGEST_S,
-                    random=lambda: self._tools.random.uniform(0.0, 1.0),
-                )
-                await self._tools.clock.sleep(wait_s)
-
-    def _note(self, *, succeeded: int = 0, failed: int = 0, left: int = 0) -> None:
-        now = self.progress
-        self.progress = replace(
-            now,
-            state="working",
-            reason="",
-            succeeded=now.succeeded + succeeded,
-            failed=now.failed + failed,
-            left=now.left if now.left == LEFT_UNKNOWN else max(0, now.left + left),
-        )
-
     def _says(self, state: str, reason: str = "") -> None:
         self.progress = replace(self.progress, state=state, reason=reason)
-
-    def _names(self) -> dict[str, str]:
-        return {"flow_id": self.task.flow_id, "task_id": self.task.dead_letter_task_id}
 
 
 def _bound_of(task: DeadLetterTask) -> datetime | None:

@@ -26,7 +26,7 @@ from router.application.task_figures import TaskTotals
 from router.application.task_tools import TaskTools
 from router.control_ports import Workers
 from router.dead_letter_ports import TaskPeers
-from router.domain.dead_letter_task import TaskProgress
+from router.domain.dead_letter_task import LEFT_UNKNOWN, TaskProgress
 from router.domain.flow_spec import FlowSpec
 
 TASKS_AT_ONCE_MAX: Final = 8
@@ -236,5 +236,5 @@ def _ended(task: DeadLetterTask) -> TaskProgress:
         reason=task.problem,
         succeeded=task.succeeded,
         failed=task.failed,
-        left=-1 if cancelled else 0,
+        left=LEFT_UNKNOWN if cancelled else 0,
     )

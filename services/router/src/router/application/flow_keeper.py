@@ -29,8 +29,9 @@ from typing import Protocol
 from kernel.backoff import delay_s
 from kernel.errors import EventflowsError
 
+from router.application.until_stop import rest
 from router.domain.errors import CredentialsMissing
-from router.domain.flow_spec import FlowSpec
+from router.domain.flow_spec import FlowSpec, same_flow
 from router.domain.places import Instance
 from router.domain.run_mode import RunMode, Steering
 from router.domain.status import LAG_UNKNOWN, PumpState, PumpStatus
@@ -264,7 +265,7 @@ class FlowKeeper:
             if not self._is_blocked:
                 _log.warning("the flow is blocked: %s", error.message, extra=self._names())
                 self._enter(PumpState.BLOCKED, error.message)
-            await self._wait(BLOCKED_LOOK_S)
+            await rest(BLOCKED_LOOK_S, until=self._changed, clock=self._clock)
             return
         self._failures += 1
         wait_s = delay_s(
@@ -280,35 +281,14 @@ class FlowKeeper:
             reason = f"the pump failed with {type(error).__name__}; see the worker's log"
             _log.error("the pump failed", exc_info=error, extra=self._names())
         self._enter(PumpState.BACKING_OFF, reason[:ERROR_CHARACTERS_MAX])
-        await self._wait(wait_s)
+        await rest(wait_s, until=self._changed, clock=self._clock)
 
     @property
     def _is_blocked(self) -> bool:
         return self._state[0] is PumpState.BLOCKED
-
-    async def _wait(self, wait_s: float) -> None:
-        """Return after that time, or as soon as something else is wanted."""
-        waiting = asyncio.create_task(self._clock.sleep(wait_s))
-        changed = asyncio.create_task(self._changed.wait())
-        try:
-            await asyncio.wait({waiting, changed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            changed.cancel()
 
     def _enter(self, state: PumpState, reason: str = "") -> None:
         self._state = (state, reason, self._clock.now())
 
     def _names(self) -> dict[str, str]:
         return {"flow_id": self.instance.flow_id}
-
-
-def same_flow(one: FlowSpec | None, other: FlowSpec | None) -> bool:
-    """Do both specs ask for the same? The position at which a spec was derived does not count, nor
-    how many instances there are beside this one: more or fewer of them disturb none."""
-    if one is None or other is None:
-        return one is other
-    return (
-        replace(one, registry_position=other.registry_position, parallelism=other.parallelism)
-        == other
-    )

@@ -15,11 +15,12 @@ from typing import Final
 
 from kernel.errors import EventflowsError
 
-from router.application.task_letters import LEFT_UNKNOWN, original_in
+from router.application.task_letters import original_in
 from router.dead_letter_ports import LetterMarks, LetterQueries, LetterTopic
 from router.domain.dead_letter_mark import fold
 from router.domain.dead_letter_query import LetterQuery, source_key
 from router.domain.dead_letter_record import Letter, LetterState
+from router.domain.dead_letter_task import LEFT_UNKNOWN
 from router.domain.delivery import Delivery
 
 PORTION_LETTERS_MAX: Final = 2_000

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from router.application.until_stop import rest
 from router.domain.flow_spec import FlowSpec
 from router.ports import Clock
 
@@ -73,12 +74,6 @@ class TaskGate:
 
     async def rest(self, delay_s: float) -> None:
         """Wait so long. Raises Stopped, at once when it is stopped meanwhile."""
-        sleeping = asyncio.ensure_future(self._clock.sleep(delay_s))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            stopping.cancel()
+        await rest(delay_s, until=self._stopping, clock=self._clock)
         if self._stopping.is_set():
             raise Stopped

@@ -11,7 +11,6 @@ from router.domain.dead_letter_record import Letter, LetterId, LetterState, orig
 from router.domain.delivery import Delivery
 
 PAGE_LETTERS: Final = 100
-LEFT_UNKNOWN: Final = -1
 
 
 class TaskLetters(Protocol):

@@ -1,4 +1,4 @@
-"""Work that ends early when a stop is asked for."""
+"""Work and rests that end early when a stop, or another thing, is asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from kernel.errors import EventflowsError
+
+from router.ports import Clock
 
 
 async def until_stop(
@@ -27,3 +29,14 @@ async def until_stop(
     if error is None or isinstance(error, EventflowsError):
         return error
     raise error
+
+
+async def rest(delay_s: float, *, until: asyncio.Event, clock: Clock) -> None:
+    """Return after that time, or as soon as the event is set."""
+    sleeping = asyncio.ensure_future(clock.sleep(delay_s))
+    waiting = asyncio.ensure_future(until.wait())
+    try:
+        await asyncio.wait({sleeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sleeping.cancel()
+        waiting.cancel()

@@ -5,7 +5,7 @@ A change of any field is a new spec and so a new pump; a spec never holds a secr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from catalog.events import DeliveryOrder, FlowKind, SecurityProtocol, StartAt
@@ -135,3 +135,14 @@ class FlowSpec:
     def call_timeout_s(self) -> int:
         """How long one run may take, seconds."""
         return self.timeout_s or TIMEOUT_DEFAULT_S
+
+
+def same_flow(one: FlowSpec | None, other: FlowSpec | None) -> bool:
+    """Do both specs ask for the same? The position at which a spec was derived does not count, nor
+    how many instances there are beside this one: more or fewer of them disturb none."""
+    if one is None or other is None:
+        return one is other
+    return (
+        replace(one, registry_position=other.registry_position, parallelism=other.parallelism)
+        == other
+    )
