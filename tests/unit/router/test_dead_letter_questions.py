@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from catalog.events import DeadLetterSelection
+from catalog.events import BrokerKind, Channel, DeadLetterSelection, FlowEnabled, FlowKind
+from catalog.records import Flow
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2 as pb
 from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
@@ -40,6 +41,19 @@ from tests.support.router_flows import SUBSCRIBER, delivery
 OWN = "rejects"
 
 
+def flow(flow_id: str, **settings: FlowEnabled) -> Flow:
+    """One on a topic of a customer's connection."""
+    channel = Channel(broker=BrokerKind.KAFKA, connection_id="c-1", name="topic")
+    return Flow(
+        flow_id=flow_id,
+        kind=FlowKind.SUBSCRIBER,
+        owner_id="o-1",
+        algorithm_id="a-1",
+        channel=channel,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
 class Desk:
     """An internal topic with its index, a flow with a topic of its own, and the servicer."""
 
@@ -49,12 +63,11 @@ class Desk:
             MemoryLetterIndex(),
             MemoryLetterTopic(),
         )
-        settings = SimpleNamespace(dead_letter_topic=OWN)
-        channel = SimpleNamespace(connection_id="c-1")
-        self.flows: dict[str, Any] = {
-            "flow-1": SimpleNamespace(settings=settings, channel=channel),
-            "flow-2": SimpleNamespace(settings=None, last_settings=None, channel=channel),
-            "flow-3": SimpleNamespace(settings=None, last_settings=settings, channel=channel),
+        settings = FlowEnabled(flow_id="", dead_letter_topic=OWN)
+        self.flows = {
+            "flow-1": flow("flow-1", settings=settings, last_settings=settings),
+            "flow-2": flow("flow-2"),
+            "flow-3": flow("flow-3", last_settings=settings),
         }
         self.catalog: Any = SimpleNamespace(flow=self.flows.get)
         self.opened: list[tuple[str, str]] = []

@@ -177,7 +177,8 @@ class Pause:
 class Flow:
     """One directed wire. A Kafka flow exists from its grant on, before any event of its own.
 
-    `settings` is None while the flow is disabled; `last_settings` are the newest it ever had.
+    `settings` is None while the flow is disabled; `last_settings` are the newest it ever had, those
+    of now too.
     `enabled_position` and `enabled_time` tell when it went from disabled to enabled: a change of
     settings leaves them as they are, so completions of before the change still count. They are 0
     and None while it is disabled. `changes` tells what it asked for and when, oldest first, at most
@@ -208,6 +209,11 @@ class Flow:
     def api_type(self) -> ApiType:
         """The grant that a flow of this direction needs; UNSPECIFIED for a chain flow."""
         return _API_TYPE_OF_KIND.get(self.kind, ApiType.UNSPECIFIED)
+
+    @property
+    def own_dead_letter_topic(self) -> str:
+        """By its newest settings, also while it is disabled; empty: it has none."""
+        return "" if self.last_settings is None else self.last_settings.dead_letter_topic
 
 
 _API_TYPE_OF_KIND = {

@@ -86,8 +86,7 @@ def check_redrive(catalog: Catalog, flow: Flow, wish: RedriveWish) -> None:
             "algorithm_version: a publisher flow writes to a topic and runs no algorithm, leave it "
             "out"
         )
-    settings = flow.settings or flow.last_settings
-    if wish.own_topic and not (settings and settings.dead_letter_topic):
+    if wish.own_topic and not flow.own_dead_letter_topic:
         raise StateForbids(
             "own_topic: the flow has no dead letter topic of its own, leave it out: its dead "
             "letters are in the internal topic"

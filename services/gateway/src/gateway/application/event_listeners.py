@@ -166,7 +166,7 @@ def _callable_algorithm(catalog: Catalog, caller: Standard, new: NewListener) ->
 
 def _record(catalog: Catalog, account: Account, flow: Flow) -> ListenerRecord:
     channel, algorithm = flow.channel, catalog.algorithm(flow.algorithm_id)
-    settings = flow.settings or flow.last_settings
+    settings = flow.last_settings
     # The log has a listener only with a queue, an existing algorithm and settings.
     assert channel is not None
     assert algorithm is not None

@@ -130,7 +130,7 @@ def as_paused(record: FlowRecord, paused: PauseRecord) -> FlowRecord:
 
 def _from_catalog(catalog: Catalog, flow: Flow) -> FlowRecord:
     state, reason = _state(catalog, flow)
-    settings = flow.settings or flow.last_settings or FlowEnabled(flow_id=flow.flow_id)
+    settings = flow.last_settings or FlowEnabled(flow_id=flow.flow_id)
     algorithm = catalog.algorithm(flow.algorithm_id)
     owner = catalog.account(flow.owner_id)
     channel = flow.channel

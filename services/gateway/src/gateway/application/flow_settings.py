@@ -68,7 +68,7 @@ def _check_dead_letter_topic(catalog: Catalog, flow: Flow, topic: str) -> None:
 
 def refuse_lost_settings(flow: Flow, asked: FlowSettings) -> None:
     """Disabling keeps the settings; new ones in the same request would be lost without a word."""
-    kept = _settings(flow.settings or flow.last_settings)
+    kept = _settings(flow.last_settings)
     plain = FlowSettings(enabled=False)
     if asked not in (plain, replace(kept, enabled=False)):
         raise InvalidInput(

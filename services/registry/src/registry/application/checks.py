@@ -118,8 +118,7 @@ def request_redrive(command: RequestRedrive) -> Callable[[Catalog], RequestRedri
             )
         run = flow.target_algorithm_id or flow.algorithm_id
         _version(_published(catalog, run), command.algorithm_version)
-        settings = flow.settings or flow.last_settings
-        if command.own_topic and not (settings and settings.dead_letter_topic):
+        if command.own_topic and not flow.own_dead_letter_topic:
             raise StateForbids(
                 "the flow has no dead letter topic of its own: leave own_topic out, its dead "
                 "letters are in the internal topic"

@@ -29,8 +29,7 @@ class OwnTopics:
     def name(self, flow_id: str) -> str:
         """The flow's own dead letter topic; empty: it has none, or is gone."""
         flow = self._feed.catalog.flow(flow_id)
-        settings = None if flow is None else flow.settings or flow.last_settings
-        return "" if settings is None else settings.dead_letter_topic
+        return "" if flow is None else flow.own_dead_letter_topic
 
     def open(self, flow_id: str) -> tuple[str, LetterTopic]:
         """Its name and itself. Raises InvalidInput, NotFound, StateForbids without one."""
@@ -39,7 +38,7 @@ class OwnTopics:
         flow = self._feed.catalog.flow(flow_id)
         if flow is None:
             raise NotFound(f"There is no flow {flow_id}.")
-        name = self.name(flow_id)
+        name = flow.own_dead_letter_topic
         if not name or flow.channel is None:
             raise StateForbids(NONE_OF_ITS_OWN)
         return name, self._open_topic(flow.channel.connection_id, name)
