@@ -16,6 +16,7 @@ from tests.integration.runner.world import World, runner_world
 from tests.support.runner_catalog import CALLER, OWNER
 
 WAIT_S = 10.0
+CHANGING_HEADERS = ("Date", "Content-Length")
 
 
 async def test_a_chunked_body_is_read(world: World) -> None:
@@ -150,6 +151,24 @@ async def test_void_output_answers_at_once_and_the_run_takes_place(
         while world.parts.sessions.of_account(CALLER):
             await asyncio.sleep(0.01)
     assert started.read_text() == "x"
+
+
+async def test_an_answer_names_the_request_id_that_was_given_out(world: World) -> None:
+    answer = await world.run("probe", json={})
+    assert answer.headers["X-Eventflows-Request-Id"] == answer.json["metadata"]["request_id"]
+
+
+async def test_answers_to_runs_that_their_caller_named_begin_alike(world: World) -> None:
+    """The router does not parse such a head again."""
+    answers = [
+        await world.run("probe", json={}, X_Eventflows_Request_Id=name) for name in ("one", "two")
+    ]
+    assert [answer.json["metadata"]["request_id"] for answer in answers] == ["one", "two"]
+    heads = [
+        {name: value for name, value in answer.headers.items() if name not in CHANGING_HEADERS}
+        for answer in answers
+    ]
+    assert heads[0] == heads[1]
 
 
 async def test_more_sessions_than_an_account_may_have_are_429(

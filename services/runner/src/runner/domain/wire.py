@@ -195,7 +195,7 @@ def answer(run: RunAnswer, options: Options) -> WireAnswer:
     outcome = run.execution.outcome
     if isinstance(outcome, RunError):
         return _error_answer(run, outcome, options)
-    headers = {REQUEST_ID: run.request_id, OUTCOME: "succeeded"}
+    headers = {OUTCOME: "succeeded"}
     if options.output is OutputMode.RAW:
         headers |= {
             "Content-Type": _RAW_TYPES[outcome.content_type],
@@ -220,7 +220,7 @@ def accepted(request_id: str) -> WireAnswer:
     """The answer of `output=void`, before the run."""
     return WireAnswer(
         status=200,
-        headers={REQUEST_ID: request_id, "Content-Type": JSON_TYPE},
+        headers={"Content-Type": JSON_TYPE},
         body=msgspec.json.encode({"async": "void", "request_id": request_id}),
     )
 
@@ -237,7 +237,6 @@ def _error_answer(run: RunAnswer, error: RunError, options: Options) -> WireAnsw
         told["stacktrace"] = error.stacktrace
     body = {"error": told, "metadata": _metadata(run, options)}
     headers = {
-        REQUEST_ID: run.request_id,
         "Content-Type": JSON_TYPE,
         OUTCOME: "timed_out" if error.timed_out else "failed",
         ERROR_MESSAGE: _header_text(error.message),

@@ -87,8 +87,8 @@ class HttpEntry:
             if options.output is wire.OutputMode.VOID:
                 self._background.accept(run, session)
                 handed_over = True
-                return _response(wire.accepted(run.request_id))
-            return _response(wire.answer(await self._runs.run(run), options))
+                return _run_response(wire.accepted(run.request_id), run)
+            return _run_response(wire.answer(await self._runs.run(run), options), run)
         finally:
             if not handed_over:
                 session.close()
@@ -146,6 +146,15 @@ def _refused(error: EventflowsError) -> web.Response:
         response.headers["Retry-After"] = _seconds(error.retry_after_s)
     elif isinstance(error, Unavailable):
         response.headers["Retry-After"] = _seconds(OVERLOAD_RETRY_AFTER_S)
+    return response
+
+
+def _run_response(answer: wire.WireAnswer, run: RunRequest) -> web.Response:
+    """A header names the request id that we gave out. Who gave one knows it, and gets heads that are
+    alike: the router does not parse such a head again (ADR 0011)."""
+    response = _response(answer)
+    if not run.repeatable:
+        response.headers[wire.REQUEST_ID] = run.request_id
     return response
 
 
