@@ -150,8 +150,8 @@ def _refused(error: EventflowsError) -> web.Response:
 
 
 def _run_response(answer: wire.WireAnswer, run: RunRequest) -> web.Response:
-    """A header names the request id that we gave out. Who gave one knows it, and gets heads that are
-    alike: the router does not parse such a head again (ADR 0011)."""
+    """A header names the request id that we gave out. Who gave one knows it, and gets alike heads:
+    the router does not parse a head again that it has read before (ADR 0011)."""
     response = _response(answer)
     if not run.repeatable:
         response.headers[wire.REQUEST_ID] = run.request_id
