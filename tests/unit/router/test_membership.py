@@ -34,7 +34,6 @@ class Coordinator:
         self.refusals: list[Exception] = []
         """What the next commits come to."""
         self.committed: dict[Any, OffsetAndMetadata] = {}
-        self._retry_backoff_ms = 1
         self._client = self
 
     async def ensure_coordinator_known(self) -> None:
@@ -71,7 +70,7 @@ def connection(*, is_open: bool) -> Any:
 
 def membership_of(coordinator: Coordinator, clock: ManualClock) -> KafkaMembership:
     consumer = SimpleNamespace(_coordinator=coordinator, _subscription=None)
-    return KafkaMembership(consumer, clock)
+    return KafkaMembership(consumer, clock, retry_pause_s=0.001)
 
 
 async def test_a_commit_that_is_answered_late_takes_back_no_confirmation() -> None:

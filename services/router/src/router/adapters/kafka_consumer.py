@@ -31,7 +31,7 @@ class GroupTimes:
 
 
 def make_consumer(
-    spec: FlowSpec, connection: KafkaConnection, times: GroupTimes
+    spec: FlowSpec, connection: KafkaConnection, times: GroupTimes, *, retry_pause_s: float
 ) -> AIOKafkaConsumer:
     """A member of the flow's group that was not started yet. Raises InvalidInput."""
     rebalance_s = times.drain_s + REBALANCE_ROOM_S
@@ -45,7 +45,7 @@ def make_consumer(
         heartbeat_interval_ms=_ms(times.heartbeat_s),
         max_poll_interval_ms=_ms(times.max_poll_interval_s),
         rebalance_timeout_ms=_ms(rebalance_s),
-        retry_backoff_ms=_ms(retry_pause_s(spec)),
+        retry_backoff_ms=_ms(retry_pause_s),
         metadata_max_age_ms=_ms(METADATA_AGE_MAX_S),
         isolation_level="read_committed" if spec.source.read_committed else "read_uncommitted",
     )

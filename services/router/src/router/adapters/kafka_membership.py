@@ -34,11 +34,11 @@ Member = tuple[int, str]
 class KafkaMembership:
     """Watches the coordinator of one consumer that was started and has not subscribed yet."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, clock: Clock) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, clock: Clock, *, retry_pause_s: float) -> None:
         self._coordinator: Any = consumer._coordinator
         self._subscription: Any = consumer._subscription
         self._clock = clock
-        self.retry_pause_s: float = self._coordinator._retry_backoff_ms / 1_000
+        self.retry_pause_s = retry_pause_s
         """Before something that may pass by itself is tried again."""
         self.member: Member | None = None
         """As whom we were given the partitions."""

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError
 from kernel.errors import EventflowsError, Unavailable
 from servicekit.kafka_goodbye import stop_consumer
 
-from router.adapters.kafka_consumer import RETRY_PAUSE_S, GroupTimes, make_consumer, retry_pause_s
+from router.adapters.kafka_consumer import GroupTimes, make_consumer, retry_pause_s
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_fetches import KafkaFetches
 from router.adapters.kafka_lag import measure_lag
@@ -61,6 +61,7 @@ class KafkaSource:
         self._clock = clock
         self._memory = positions
         self._times = times or GroupTimes()
+        self._retry_pause_s = retry_pause_s(spec)
         self._consumer: AIOKafkaConsumer | None = None
         self._membership: KafkaMembership | None = None
         self._positions: KafkaPositions | None = None
@@ -77,7 +78,9 @@ class KafkaSource:
     async def open(self, listener: AssignmentListener) -> None:
         """Connect and join the group; the first assignment comes later, through the listener."""
         await self.close()
-        consumer = self._consumer = make_consumer(self._spec, self._connection, self._times)
+        consumer = self._consumer = make_consumer(
+            self._spec, self._connection, self._times, retry_pause_s=self._retry_pause_s
+        )
         try:
             with kafka_errors("cannot read the topic"):
                 async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -94,10 +97,12 @@ class KafkaSource:
             consumer,
             topic=self._topic,
             read_committed=self._spec.source.read_committed,
-            retry_pause_s=retry_pause_s(self._spec),
+            retry_pause_s=self._retry_pause_s,
             arrived=self._wake,
         )
-        membership = self._membership = KafkaMembership(consumer, self._clock)
+        membership = self._membership = KafkaMembership(
+            consumer, self._clock, retry_pause_s=self._retry_pause_s
+        )
         self._positions = KafkaPositions(
             self._spec.source,
             consumer=consumer,
@@ -122,7 +127,7 @@ class KafkaSource:
 
     async def _receive(self, wait_s: float, records_max: int) -> Sequence[Delivery]:
         if self._metadata_is_new and not await self._is_same_topic():
-            await self._wait(min(wait_s, RETRY_PAUSE_S))
+            await self._wait(min(wait_s, self._retry_pause_s))
             return []
         deliveries = self._take(records_max)
         if deliveries:
