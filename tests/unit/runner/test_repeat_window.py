@@ -52,7 +52,7 @@ def test_a_success_is_remembered_for_ten_minutes() -> None:
     clock = Clock()
     runs = window(clock)
     runs.start(key(), DIGEST, "run")
-    runs.succeed(key(), "answer", size_bytes=6)
+    runs.succeed(key(), "answer", size_bytes=6, is_written=True)
     clock.now_s += 599.9
     assert runs.look(key(), DIGEST) == Remembered("answer")
     clock.now_s += 0.1
@@ -70,7 +70,7 @@ def test_what_was_given_up_has_to_be_made_again() -> None:
 def test_giving_up_after_a_success_changes_nothing() -> None:
     runs = window()
     runs.start(key(), DIGEST, "run")
-    runs.succeed(key(), "answer", size_bytes=6)
+    runs.succeed(key(), "answer", size_bytes=6, is_written=True)
     runs.give_up(key())
     assert runs.look(key(), DIGEST) == Remembered("answer")
 
@@ -80,7 +80,7 @@ def test_another_input_under_the_same_key_is_refused(finished: bool) -> None:
     runs = window()
     runs.start(key(), DIGEST, "run")
     if finished:
-        runs.succeed(key(), "answer", size_bytes=6)
+        runs.succeed(key(), "answer", size_bytes=6, is_written=True)
     with pytest.raises(InvalidInput):
         runs.look(key(), b"another digest")
 
@@ -105,7 +105,7 @@ def test_a_large_answer_is_not_remembered() -> None:
     runs = window(answer_bytes_max=10)
     for name, size_bytes in (("fits", 10), ("large", 11)):
         runs.start(key(name), DIGEST, "run")
-        runs.succeed(key(name), "answer", size_bytes=size_bytes)
+        runs.succeed(key(name), "answer", size_bytes=size_bytes, is_written=True)
     assert runs.look(key("fits"), DIGEST) == Remembered("answer")
     assert runs.look(key("large"), DIGEST) is None
 
@@ -114,7 +114,7 @@ def test_the_oldest_goes_when_there_are_too_many() -> None:
     runs = window(entries_max=2)
     for name in ("1", "2", "3"):
         runs.start(key(name), DIGEST, "run")
-        runs.succeed(key(name), name, size_bytes=1)
+        runs.succeed(key(name), name, size_bytes=1, is_written=True)
     assert runs.look(key("1"), DIGEST) is None
     assert runs.look(key("3"), DIGEST) == Remembered("3")
 
@@ -123,7 +123,7 @@ def test_the_oldest_goes_when_they_are_too_large_together() -> None:
     runs = window(bytes_max=2 * (ENTRY_BYTES + 50))
     for name in ("1", "2", "3"):
         runs.start(key(name), DIGEST, "run")
-        runs.succeed(key(name), name, size_bytes=50)
+        runs.succeed(key(name), name, size_bytes=50, is_written=True)
     assert runs.look(key("1"), DIGEST) is None
     assert runs.remembered == 2
 
@@ -132,20 +132,20 @@ def test_a_held_success_is_unwritten_until_it_succeeds_and_counts_once() -> None
     runs = window()
     for _ in range(2):
         runs.start(key(), DIGEST, "run")
-        runs.hold(key(), "answer", size_bytes=10)
+        runs.succeed(key(), "answer", size_bytes=10, is_written=False)
         assert runs.look(key(), DIGEST) == Unwritten("answer")
     runs.start(key(), DIGEST, "run")
     runs.give_up(key())
     assert runs.look(key(), DIGEST) == Unwritten("answer"), "it could not even be tried"
     runs.start(key(), DIGEST, "run")
-    runs.succeed(key(), "answer", size_bytes=10)
+    runs.succeed(key(), "answer", size_bytes=10, is_written=True)
     assert runs.look(key(), DIGEST) == Remembered("answer")
     assert (runs.remembered, runs.remembered_bytes) == (1, 10 + ENTRY_BYTES)
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["call", "succeed", "hold", "give up", "wait"]),
+        st.sampled_from(["call", "succeed", "unwritten", "give up", "wait"]),
         st.integers(min_value=0, max_value=4),
         st.integers(min_value=0, max_value=400),
     ),
@@ -175,10 +175,10 @@ def test_under_any_use_one_run_a_key_and_every_bound_holds(
         elif what == "wait":
             clock.now_s += amount
         elif running[name] and what == "succeed":
-            runs.succeed(one, number, size_bytes=amount)
+            runs.succeed(one, number, size_bytes=amount, is_written=True)
             running[name] -= 1
-        elif running[name] and what == "hold":
-            runs.hold(one, number, size_bytes=amount)
+        elif running[name] and what == "unwritten":
+            runs.succeed(one, number, size_bytes=amount, is_written=False)
             running[name] -= 1
         else:
             runs.give_up(one)

@@ -216,8 +216,12 @@ class RunAlgorithm:
         """Successes only: whoever repeats a failed run wants another attempt."""
         if key is None or not isinstance(execution.outcome, Payload):
             return
-        keep = self._window.succeed if is_written else self._window.hold
-        keep(key, execution, size_bytes=len(execution.outcome.data) + len(execution.stdout))
+        self._window.succeed(
+            key,
+            execution,
+            size_bytes=len(execution.outcome.data) + len(execution.stdout),
+            is_written=is_written,
+        )
 
     async def _execute(
         self, request: RunRequest, algorithm: Algorithm, version: ResolvedVersion

@@ -1,8 +1,8 @@
 """Which runs need not be made again: those in progress, and recent successes.
 
         look: nothing ──start──▶ in progress ──succeed──▶ remembered ──10 min, or no room──▶ gone
-                                  ▲  ├──hold──▶ unwritten ──10 min, or no room──────────────▶ gone
-                                  └──┼──start────┘
+                                  ▲  ├─────succeed──▶ unwritten ──10 min, or no room────────▶ gone
+                                  └──┼──start────────────┘
                                      └────────give_up───────────────────────────────────────▶ gone
 
 *Unwritten* is a success whose completion our Kafka did not take: whoever asks again has it written,
@@ -129,19 +129,9 @@ class RepeatWindow(Generic[R, A]):
         assert key not in self._running, "look before you start"
         self._running[key] = (digest, run)
 
-    def succeed(self, key: RunKey, answer: A, *, size_bytes: int) -> None:
-        """It succeeded and its completion is durable: remember the answer if it is small enough."""
-        self._keep(key, answer, size_bytes=size_bytes, is_written=True)
-
-    def hold(self, key: RunKey, answer: A, *, size_bytes: int) -> None:
-        """It succeeded and its completion could not be written: the same, as unwritten."""
-        self._keep(key, answer, size_bytes=size_bytes, is_written=False)
-
-    def give_up(self, key: RunKey) -> None:
-        """It ended in any other way. Harmless for a key that is not in progress."""
-        self._running.pop(key, None)
-
-    def _keep(self, key: RunKey, answer: A, *, size_bytes: int, is_written: bool) -> None:
+    def succeed(self, key: RunKey, answer: A, *, size_bytes: int, is_written: bool) -> None:
+        """It succeeded: remember the answer if it is small enough. `is_written`: its completion is
+        durable, or nobody wants one."""
         digest, _ = self._running.pop(key)
         if (before := self._kept.pop(key, None)) is not None:
             self._bytes -= before.size_bytes
@@ -153,6 +143,10 @@ class RepeatWindow(Generic[R, A]):
         self._bytes += cost_bytes
         while len(self._kept) > self._bounds.entries_max or self._bytes > self._bounds.bytes_max:
             self._drop_oldest()
+
+    def give_up(self, key: RunKey) -> None:
+        """It ended in any other way. Harmless for a key that is not in progress."""
+        self._running.pop(key, None)
 
     def _drop_expired(self) -> None:
         now_s = self._clock()
