@@ -61,7 +61,7 @@ class Desk:
         self.topic, self.index, self.own = (
             MemoryLetterTopic(),
             MemoryLetterIndex(),
-            MemoryLetterTopic(),
+            MemoryLetterTopic(name=OWN),
         )
         settings = FlowEnabled(flow_id="", dead_letter_topic=OWN)
         self.flows = {

@@ -80,14 +80,14 @@ class DeadLetterHalf:
 
     def health(self) -> Mapping[str, Any] | None:
         """For the health page; no part of being ready, since no flow waits for it."""
-        status = self.status
-        if status is None:
+        status, totals = self.status, self.totals
+        if status is None or totals is None:
             return None
         return {
             "partitions": sorted(status.partitions),
             "lag_records": status.lag_records,
             "problem": status.problem,
-            "tasks": {} if self.totals is None else dict(self.totals.tasks),
+            "tasks": dict(totals.tasks),
         }
 
 

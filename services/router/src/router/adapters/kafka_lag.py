@@ -42,11 +42,12 @@ async def measure_lag(
         if position < reached and position >= fetches.next_offsets.get(number, reached):
             position = passed[number] = reached
         ages = fetches.ages.setdefault(number, RecordAges())
-        ages.forget_below(position)
         waiting = ends[number] - position
         if waiting > 0:
             records += waiting
             oldest_ms = max(oldest_ms, ages.waiting_ms(position, now_ms=now_ms))
+        else:
+            ages.forget_below(position)
     return Lag(
         records=records, oldest_age_s=oldest_ms / 1_000, receivable=receivable, passed=passed
     )

@@ -48,7 +48,7 @@ class NodeFetches:
         answered: Callable[[NodeFetches, FetchAnswer], None],
         retry_pause_s: float,
     ) -> None:
-        self.node_id = node_id
+        self._node_id = node_id
         self.asked: Mapping[int, int] = {}
         """What the last answer is to: partitions, and from where on."""
         self.answered_s = 0.0
@@ -83,13 +83,13 @@ class NodeFetches:
         try:
             while True:
                 await asyncio.sleep(0)  # what was fetched goes on its way first
-                plan = self._plan(self.node_id)
+                plan = self._plan(self._node_id)
                 if plan.rest_s > 0:
                     await self._rest(plan.rest_s)
                 elif not await self._ask(plan):
                     await asyncio.sleep(self._retry_pause_s)
         except Exception:
-            _log.exception("the fetches from broker %s have ended", self.node_id)
+            _log.exception("the fetches from broker %s have ended", self._node_id)
             raise
 
     async def _ask(self, plan: FetchPlan) -> bool:
@@ -97,7 +97,7 @@ class NodeFetches:
         try:
             await exchange(
                 self._client,
-                self.node_id,
+                self._node_id,
                 lambda version: self._session.request(
                     plan.wanted, version=version, wait_ms=plan.wait_ms
                 ),
@@ -110,7 +110,7 @@ class NodeFetches:
             self._session.lost()
             if not self._is_failing:
                 self._is_failing = True
-                _log.info("cannot fetch from broker %s: %r; it is tried on", self.node_id, error)
+                _log.info("cannot fetch from broker %s: %r; it is tried on", self._node_id, error)
             return False
         return self._refusals <= 1  # once is how a broker forgets a session
 
@@ -122,7 +122,7 @@ class NodeFetches:
         self._refusals = 0
         if self._is_failing:
             self._is_failing = False
-            _log.info("fetches from broker %s again", self.node_id)
+            _log.info("fetches from broker %s again", self._node_id)
         self.asked = wanted
         self.answered_s = time.monotonic()
         self._answered(self, answer)

@@ -21,7 +21,8 @@ class MemoryLetterTopic:
     `append` is what a producer does.
     """
 
-    def __init__(self, *, partitions: int = 2) -> None:
+    def __init__(self, *, name: str = "dead-letters", partitions: int = 2) -> None:
+        self._name = name
         self.log: list[list[Delivery]] = [[] for _ in range(partitions)]
         self.first = [0] * partitions
         self.away: str | None = None
@@ -38,7 +39,7 @@ class MemoryLetterTopic:
         """Add a record; where it stands."""
         _, offset = self.span(partition)
         record = Delivery(
-            topic="dead-letters",
+            topic=self._name,
             partition=partition,
             offset=offset,
             timestamp_ms=at_ms,

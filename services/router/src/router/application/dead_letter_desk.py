@@ -94,9 +94,9 @@ class DeadLetterDesk:
         rest.sort(key=page_key, reverse=True)
         return _page(rest[: letters_max + 1], name, letters_max=letters_max, truncated=truncated)
 
-    async def own_whole(self, flow_id: str, letter_id: LetterId) -> tuple[WholeLetter, str]:
-        """A letter of the flow's own topic, and the topic's name. Raises as `own_page`, NotFound
-        also for a letter of another flow."""
+    async def own_whole(self, flow_id: str, letter_id: LetterId) -> WholeLetter:
+        """A letter of the flow's own topic with its record. Raises as `own_page`, NotFound also for
+        a letter of another flow."""
         async with self._scans:
             name, topic = self._own_topics.open(flow_id)
             try:
@@ -110,7 +110,7 @@ class DeadLetterDesk:
         if record is None or letter is None or letter.flow_id != flow_id:
             raise NotFound(GONE)
         (letter,) = await self._as_they_are(flow_id, name, [letter])
-        return WholeLetter(letter=letter, record=record), name
+        return WholeLetter(letter=letter, record=record)
 
     async def own_count(self, query: LetterQuery) -> tuple[int, bool]:
         """How many letters of the flow's own topic fit, and whether a limit ended the count. Raises

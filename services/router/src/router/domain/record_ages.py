@@ -28,8 +28,8 @@ class RecordAges:
         self._unseen = None
 
     def forget_below(self, position: int) -> None:
-        """Everything before `position` is done. To be told now and then, also when nothing waits:
-        nothing else lets go of times."""
+        """Everything before `position` is done. To be told now and then while nothing waits: only
+        this and `waiting_ms` let go of times."""
         times = self._times
         while len(times) > 1 and times[1][0] <= position:
             times.popleft()

@@ -88,10 +88,8 @@ class DeadLetterRpc(RouterServicer):
         """Raises as ListDeadLetters, and NotFound."""
         letter_id = parsed_id(request.letter_id)
         if request.own_topic:
-            whole, topic = await self._desk.own_whole(_checked(request.flow_id), letter_id)
-            return _whole(whole, topic)
-        whole = await self._desk.whole(letter_id)
-        return _whole(whole, whole.record.topic)
+            return _whole(await self._desk.own_whole(_checked(request.flow_id), letter_id))
+        return _whole(await self._desk.whole(letter_id))
 
     async def CountDeadLetters(  # noqa: N802
         self, request: router_pb2.CountDeadLettersRequest, context: Any
@@ -187,9 +185,9 @@ def _message(letter: Letter, topic: str) -> router_pb2.DeadLetter:
     )
 
 
-def _whole(whole: WholeLetter, topic: str) -> router_pb2.GetDeadLetterResponse:
+def _whole(whole: WholeLetter) -> router_pb2.GetDeadLetterResponse:
     original = original_of(whole.record)
-    message = _message(whole.letter, topic)
+    message = _message(whole.letter, whole.record.topic)
     message.record_key = (original.key or b"")[:KEY_BYTES_MAX]
     error = whole.record.header(HEADER_PREFIX + "error") or b""
     message.error = error.decode("utf-8", "replace")[:ERROR_CHARACTERS_MAX]
