@@ -34,7 +34,7 @@ def key(request_id: str = "r", account_id: str = "a", **more: str) -> RunKey:
     return RunKey(account_id=account_id, request_id=request_id, **parts)
 
 
-def window(clock: Clock | None = None, **bounds: float) -> RepeatWindow[str, str]:
+def window(clock: Clock | None = None, **bounds: float) -> RepeatWindow[str, str, str]:
     return RepeatWindow(clock or Clock(), bounds=WindowBounds(**bounds))  # type: ignore[arg-type]
 
 
@@ -52,7 +52,7 @@ def test_a_success_is_remembered_for_ten_minutes() -> None:
     clock = Clock()
     runs = window(clock)
     runs.start(key(), DIGEST, "run")
-    runs.succeed(key(), "answer", size_bytes=6, is_written=True)
+    runs.succeed(key(), "answer", size_bytes=6, unwritten=None)
     clock.now_s += 599.9
     assert runs.look(key(), DIGEST) == Remembered("answer")
     clock.now_s += 0.1
@@ -70,7 +70,7 @@ def test_what_was_given_up_has_to_be_made_again() -> None:
 def test_giving_up_after_a_success_changes_nothing() -> None:
     runs = window()
     runs.start(key(), DIGEST, "run")
-    runs.succeed(key(), "answer", size_bytes=6, is_written=True)
+    runs.succeed(key(), "answer", size_bytes=6, unwritten=None)
     runs.give_up(key())
     assert runs.look(key(), DIGEST) == Remembered("answer")
 
@@ -80,7 +80,7 @@ def test_another_input_under_the_same_key_is_refused(finished: bool) -> None:
     runs = window()
     runs.start(key(), DIGEST, "run")
     if finished:
-        runs.succeed(key(), "answer", size_bytes=6, is_written=True)
+        runs.succeed(key(), "answer", size_bytes=6, unwritten=None)
     with pytest.raises(InvalidInput):
         runs.look(key(), b"another digest")
 
@@ -105,7 +105,7 @@ def test_a_large_answer_is_not_remembered() -> None:
     runs = window(answer_bytes_max=10)
     for name, size_bytes in (("fits", 10), ("large", 11)):
         runs.start(key(name), DIGEST, "run")
-        runs.succeed(key(name), "answer", size_bytes=size_bytes, is_written=True)
+        runs.succeed(key(name), "answer", size_bytes=size_bytes, unwritten=None)
     assert runs.look(key("fits"), DIGEST) == Remembered("answer")
     assert runs.look(key("large"), DIGEST) is None
 
@@ -114,7 +114,7 @@ def test_the_oldest_goes_when_there_are_too_many() -> None:
     runs = window(entries_max=2)
     for name in ("1", "2", "3"):
         runs.start(key(name), DIGEST, "run")
-        runs.succeed(key(name), name, size_bytes=1, is_written=True)
+        runs.succeed(key(name), name, size_bytes=1, unwritten=None)
     assert runs.look(key("1"), DIGEST) is None
     assert runs.look(key("3"), DIGEST) == Remembered("3")
 
@@ -123,22 +123,22 @@ def test_the_oldest_goes_when_they_are_too_large_together() -> None:
     runs = window(bytes_max=2 * (ENTRY_BYTES + 50))
     for name in ("1", "2", "3"):
         runs.start(key(name), DIGEST, "run")
-        runs.succeed(key(name), name, size_bytes=50, is_written=True)
+        runs.succeed(key(name), name, size_bytes=50, unwritten=None)
     assert runs.look(key("1"), DIGEST) is None
     assert runs.remembered == 2
 
 
 def test_a_held_success_is_unwritten_until_it_succeeds_and_counts_once() -> None:
     runs = window()
-    for _ in range(2):
+    for number in (1, 2):
         runs.start(key(), DIGEST, "run")
-        runs.succeed(key(), "answer", size_bytes=10, is_written=False)
-        assert runs.look(key(), DIGEST) == Unwritten("answer")
+        runs.succeed(key(), "answer", size_bytes=10, unwritten=f"record {number}")
+        assert runs.look(key(), DIGEST) == Unwritten("answer", f"record {number}")
     runs.start(key(), DIGEST, "run")
     runs.give_up(key())
-    assert runs.look(key(), DIGEST) == Unwritten("answer"), "it could not even be tried"
+    assert runs.look(key(), DIGEST) == Unwritten("answer", "record 2"), "it could not even be tried"
     runs.start(key(), DIGEST, "run")
-    runs.succeed(key(), "answer", size_bytes=10, is_written=True)
+    runs.succeed(key(), "answer", size_bytes=10, unwritten=None)
     assert runs.look(key(), DIGEST) == Remembered("answer")
     assert (runs.remembered, runs.remembered_bytes) == (1, 10 + ENTRY_BYTES)
 
@@ -162,7 +162,7 @@ def test_under_any_use_one_run_a_key_and_every_bound_holds(
         Clock(),
         WindowBounds(age_max_s=300.0, entries_max=3, bytes_max=3_000, answer_bytes_max=300),
     )
-    runs: RepeatWindow[int, int] = RepeatWindow(clock, bounds=bounds)
+    runs: RepeatWindow[int, int, int] = RepeatWindow(clock, bounds=bounds)
     running: Counter[int] = Counter()
     for number, (what, name, amount) in enumerate(steps):
         one = key(str(name))
@@ -175,10 +175,10 @@ def test_under_any_use_one_run_a_key_and_every_bound_holds(
         elif what == "wait":
             clock.now_s += amount
         elif running[name] and what == "succeed":
-            runs.succeed(one, number, size_bytes=amount, is_written=True)
+            runs.succeed(one, number, size_bytes=amount, unwritten=None)
             running[name] -= 1
         elif running[name] and what == "unwritten":
-            runs.succeed(one, number, size_bytes=amount, is_written=False)
+            runs.succeed(one, number, size_bytes=amount, unwritten=number)
             running[name] -= 1
         else:
             runs.give_up(one)

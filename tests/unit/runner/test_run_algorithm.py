@@ -3,109 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from catalog.events import SourceKind
-from catalog.identifiers import completions_topic
 from kernel.errors import NotFound, Overloaded, Unavailable
-from runner.adapters.memory_completions import MemoryCompletions
 from runner.application import run_algorithm
 from runner.application.background_runs import BackgroundRuns
-from runner.application.run_algorithm import RunAlgorithm
-from runner.domain.repeat_window import RepeatWindow
-from runner.domain.run import ContentType, Execution, Payload, RunError, RunRequest
+from runner.domain.run import Execution, RunError
 from runner.domain.sessions import Sessions
 from runner.ports import Job
 
-from tests.support.runner_catalog import CALLER, OWNER, FedCatalog
+from tests.support.runner_catalog import CALLER, OWNER
+from tests.unit.runner.stage import COMMIT, DONE, Stage
 
-COMMIT = "c" * 40
-DONE = Execution(outcome=Payload(content_type=ContentType.JSON, data=b"1"), duration_s=0.1)
 FAILED = Execution(outcome=RunError(message="bad"), duration_s=0.1)
-
-
-class ScriptedExecutor:
-    """Does what the test says, and remembers the jobs."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-        self.does: Callable[[Job], Execution] = lambda job: DONE
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.entered = asyncio.Event()
-
-    async def execute(self, job: Job) -> Execution:
-        self.jobs.append(job)
-        self.entered.set()
-        await self.gate.wait()
-        return self.does(job)
-
-
-class FixedClock:
-    def monotonic_s(self) -> float:
-        return 0.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Notes:
-    """Port `RunObserver`."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def started(self) -> None:
-        self.heard.append("started")
-
-    def ended(self, outcome: str, duration_s: float) -> None:
-        self.heard.append(outcome)
-
-    def repeated(self, how: str) -> None:
-        self.heard.append(how)
-
-    def refused(self, why: str) -> None:
-        self.heard.append(f"refused: {why}")
-
-
-class Stage:
-    """The use case over scripted ports."""
-
-    def __init__(self) -> None:
-        self.registry = FedCatalog()
-        self.executor, self.completions = ScriptedExecutor(), MemoryCompletions()
-        self.notes = Notes()
-        self.runs = RunAlgorithm(
-            configuration=self.registry,
-            executors={SourceKind.GIT: self.executor},
-            completions=self.completions,
-            window=RepeatWindow(lambda: 0.0),
-            observer=self.notes,
-            clock=FixedClock(),
-            stale_max_s=300.0,
-        )
-        self.algorithm_id = self.registry.add_algorithm("digits", "https://example.org/digits")
-        self.registry.publish(self.algorithm_id, COMMIT)
-
-    def request(self, **more: Any) -> RunRequest:
-        given: dict[str, Any] = {
-            "account_id": CALLER,
-            "owner_name": "acme",
-            "algorithm_name": "digits",
-            "version": "1.0.0",
-            "request_id": "r1",
-            "repeatable": True,
-            "input": Payload(content_type=ContentType.JSON, data=b"{}"),
-            "timeout_s": 1.0,
-        }
-        return RunRequest(**{**given, **more})
-
-    @property
-    def written(self) -> int:
-        return len(self.completions.topics.get(completions_topic(self.algorithm_id), []))
 
 
 @pytest.fixture
@@ -118,43 +29,6 @@ async def test_the_resolved_build_is_run(stage: Stage) -> None:
     assert answer.execution is DONE
     assert stage.executor.jobs[0].commit_sha == COMMIT
     assert stage.notes.heard == ["started", "succeeded"]
-
-
-async def test_an_answer_waits_for_its_completion(stage: Stage) -> None:
-    stage.registry.follow(stage.algorithm_id)
-
-    def lose_kafka(job: Job) -> Execution:
-        stage.completions.reachable = False
-        return DONE
-
-    stage.executor.does = lose_kafka
-    with pytest.raises(Unavailable):
-        await stage.runs.run(stage.request())
-    stage.completions.reachable = True
-    stage.executor.does = lambda job: DONE
-    await stage.runs.run(stage.request())
-    assert stage.written == 1
-    await stage.runs.run(stage.request())
-    assert (len(stage.executor.jobs), stage.written) == (1, 1)
-
-
-async def test_a_success_whose_completion_could_not_be_written_is_not_run_again(
-    stage: Stage,
-) -> None:
-    stage.registry.follow(stage.algorithm_id)
-
-    def lose_kafka(job: Job) -> Execution:
-        stage.completions.reachable = False
-        return DONE
-
-    stage.executor.does = lose_kafka
-    for _ in range(3):
-        with pytest.raises(Unavailable):
-            await stage.runs.run(stage.request())
-    stage.completions.reachable = True
-    assert (await stage.runs.run(stage.request())).execution is DONE
-    assert (len(stage.executor.jobs), stage.written) == (1, 1)
-    assert "unwritten" in stage.notes.heard
 
 
 async def test_nothing_runs_in_vain_while_completions_cannot_be_written(stage: Stage) -> None:
@@ -170,21 +44,7 @@ async def test_a_failure_leaves_a_completion_and_is_run_again(stage: Stage) -> N
     stage.executor.does = lambda job: FAILED
     for _ in range(2):
         assert (await stage.runs.run(stage.request())).execution is FAILED
-    assert (len(stage.executor.jobs), stage.written) == (2, 2)
-
-
-async def test_a_flow_disabled_during_a_run_still_gets_its_completion(stage: Stage) -> None:
-    flow_id = stage.registry.follow(stage.algorithm_id)
-    began = stage.registry.catalog.position
-    stage.executor.gate.clear()
-    run = asyncio.create_task(stage.runs.run(stage.request()))
-    await stage.executor.entered.wait()
-    stage.registry.disable(flow_id)
-    stage.executor.gate.set()
-    await run
-    assert stage.written == 1
-    (completion,) = stage.completions.topics[completions_topic(stage.algorithm_id)]
-    assert dict(completion.headers)["ef-position"] == str(began).encode()
+    assert (len(stage.executor.jobs), len(stage.written)) == (2, 2)
 
 
 async def test_nothing_runs_before_the_whole_log_is_known(stage: Stage) -> None:
@@ -206,7 +66,7 @@ async def test_a_source_that_only_another_runner_can_run_is_tried_again_there(
 async def test_only_live_runs_leave_completions(stage: Stage) -> None:
     stage.registry.follow(stage.algorithm_id)
     await stage.runs.run(stage.request(live=False, mode="replay"))
-    assert stage.written == 0
+    assert stage.written == []
 
 
 async def test_a_cancelled_caller_leaves_the_run_to_the_next_one(stage: Stage) -> None:

@@ -18,7 +18,7 @@ from catalog.records import Algorithm
 from catalog.versions import ResolvedVersion, resolve_version
 from kernel.errors import EventflowsError, NotFound, Unavailable
 
-from runner.domain.completion import completion_of
+from runner.domain.completion import Completion, completion_of
 from runner.domain.repeat_window import (
     InProgress,
     Remembered,
@@ -34,7 +34,8 @@ from runner.domain.run import (
 )
 from runner.ports import Clock, Completions, Configuration, Executor, Job, RunObserver
 
-Window: TypeAlias = RepeatWindow[asyncio.Task[Execution], Execution]
+Held: TypeAlias = Unwritten[Execution, Completion]
+Window: TypeAlias = RepeatWindow[asyncio.Task[Execution], Execution, Completion]
 
 ALGORITHM_NOT_FOUND = 1000
 """`algorithmia-api.md` 3.3."""
@@ -148,11 +149,9 @@ class RunAlgorithm:
         if isinstance(known, InProgress):
             self._observer.repeated("joined")
             return await _outlived(known.run)
-        finished = None
         if isinstance(known, Unwritten):
             self._observer.repeated("unwritten")
-            finished = known.answer
-        task = self._begin(request, algorithm, version, key, finished)
+        task = self._begin(request, algorithm, version, key, known)
         self._window.start(key, digest, task)
         return await _outlived(task)
 
@@ -162,9 +161,9 @@ class RunAlgorithm:
         algorithm: Algorithm,
         version: ResolvedVersion,
         key: RunKey | None,
-        finished: Execution | None,
+        held: Held | None,
     ) -> asyncio.Task[Execution]:
-        task = asyncio.create_task(self._run(request, algorithm, version, key, finished))
+        task = asyncio.create_task(self._run(request, algorithm, version, key, held))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -180,29 +179,21 @@ class RunAlgorithm:
         algorithm: Algorithm,
         version: ResolvedVersion,
         key: RunKey | None,
-        finished: Execution | None,
+        held: Held | None,
     ) -> Execution:
-        """`finished`: what it came to when only its completion is still to be written."""
-        # Decided once, in one moment with the position: a flow that is disabled while the run goes
-        # on still gets what began before, and the router judges by this position (ADR 0004).
-        position = self._configuration.catalog.position
-        leaves_completion = self._leaves_completion(request, algorithm)
+        """`held`: what it came to when only its completion is still to be written."""
         started_s = self._clock.monotonic_s()
         outcome = "cancelled"
         self._observer.started()
         try:
-            if leaves_completion:
-                # So that nothing runs in vain while Kafka is known to be away.
-                await self._completions.prepare(algorithm.algorithm_id)
-            execution = finished or await self._execute(request, algorithm, version)
+            if held is None:
+                execution, completion = await self._make(request, algorithm, version)
+            else:
+                execution, completion = held.answer, held.completion
             outcome = _word(execution)
-            if leaves_completion:
-                try:
-                    await self._complete(request, algorithm, version, position, execution)
-                except Unavailable:
-                    self._remember(key, execution, is_written=False)
-                    raise
-            self._remember(key, execution, is_written=True)
+            if completion is not None:
+                await self._leave(completion, key, execution)
+            self._remember(key, execution, unwritten=None)
             return execution
         except EventflowsError as error:
             outcome = type(error).__name__.lower()
@@ -212,16 +203,49 @@ class RunAlgorithm:
                 self._window.give_up(key)
             self._observer.ended(outcome, self._clock.monotonic_s() - started_s)
 
-    def _remember(self, key: RunKey | None, execution: Execution, *, is_written: bool) -> None:
+    async def _make(
+        self, request: RunRequest, algorithm: Algorithm, version: ResolvedVersion
+    ) -> tuple[Execution, Completion | None]:
+        """Run it: what it came to, and the completion that it leaves, if any."""
+        # Decided once for a run, in one moment with the position, however late the completion is
+        # written: the router judges by this position (ADR 0004).
+        catalog = self._configuration.catalog
+        position = catalog.position
+        is_followed = request.live and catalog.is_followed(algorithm.algorithm_id)
+        if is_followed:
+            # So that nothing runs in vain while Kafka is known to be away.
+            await self._completions.prepare(algorithm.algorithm_id)
+        execution = await self._execute(request, algorithm, version)
+        if not is_followed:
+            return execution, None
+        return execution, completion_of(
+            request,
+            execution,
+            algorithm_id=algorithm.algorithm_id,
+            version=version.version or version.commit_sha,
+            position=position,
+        )
+
+    async def _leave(
+        self, completion: Completion, key: RunKey | None, execution: Execution
+    ) -> None:
+        """Before anybody hears of the run."""
+        try:
+            await self._completions.write(completion)
+        except Unavailable:
+            self._remember(key, execution, unwritten=completion)
+            raise
+
+    def _remember(
+        self, key: RunKey | None, execution: Execution, *, unwritten: Completion | None
+    ) -> None:
         """Successes only: whoever repeats a failed run wants another attempt."""
         if key is None or not isinstance(execution.outcome, Payload):
             return
-        self._window.succeed(
-            key,
-            execution,
-            size_bytes=len(execution.outcome.data) + len(execution.stdout),
-            is_written=is_written,
-        )
+        size_bytes = len(execution.outcome.data) + len(execution.stdout)
+        if unwritten is not None:
+            size_bytes += len(unwritten.key)  # its value is the outcome's data
+        self._window.succeed(key, execution, size_bytes=size_bytes, unwritten=unwritten)
 
     async def _execute(
         self, request: RunRequest, algorithm: Algorithm, version: ResolvedVersion
@@ -241,29 +265,6 @@ class RunAlgorithm:
                 account_id=request.account_id,
                 request_id=request.request_id,
                 carried=request.carried,
-            )
-        )
-
-    def _leaves_completion(self, request: RunRequest, algorithm: Algorithm) -> bool:
-        catalog = self._configuration.catalog
-        return request.live and catalog.is_followed(algorithm.algorithm_id)
-
-    async def _complete(
-        self,
-        request: RunRequest,
-        algorithm: Algorithm,
-        version: ResolvedVersion,
-        position: int,
-        execution: Execution,
-    ) -> None:
-        """Before anybody hears of the run."""
-        await self._completions.write(
-            completion_of(
-                request,
-                execution,
-                algorithm_id=algorithm.algorithm_id,
-                version=version.version or version.commit_sha,
-                position=position,
             )
         )
 

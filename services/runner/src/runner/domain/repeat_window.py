@@ -5,8 +5,8 @@
                                   └──┼──start────────────┘
                                      └────────give_up───────────────────────────────────────▶ gone
 
-*Unwritten* is a success whose completion our Kafka did not take: whoever asks again has it written,
-and the algorithm does not run a second time.
+*Unwritten* is a success whose completion our Kafka did not take: whoever asks again has that very
+record written, as it was when the run ended, and the algorithm does not run a second time.
 
 A run that failed, timed out or was refused is never remembered: the caller repeats it because it
 wants another attempt. Memory only: a restarted runner forgets, and then an algorithm may run twice.
@@ -31,6 +31,7 @@ from runner.domain.limits import (
 
 R = TypeVar("R")
 A = TypeVar("A")
+C = TypeVar("C")
 
 ENTRY_BYTES = 1_024
 """What an entry costs beside its answer, roughly: so that the bound on bytes is honest."""
@@ -72,29 +73,30 @@ class Remembered(Generic[A]):
 
 
 @dataclass(frozen=True, slots=True)
-class Unwritten(Generic[A]):
-    """It came to this, and its completion is still to be written."""
+class Unwritten(Generic[A, C]):
+    """It came to this, and its completion is still to be written, as it stands."""
 
     answer: A
+    completion: C
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept(Generic[A]):
+class _Kept(Generic[A, C]):
     digest: bytes
-    answer: A
-    is_written: bool
+    known: Remembered[A] | Unwritten[A, C]
     size_bytes: int
     until_s: float
 
 
-class RepeatWindow(Generic[R, A]):
-    """`R`: a run in progress, `A`: an answer. `clock` gives seconds that never go back."""
+class RepeatWindow(Generic[R, A, C]):
+    """`R`: a run in progress, `A`: an answer, `C`: a completion. `clock` gives seconds that never
+    go back."""
 
     def __init__(self, clock: Callable[[], float], *, bounds: WindowBounds | None = None) -> None:
         self._clock = clock
         self._bounds = WindowBounds() if bounds is None else bounds
         self._running: dict[RunKey, tuple[bytes, R]] = {}
-        self._kept: OrderedDict[RunKey, _Kept[A]] = OrderedDict()  # oldest first
+        self._kept: OrderedDict[RunKey, _Kept[A, C]] = OrderedDict()  # oldest first
         self._bytes = 0
 
     @property
@@ -109,7 +111,7 @@ class RepeatWindow(Generic[R, A]):
 
     def look(
         self, key: RunKey, digest: bytes
-    ) -> InProgress[R] | Remembered[A] | Unwritten[A] | None:
+    ) -> InProgress[R] | Remembered[A] | Unwritten[A, C] | None:
         """What is known of this run; None: it has to be made, so `start` it.
 
         Raises InvalidInput when the key is known with another input.
@@ -120,7 +122,7 @@ class RepeatWindow(Generic[R, A]):
             return InProgress(running[1])
         if (kept := self._kept.get(key)) is not None:
             _same(kept.digest, digest)
-            return Remembered(kept.answer) if kept.is_written else Unwritten(kept.answer)
+            return kept.known
         return None
 
     def start(self, key: RunKey, digest: bytes, run: R) -> None:
@@ -129,17 +131,20 @@ class RepeatWindow(Generic[R, A]):
         assert key not in self._running, "look before you start"
         self._running[key] = (digest, run)
 
-    def succeed(self, key: RunKey, answer: A, *, size_bytes: int, is_written: bool) -> None:
-        """It succeeded: remember the answer if it is small enough. `is_written`: its completion is
-        durable, or nobody wants one."""
+    def succeed(self, key: RunKey, answer: A, *, size_bytes: int, unwritten: C | None) -> None:
+        """It succeeded: remember the answer if it is small enough. `unwritten`: its completion, if
+        one is still to be written; `size_bytes` are those of both."""
         digest, _ = self._running.pop(key)
         if (before := self._kept.pop(key, None)) is not None:
             self._bytes -= before.size_bytes
         if size_bytes > self._bounds.answer_bytes_max:
             return
+        known: Remembered[A] | Unwritten[A, C] = Remembered(answer)
+        if unwritten is not None:
+            known = Unwritten(answer, unwritten)
         until_s = self._clock() + self._bounds.age_max_s
         cost_bytes = size_bytes + ENTRY_BYTES
-        self._kept[key] = _Kept(digest, answer, is_written, cost_bytes, until_s)
+        self._kept[key] = _Kept(digest, known, cost_bytes, until_s)
         self._bytes += cost_bytes
         while len(self._kept) > self._bounds.entries_max or self._bytes > self._bounds.bytes_max:
             self._drop_oldest()
