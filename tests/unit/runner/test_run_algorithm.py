@@ -151,6 +151,23 @@ async def test_background_runs_are_bounded_and_give_their_session_back(stage: St
     assert len(stage.executor.jobs) == 1
 
 
+async def test_an_unexpected_error_of_a_background_run_is_logged_with_its_request_id(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(job: Job) -> Execution:
+        raise RuntimeError("a defect")
+
+    stage.executor.does = fail
+    background, sessions = BackgroundRuns(stage.runs), Sessions(per_account_max=1)
+    background.accept(stage.request(request_id="void-1"), sessions.open(CALLER))
+    await background.close()
+    (told,) = caplog.records
+    assert (told.levelname, vars(told)["request_id"]) == ("ERROR", "void-1")
+    assert told.exc_info is not None
+    assert str(told.exc_info[1]) == "a defect"
+    assert sessions.of_account(CALLER) == 0
+
+
 async def test_a_version_that_the_caller_knows_and_we_do_not_yet_is_waited_for(
     stage: Stage,
 ) -> None:

@@ -47,5 +47,10 @@ class BackgroundRuns:
                 "a run without a waiting caller was refused",
                 extra={"request_id": request.request_id, "reason": error.message},
             )
+        except Exception:  # noqa: BLE001  nobody else sees it
+            _log.exception(
+                "a run without a waiting caller failed in the runner itself",
+                extra={"request_id": request.request_id},
+            )
         finally:
             session.close()
