@@ -131,7 +131,8 @@ class RunObserver(Protocol):
         ...
 
     def repeated(self, how: str) -> None:
-        """A call was answered without a run: `joined` or `remembered`."""
+        """A call began no run: `joined`, `remembered`, or `unwritten`: the completion of one
+        that ended is written now."""
         ...
 
     def refused(self, why: str) -> None:

@@ -37,9 +37,9 @@ CLIENT_ID: Final = "eventflows-runner"
 PARTITIONS: Final = 8
 RETENTION_MS: Final = 7 * 24 * 3_600_000
 REPLICATION_MAX: Final = 3
+"""Or as many as there are brokers: aiokafka 0.14 cannot ask for the cluster's own default."""
 IN_SYNC_MIN: Final = 2
 """Of three copies so many must have a completion before it is acknowledged."""
-"""Or as many as there are brokers: aiokafka 0.14 cannot ask for the cluster's own default."""
 RECORD_LIMIT: Final = "max.message.bytes"
 SET_ON_TOPIC: Final = 1
 """`config_source` of Kafka's DescribeConfigs: DYNAMIC_TOPIC_CONFIG."""
