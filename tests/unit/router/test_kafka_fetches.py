@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from kernel.errors import Unavailable
 from router.adapters import kafka_node_fetches
 from router.adapters.kafka_fetches import (
@@ -22,6 +23,7 @@ from router.adapters.kafka_fetches import (
     PARTITION_FETCH_BYTES_MAX,
     KafkaFetches,
 )
+from router.domain.delivery import NO_TIME_MS
 from router.domain.low_water import Mark
 
 WAIT_S = 10.0
@@ -164,6 +166,13 @@ def records(first: int, count: int = 1) -> bytes:
     return first.to_bytes(8) + bytes(builder.build())[8:]
 
 
+def timeless_record(offset: int) -> bytes:
+    """One of message format 0."""
+    builder = LegacyRecordBatchBuilder(magic=0, compression_type=0, batch_size=1_000)
+    builder.append(offset, None, b"k", b"v")
+    return bytes(builder.build())
+
+
 async def test_each_broker_is_asked_for_what_it_leads() -> None:
     cluster = Cluster({0: 1, 1: 2, 2: 1})
     async with reading(cluster, {0: 10, 1: 20, 2: 30}) as reader:
@@ -194,6 +203,20 @@ async def test_what_was_asked_of_two_brokers_is_handed_out_once() -> None:
         old.answer((0, 0, records(10, 3)))
         await reader.has_come()
         assert reader.take() == [(0, 11), (0, 12)]
+
+
+async def test_records_from_before_kafka_had_times_are_read_one_batch_after_the_other() -> None:
+    """The second batch of them ended the flow for ever."""
+    cluster = Cluster({0: 1})
+    broker = cluster.brokers[1]
+    async with reading(cluster, {0: 0}) as reader:
+        for offset in range(2):
+            await broker.asked()
+            broker.answer((0, 0, timeless_record(offset)))
+            await reader.has_come()
+            (record,) = reader.fetches.take(100, epoch=1)
+            assert (record.offset, record.timestamp_ms) == (offset, NO_TIME_MS)
+        assert reader.fetches.ages[0].waiting_ms(0, now_ms=1_000_000) == 0
 
 
 async def test_a_broker_that_leads_no_more_holds_up_no_other_partition() -> None:

@@ -1,5 +1,6 @@
 """The age of the oldest record that waits, from what was received and no more."""
 
+from router.domain.delivery import NO_TIME_MS
 from router.domain.record_ages import RecordAges
 
 NOW_MS = 1_000_000
@@ -27,6 +28,17 @@ def test_a_record_of_the_future_is_not_younger_than_now() -> None:
     ages = RecordAges()
     ages.received(0, 0, NOW_MS + 60_000)
     assert ages.waiting_ms(0, now_ms=NOW_MS) == 0
+
+
+def test_a_record_without_a_time_waits_since_this_was_asked_first() -> None:
+    ages = RecordAges()
+    ages.received(0, 9, NO_TIME_MS)
+    assert ages.waiting_ms(0, now_ms=NOW_MS) == 0
+    ages.received(10, 19, NO_TIME_MS)
+    ages.received(20, 29, NOW_MS)
+    assert ages.waiting_ms(0, now_ms=NOW_MS + 7_000) == 7_000, "more was received behind it"
+    assert ages.waiting_ms(10, now_ms=NOW_MS + 9_000) == 0
+    assert ages.waiting_ms(20, now_ms=NOW_MS + 9_000) == 9_000
 
 
 def test_little_is_kept_of_many_records_of_one_second() -> None:

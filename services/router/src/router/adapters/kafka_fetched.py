@@ -14,7 +14,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.memory_records import MemoryRecords
 
 from router.adapters.kafka_fetch_session import FetchedPartition
-from router.domain.delivery import Delivery
+from router.domain.delivery import NO_TIME_MS, Delivery
 
 Make = Callable[[TopicPartition, Any], Delivery]
 
@@ -77,11 +77,12 @@ def maker(topic: str, epoch: int) -> Make:
     """What makes one of our records of one of aiokafka's batches."""
 
     def make(partition: TopicPartition, record: Any) -> Delivery:
+        timestamp_ms = record.timestamp
         return Delivery(
             topic,
             partition[1],
             record.offset,
-            record.timestamp,
+            NO_TIME_MS if timestamp_ms is None else timestamp_ms,
             record.key,
             record.value,
             epoch,

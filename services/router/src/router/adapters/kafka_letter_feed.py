@@ -15,7 +15,7 @@ from servicekit.kafka_goodbye import stop_consumer
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_positions import missing_topic
-from router.domain.delivery import Delivery
+from router.domain.delivery import NO_TIME_MS, Delivery
 from router.domain.kafka_connection import KafkaConnection
 
 START_TIMEOUT_S: Final = 20.0
@@ -132,7 +132,7 @@ def delivery_of(record: ConsumerRecord) -> Delivery:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        timestamp_ms=record.timestamp,
+        timestamp_ms=NO_TIME_MS if record.timestamp is None else record.timestamp,
         key=record.key,
         value=record.value,
         headers=record.headers,

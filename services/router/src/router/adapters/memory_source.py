@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from kernel.errors import Unavailable
 
 from router.adapters.memory_broker import MemoryBroker
-from router.domain.delivery import Delivery
+from router.domain.delivery import NO_TIME_MS, Delivery
 from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.lag import Lag
 from router.domain.low_water import Mark
@@ -103,10 +103,10 @@ class MemorySource:
         }
         begins = {**positions, **passed}
         times_ms = [
-            next((r.timestamp_ms for o, r in log[p].items() if o >= begin), None)
+            next((r.timestamp_ms for o, r in log[p].items() if o >= begin), NO_TIME_MS)
             for p, begin in begins.items()
         ]
-        oldest_ms = min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
+        oldest_ms = min((time_ms for time_ms in times_ms if time_ms != NO_TIME_MS), default=None)
         age_s = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1_000)
         waiting = sum(ends[p] - begin for p, begin in begins.items())
         receivable = sum(

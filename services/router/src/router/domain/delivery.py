@@ -11,6 +11,9 @@ from typing import Final, NamedTuple, TypeAlias
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """In the record's order; a name may repeat."""
 
+NO_TIME_MS: Final = -1
+"""The time of a record that has none: its producer gave none, or its format is from before Kafka
+0.10."""
 RECORD_HELD_BYTES: Final = 512
 """What a record takes in memory beside its bytes, with its work and a lane of its own: measured."""
 HEADER_HELD_BYTES: Final = 160
