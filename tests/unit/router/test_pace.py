@@ -55,6 +55,14 @@ def test_calls_that_began_before_are_no_second_reason_to_make_fewer() -> None:
     assert pace.calls_max < before
 
 
+def test_calls_that_were_broken_off_hide_no_refusal_of_later_ones() -> None:
+    pace = Pace(CALLS_MOST)
+    _fail(pace, OVERLOADED, calls_open=40)
+    pace.broken_off()
+    _fail(pace, OVERLOADED, calls_open=20)
+    assert pace.calls_max == 20 * SLOWED_TO
+
+
 def test_few_calls_that_were_refused_are_many_again_in_twenty_rounds() -> None:
     pace, rounds = Pace(CALLS_MOST), 0
     _fail(pace, OVERLOADED, calls_open=1)

@@ -1,5 +1,6 @@
 """Retry by class of outcome; backing off takes no slot."""
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -255,6 +256,26 @@ async def test_promise_6_a_record_that_a_rebalance_brings_again_is_the_same_deli
         bench.broker.append(b"well", key=b"well")
         await bench.until_settled(1)
         assert bench.target.values[-1] == b"well"
+
+
+async def test_promise_6_calls_that_a_rebalance_broke_off_hide_no_refusal_of_later_ones() -> None:
+    async with running_pump() as bench:
+        values = [b"%d" % number for number in range(20)]
+        bench.target.hold(*values)
+        for value in values:
+            bench.target.answers[value].extend([failed(OutcomeKind.OVERLOADED, "later")] * 2)
+            bench.broker.append(value)
+        await bench.target.until_runs(20)
+        await bench.target.let_go(b"0")
+        await let_others_run()
+        assert bench.pump._parts.pace.calls_max == 15
+        bench.target.hold(b"0")
+        moving = asyncio.create_task(bench.broker.notice())
+        await bench.clock.run_until(moving.done, step_s=0.01)
+        await bench.target.until_runs(20 + 15)
+        await bench.target.let_go(b"1")
+        await let_others_run()
+        assert bench.pump._parts.pace.calls_max < 15
 
 
 def _calls(bench: Bench, count: int) -> bool:

@@ -113,6 +113,7 @@ class Session:
         )
         if self._assigned_s is None:
             self._assigned_s = self._clock.monotonic_s()
+        parts.pace.broken_off()
         self._board.started()
 
     async def on_revoked(self) -> None:

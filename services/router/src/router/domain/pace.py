@@ -101,6 +101,10 @@ class Pace:
             self.calls_max = max(1.0, min(self.calls_max, calls_open) * SLOWED_TO)
             self._step = STEP_FIRST
 
+    def broken_off(self) -> None:
+        """No call is open any more: those that were tell nothing."""
+        self._late = 0
+
     def _stop(self, asked_s: float, now_s: float, chance: float) -> None:
         """Wait; what still comes in of calls that began before makes no second wait of it."""
         if self.calls_max:
