@@ -4,7 +4,7 @@ import pytest
 from catalog.events import GiveUp
 from hypothesis import given
 from hypothesis import strategies as st
-from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
+from router.domain.outcome import Outcome, OutcomeKind, failed
 from router.domain.pace import is_targets
 from router.domain.retry_policy import (
     AGE_MAX_S,
@@ -18,7 +18,6 @@ from router.domain.retry_policy import (
     GivenUp,
     RetryPolicy,
     RetryRule,
-    Settle,
     backoff_s,
     decide,
 )
@@ -30,11 +29,6 @@ LETTER = GivenUp(how=GiveUp.DEAD_LETTER)
 def after(outcome: Outcome, *rules: RetryRule, fitted: int = 1, age_s: float = 0) -> Decision:
     _, rule = RetryPolicy(rules=rules).fitting(outcome)
     return decide(outcome, rule, fitted_count=fitted, age_s=age_s)
-
-
-def test_a_success_is_settled() -> None:
-    rule = RetryPolicy().defaults[0]
-    assert decide(SUCCEEDED, rule, fitted_count=1, age_s=1e9) == Settle()
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.ALGORITHM_ERROR, OutcomeKind.REFUSED])

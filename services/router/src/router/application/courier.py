@@ -19,7 +19,7 @@ from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
 from router.domain.pace import is_targets
 from router.domain.published_record import run_told_of
 from router.domain.request_id import request_id
-from router.domain.retry_policy import AWAY_LONGEST_S, Again, GivenUp, Settle, backoff_s, decide
+from router.domain.retry_policy import AWAY_LONGEST_S, Again, GivenUp, backoff_s, decide
 from router.domain.trace_context import traceparent_of
 from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
@@ -131,9 +131,6 @@ class Courier:
             fitted_count=trial.fitted[number] + 1,
             age_s=self._clock.monotonic_s() - work.began_s,
         )
-        if isinstance(decision, Settle):
-            self._board.delivered()
-            return None
         work.trial = trial
         trial.fitted[number] += 1
         trial.history.add(Attempt(attempt=attempt, at=self._clock.now(), outcome=outcome))

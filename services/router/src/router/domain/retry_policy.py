@@ -1,4 +1,4 @@
-"""What happens after an attempt: a pure table of rules, first match counts (promise 6).
+"""What happens after a failed attempt: a pure table of rules, first match counts (promise 6).
 
 The defaults, each to be overruled by a flow's own rules:
 
@@ -153,11 +153,6 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
-    """The outcome is durable; the delivery is done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
     """Try again after a random part of `jitter_s`, and never before `at_least_s`."""
 
@@ -172,18 +167,16 @@ class GivenUp:
     how: GiveUp
 
 
-Decision: TypeAlias = Settle | Again | GivenUp
+Decision: TypeAlias = Again | GivenUp
 
 
 def decide(outcome: Outcome, rule: RetryRule, *, fitted_count: int, age_s: float) -> Decision:
-    """What to do after an attempt, `age_s` after the first one of its delivery began.
+    """What to do after a failed attempt, `age_s` after the first one of its delivery began.
 
     `rule` is the one that `RetryPolicy.fitting` found; `fitted_count` counts the attempts that it
     fitted, this one included. Other failures make its waits no longer: after an outage a run that
     times out is not tried again a minute later each time.
     """
-    if outcome.kind is OutcomeKind.SUCCEEDED:
-        return Settle()
     if fitted_count >= rule.attempts_max or age_s >= rule.age_max_s:
         return GivenUp(how=rule.give_up)
     asked_s = min(outcome.retry_after_s or 0.0, RETRY_AFTER_MAX_S)
