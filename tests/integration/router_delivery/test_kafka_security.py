@@ -57,11 +57,11 @@ async def broker() -> AsyncIterator[Kafka]:
 async def test_a_flow_reads_and_writes_through_every_door(broker: Kafka, door: Door) -> None:
     connection = connection_through(broker, door)
     producers = KafkaProducers()
-    producers.use(connection)
+    producer = producers.use(connection)
     async with kafka_topic(broker) as topic:
         report = await probe(connection)
         assert (report.connected, report.problem) == (True, "")
-        await producers.send(connection, topic.name, key=b"k", value=b"one", headers=())
+        await producer.send(topic.name, key=b"k", value=b"one", headers=())
         source = kafka_source(topic.spec(), connection)
         reader = Reader(source)
         try:
@@ -141,14 +141,14 @@ async def test_asking_for_a_topic_makes_none(
     monkeypatch.setattr(kafka_clients, "REQUEST_TIMEOUT_S", 1.0)
     connection = connection_of(broker)
     producers = KafkaProducers()
-    producers.use(connection)
+    producer = producers.use(connection)
     spec = spec_of(SUBSCRIBER, topic="misspelt", group_id="eventflows-misspelt")
     source = kafka_source(spec, connection)
     try:
         with pytest.raises(NotFound, match="misspelt"):
             await source.open(Reader(source))
         with pytest.raises(NotFound, match="misspelt"):
-            await producers.send(connection, "misspelt", key=None, value=b"1", headers=())
+            await producer.send("misspelt", key=None, value=b"1", headers=())
         assert "misspelt" not in {topic.name for topic in await list_topics(connection)}
     finally:
         await source.close()

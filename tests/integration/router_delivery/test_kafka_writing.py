@@ -271,10 +271,8 @@ async def test_all_who_need_a_new_producer_wait_for_the_same_start(
 
     monkeypatch.setattr(AIOKafkaProducer, "start", never)
     connection = connection_of(kafka)
-    producers.use(connection)
-    sends = [
-        producers.send(connection, "topic", key=b"k", value=b"v", headers=()) for _ in range(20)
-    ]
+    producer = producers.use(connection)
+    sends = [producer.send("topic", key=b"k", value=b"v", headers=()) for _ in range(20)]
     results = await asyncio.gather(*sends, return_exceptions=True)
     assert {type(result) for result in results} == {Unavailable}
     assert starts == ["begun"]
@@ -296,13 +294,13 @@ async def test_a_producer_that_ends_slowly_delays_only_the_close(
     producers = KafkaProducers()
     connection = connection_of(customer_kafka)
     async with kafka_topic(customer_kafka) as topic:
-        producers.use(connection)
-        await producers.send(connection, topic.name, key=b"k", value=b"v", headers=())
+        producer = producers.use(connection)
+        await producer.send(topic.name, key=b"k", value=b"v", headers=())
         with monkeypatch.context() as patch:
             patch.setattr(AIOKafkaProducer, "stop", stop_slowly)
             large = LARGER_THAN_A_MEGABYTE
             with pytest.raises(TooLarge):
-                await producers.send(connection, topic.name, key=b"k", value=large, headers=())
+                await producer.send(topic.name, key=b"k", value=large, headers=())
             assert not begun.is_set(), "nobody waited for the end of the producer that broke"
             await begun.wait()
             closing = asyncio.create_task(producers.close())

@@ -27,8 +27,8 @@ async def test_producers_are_idempotent_and_wait_for_all_replicas(
         connection_id=INTERNAL_CONNECTION, bootstrap_servers=("127.0.0.1:9",)
     )
     producers = KafkaProducers()
-    producers.use(connection)
+    producer = producers.use(connection)
     with pytest.raises(EnoughError):
-        await producers.send(connection, "topic", key=b"k", value=b"v", headers=())
+        await producer.send("topic", key=b"k", value=b"v", headers=())
     await producers.close()
     assert (asked["enable_idempotence"], asked["acks"]) == (True, "all")

@@ -17,9 +17,7 @@ class KafkaLetterMarks:
     stands elsewhere goes by its key."""
 
     def __init__(self, internal: KafkaConnection, *, producers: KafkaProducers) -> None:
-        self._internal = internal
-        self._producers = producers
-        producers.use(internal)
+        self._producer = producers.use(internal)
 
     async def write(self, letter_id: LetterId, state: LetterState, *, task_id: str) -> None:
         headers = headers_of_mark(letter_id, state, task_id=task_id)
@@ -33,8 +31,7 @@ class KafkaLetterMarks:
 
     async def _send(self, key: bytes, headers: Headers, *, partition: int | None) -> None:
         try:
-            await self._producers.send(
-                self._internal,
+            await self._producer.send(
                 DEAD_LETTERS_TOPIC,
                 key=key,
                 value=None,

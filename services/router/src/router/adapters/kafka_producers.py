@@ -42,7 +42,6 @@ _PERHAPS_WRITTEN: Final = (
 """They say that a record was handed over, and not that it was written. A `TimeoutError` is none of
 these: it ends the wait for a place in a batch."""
 
-_UNUSED: Final = "nobody writes by this connection any more"
 _log = logging.getLogger(__name__)
 
 
@@ -85,7 +84,7 @@ class SharedProducer:
         if key is None and value is None:
             value = b""
         if not self.users:
-            raise Unavailable(_UNUSED)
+            raise Unavailable("nobody writes by this connection any more")
         writer = self._writer or await self._started()
         try:
             await writer.write(topic, key=key, value=value, headers=headers, partition=partition)
@@ -199,7 +198,8 @@ class KafkaProducers:
         return sum(shared.is_open for shared in self._shared.values())
 
     def use(self, connection: KafkaConnection) -> SharedProducer:
-        """One more user of a connection; nothing is connected before the first `send`."""
+        """For one more user of a connection, until it calls `release`; nothing is connected before
+        the first `send`."""
         shared = self._shared.get(connection)
         if shared is None:
             shared = SharedProducer(connection, client_id=self._client_id)
@@ -218,22 +218,6 @@ class KafkaProducers:
             shared.release()
             self._ending.add(shared)
             self._ending = {each for each in self._ending if each.is_ending}
-
-    async def send(
-        self,
-        connection: KafkaConnection,
-        topic: str,
-        *,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]],
-        partition: int | None = None,
-    ) -> None:
-        """`SharedProducer.send` of a connection that is in use; Unavailable for another one."""
-        shared = self._shared.get(connection)
-        if shared is None:
-            raise Unavailable(_UNUSED)
-        await shared.send(topic, key=key, value=value, headers=headers, partition=partition)
 
     async def close(self) -> None:
         """Close every producer; return when all have ended. Harmless twice."""

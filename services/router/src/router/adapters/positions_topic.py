@@ -58,7 +58,7 @@ class PositionsTopic:
     ) -> None:
         self._internal = internal
         self._client_id = client_id
-        self._producers = producers
+        self._producer = producers.use(internal)
         self._clock = clock
         self._places: dict[tuple[str, str], dict[int, Place]] = {}
         self._count = 0
@@ -66,7 +66,6 @@ class PositionsTopic:
         self._writing = asyncio.Lock()
         self.caught_up = asyncio.Event()
         """Everything that was there at our start has been read."""
-        producers.use(internal)
 
     async def recall(self, group_id: str, topic: str) -> Mapping[int, Place]:
         try:
@@ -118,8 +117,7 @@ class PositionsTopic:
             raise
 
     async def _send(self, key: _Key, place: Place) -> None:
-        await self._producers.send(
-            self._internal,
+        await self._producer.send(
             POSITIONS_TOPIC,
             key=json.dumps(key).encode(),
             value=_encode(place),
