@@ -106,6 +106,7 @@ async def _memory() -> AsyncIterator[Subject]:
         arrived=arrived,
         vanish=vanish,
         too_large_bytes=BODY_BYTES_MAX + 1,
+        nulls=(None, None),
     )
 
 

@@ -27,14 +27,8 @@ def run_told_of(headers: Mapping[str, bytes]) -> str:
 
 
 def published_record(run: Run) -> PublishedRecord:
-    """What stands in the topic once the run has succeeded.
-
-    A record with neither key nor value gets an empty value: aiokafka cannot send it otherwise.
-    """
+    """What stands in the topic once the run has succeeded."""
     delivery = run.delivery
-    key, value = delivery.key, delivery.value
-    if key is None and value is None:
-        value = b""
     named = dict(delivery.headers)  # the last of a repeated name counts
     headers: Headers = (
         (CONTENT_TYPE_HEADER, completion_content_type(named)),
@@ -43,4 +37,4 @@ def published_record(run: Run) -> PublishedRecord:
     )
     if run.traceparent:
         headers += ((TRACEPARENT_HEADER, run.traceparent.encode()),)
-    return PublishedRecord(key, value, headers)
+    return PublishedRecord(delivery.key, delivery.value, headers)
