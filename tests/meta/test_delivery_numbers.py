@@ -24,7 +24,7 @@ from router.adapters import (
     positions_topic,
 )
 from router.adapters.kafka_consumer import GroupTimes
-from router.application import budget, limits, settles, supervisor
+from router.application import budget, limits, supervisor
 from router.domain import (
     commit_metadata,
     dead_letter,
@@ -108,7 +108,12 @@ NUMBERS = [
     ("not told its partitions for {:.0f} s", [limits.UNASSIGNED_MAX_S]),
     ("somebody else's for {:.0f} s", [limits.UNCONFIRMED_MAX_S]),
     ("drain bound of {:.0f} s", [limits.DRAIN_S]),
-    ("is given {:.0f} s beyond the grace time", [settles.LAST_SETTLE_ROOM_S]),
+    ("is given {:.0f} s beyond the grace time", [limits.LAST_SETTLE_ROOM_S]),
+    ("leaves its group within {:.0f} s more", [limits.SOURCE_CLOSE_MAX_S]),
+    (
+        "ready to join again {:.0f} s before the {:.0f} s of a rebalance",
+        [limits.JOIN_ROOM_S, GroupTimes().rebalance_s],
+    ),
     ("The {} MiB of a worker", [budget.WORKER_BYTES_HELD_MAX // MIB]),
     ("of each partition at most {} KiB", [kafka_fetches.PARTITION_FETCH_BYTES_MAX // KIB]),
     ("an answer of at most {} MiB", [kafka_fetches.FETCH_BYTES_MAX // MIB]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kernel.errors import Unavailable
 from router.adapters.memory_broker import MemoryBroker
 from router.adapters.memory_source import MemorySource
-from router.application.settles import LAST_SETTLE_ROOM_S
+from router.application.limits import LAST_SETTLE_ROOM_S
 from router.domain.low_water import Mark
 from router.domain.status import PumpState
 

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
+from servicekit.cleanup import to_its_end
+
 COORDINATOR_TASKS: Final = (
     "_coordination_task",
     "_heartbeat_task",
@@ -31,18 +33,21 @@ class Consumer(Protocol):
 async def stop_consumer(consumer: Consumer, *, wait_s: float) -> bool:
     """Stop a consumer; True: it left its group. Takes little more than twice `wait_s`, ever.
 
-    In a task of its own: `stop` lets the cancellation of one of its own tasks escape, and whoever
-    awaits it could not tell that from being cancelled.
+    Whoever is cancelled meanwhile waits for that all the same: of a consumer that was stopped by
+    half its tasks live on, as a member of the group that holds partitions and reads nothing.
     """
+    return await to_its_end(_stop(consumer, wait_s=wait_s))
+
+
+async def _stop(consumer: Consumer, *, wait_s: float) -> bool:
+    """In a task of its own: `stop` lets the cancellation of one of its own tasks escape, and
+    whoever awaits it could not tell that from being cancelled."""
     stopping = asyncio.ensure_future(consumer.stop())
-    try:
-        await asyncio.wait({stopping}, timeout=wait_s)
-        if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
-            return True
-    finally:
-        if stopping.cancelled() or not stopping.done() or stopping.exception() is not None:
-            stopping.cancel()
-            await _tear_down(consumer, stopping, wait_s=wait_s)
+    await asyncio.wait({stopping}, timeout=wait_s)
+    if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
+        return True
+    stopping.cancel()
+    await _tear_down(consumer, stopping, wait_s=wait_s)
     return False
 
 

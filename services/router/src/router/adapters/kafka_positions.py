@@ -132,12 +132,18 @@ class KafkaPositions:
         )
         return cut
 
-    async def flush(self) -> None:
+    async def flush(self, *, within_s: float) -> None:
         """Have what we remember written. Raises nothing: it is written later, then."""
+        reason = f"not within {within_s:g} s"
         try:
-            await self._memory.flush()
+            async with asyncio.timeout(within_s):
+                await self._memory.flush()
+                return
+        except TimeoutError:
+            pass
         except EventflowsError as error:
-            _log.info("%s: positions are written later: %s", self._spec.group_id, error.message)
+            reason = error.message
+        _log.info("%s: positions are written later: %s", self._spec.group_id, reason)
 
     async def _recall(self) -> Mapping[int, Place]:
         return await self._memory.recall(self._spec.group_id, self._spec.topic)

@@ -24,6 +24,7 @@ from router.adapters.kafka_membership import KafkaMembership
 from router.adapters.kafka_positions import KafkaPositions, missing_topic
 from router.adapters.kafka_probe import diagnose
 from router.adapters.kafka_topics import identify
+from router.application.limits import CLOSING_FLUSH_S, GOODBYE_S, REVOKED_FLUSH_S
 from router.domain.delivery import Delivery
 from router.domain.errors import StaleAssignment
 from router.domain.flow_spec import FlowSpec
@@ -37,7 +38,6 @@ from router.ports import Positions as PositionsMemory
 OPEN_TIMEOUT_S: Final = 20.0
 RESOLVE_TIMEOUT_S: Final = 8.0
 CHECK_TIMEOUT_S: Final = 5.0
-CLOSE_TIMEOUT_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -163,21 +163,21 @@ class KafkaSource:
         return await measure_lag(consumer, fetches, positions, topic=self._topic, now_ms=now_ms)
 
     async def close(self) -> None:
-        """Leave the group; give up waiting for a broker that does not answer."""
+        """Leave the group within SOURCE_CLOSE_MAX_S, whoever answers, and whoever is cancelled."""
         consumer, self._consumer = self._consumer, None
         positions, self._positions = self._positions, None
         fetches, self._fetches = self._fetches, None
         self._membership = None
         self._receiving = self._settling = self._failure = None
         self._wake()
-        if positions is not None:
-            await positions.flush()
         if fetches is not None:
             fetches.let_go()
-        if consumer is None:
-            return
-        if not await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S):
-            _log.info("flow %s: left its group without a word", self._flow_id)
+        try:
+            if positions is not None:
+                await positions.flush(within_s=CLOSING_FLUSH_S)
+        finally:
+            if consumer is not None and not await stop_consumer(consumer, wait_s=GOODBYE_S):
+                _log.info("flow %s: left its group without a word", self._flow_id)
 
     # What aiokafka tells --------------------------------------------------------------------------
 
@@ -193,13 +193,12 @@ class KafkaSource:
         finally:
             self._settling = None
         if self._positions is not None:
-            await self._positions.flush()
+            await self._positions.flush(within_s=REVOKED_FLUSH_S)
 
     async def assigned(self, partitions: frozenset[TopicPartition]) -> None:
         """Find out where to begin, go there, and only then hand out records."""
         membership, positions, listener = self._membership, self._positions, self._listener
-        fetches = self._fetches
-        assert fetches is not None
+        fetches = self._open_fetches()
         assert membership is not None
         assert positions is not None
         assert listener is not None

@@ -29,6 +29,7 @@ from typing import Protocol
 from kernel.backoff import delay_s
 from kernel.errors import EventflowsError
 
+from router.application.limits import STOP_ROOM_S
 from router.application.until_stop import rest
 from router.domain.errors import CredentialsMissing
 from router.domain.flow_spec import FlowSpec, same_flow
@@ -39,10 +40,11 @@ from router.ports import Clock, Random
 
 RESTART_FIRST_S = 0.5
 RESTART_LONGEST_S = 30.0
-STOP_SLACK_S = 5.0
-"""A pump bounds its own stop by the grace time; this is for one that does not keep its word."""
+STOP_SLACK_S = STOP_ROOM_S + 2.0
+"""More than a pump needs on top of its grace time, or to close its source once it is cancelled:
+one that takes longer does not keep its word."""
 CANCEL_AGAIN_S = 30.0
-"""Longer than closing a source takes whose broker is away: a second cancel would break that off."""
+"""Between the cancels of a pump that does not end all the same, and what the log says of it."""
 BLOCKED_LOOK_S = 30.0
 """New credentials wake the flow at once; this is for a vault that gets its old ones back."""
 ERROR_CHARACTERS_MAX = 500

@@ -1,4 +1,8 @@
-"""The bounds of one pump."""
+"""The bounds of one pump, and of the end of its assignments and of itself.
+
+Each outer bound is the sum of what may happen within it, so that whoever changes one changes those
+around it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,21 @@ COMMIT_RECORDS_MAX = 100
 """At full speed an interval alone would let a kill repeat thousands of deliveries."""
 LOOK_INTERVAL_S = 0.25
 DRAIN_S = 5.0
+LAST_SETTLE_ROOM_S = 3.0
+"""What the settles of an assignment that ends have on top of the time that its calls had."""
+REVOKED_FLUSH_S = 1.0
+"""For writing down positions that are somebody else's soon; what is not is written later."""
+JOIN_ROOM_S = 1.0
+REBALANCE_ROOM_S = LAST_SETTLE_ROOM_S + REVOKED_FLUSH_S + JOIN_ROOM_S
+"""What a member has, on top of the drain bound, to join again (promise 3)."""
+CLOSING_FLUSH_S = 3.0
+"""The same for a source that is closed: maybe its worker ends, and nobody writes later."""
+GOODBYE_S = 5.0
+"""For the answer to a member that leaves its group; as long again for what is left of it to end."""
+SOURCE_CLOSE_MAX_S = CLOSING_FLUSH_S + 2 * GOODBYE_S
+"""What closing a source takes when nobody answers."""
+STOP_ROOM_S = LAST_SETTLE_ROOM_S + SOURCE_CLOSE_MAX_S
+"""What a pump's stop may take on top of its grace time."""
 LAG_INTERVAL_S = 5.0
 UNCONFIRMED_MAX_S = 20.0
 UNASSIGNED_MAX_S = 45.0

@@ -13,6 +13,7 @@ from typing import Any, Final
 from kernel.errors import EventflowsError
 
 from router.application.assignment import Assignment
+from router.application.limits import LAST_SETTLE_ROOM_S
 from router.application.status_board import StatusBoard, Trouble
 from router.domain.errors import StaleAssignment
 from router.ports import Clock
@@ -22,9 +23,6 @@ SETTLES_MAX: Final = 2
 with one at a time all that ends meanwhile would be repeated after a kill."""
 LAST_SETTLES_MAX: Final = 3
 """Tries to settle an assignment that ends, one after the other."""
-LAST_SETTLE_ROOM_S: Final = 3.0
-"""What they have on top of the time that the calls had. Less than what a member has to join again
-on top of that time, and a stop to end."""
 NOT_IN_TIME: Final = "the broker did not take the last marks in time; what they settle comes again"
 
 

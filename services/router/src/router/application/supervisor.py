@@ -18,7 +18,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import Protocol
 
+from router.application import flow_keeper
 from router.application.flow_keeper import FlowKeeper, OpenPump
+from router.application.limits import DRAIN_S
 from router.application.plans import BlockedFlow, Plan
 from router.application.shards import ShardOwnership, shard_of
 from router.domain.flow_spec import FlowSpec
@@ -36,8 +38,8 @@ FLOWS_AT_ONCE_MAX = 128
 """Flows that are looked at before other tasks get their turn: about 5 ms."""
 CAPACITY_MAX = 200
 """Flow instances of one worker: a consumer each, about 0.1 % of a core when idle (measured)."""
-DRAIN_GRACE_S = 5.0
-STOP_SLACK_S = 8.0
+STOP_SLACK_S = 2 * flow_keeper.STOP_SLACK_S
+"""On top of the grace time: a keeper gives its pump as much to stop, and again once cancelled."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ class Supervisor:
         clock: Clock,
         random: Random,
         capacity_max: int = CAPACITY_MAX,
-        grace_s: float = DRAIN_GRACE_S,
+        grace_s: float = DRAIN_S,
     ) -> None:
         self._plans = plans
         self._ownership = ownership
