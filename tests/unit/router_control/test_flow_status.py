@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from kernel.errors import Unavailable
-from router.adapters.router_peers import report_from_message
 from router.application.flow_status import FlowStatusQuery
 from router.application.plans import BlockedFlow, Plan
 from router.control_ports import WorkerEntry
@@ -20,7 +19,7 @@ from router.domain.flow_report import (
 from router.domain.flow_spec import FlowSpec
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.status import LAG_S_UNKNOWN, LAG_UNKNOWN, PumpState, PumpStatus
-from router.entrypoints.rpc import message_of
+from router.flow_report_message import message_of, report_from_message
 
 from tests.support.manual_clock import BEGINNING
 from tests.unit.router_control.stage import spec
@@ -138,7 +137,7 @@ def test_own_flows_carry_everything_that_the_pump_says() -> None:
 
 
 def test_a_report_reads_the_same_after_its_way_to_another_worker() -> None:
-    for report in (FULL, FlowReport(flow_id="b", state=ReportState.HALTED, reason="why")):
+    for report in (FULL, *(FlowReport(flow_id="b", state=state) for state in ReportState)):
         assert report_from_message(message_of(report)) == report
 
 

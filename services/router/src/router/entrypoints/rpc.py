@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from catalog.errors import SECRET_GONE
 from eventflows.router.v1 import router_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 from kernel.errors import InvalidInput, StateForbids
 
 from router.application.connections import PROBE_MAX_S, Connections
@@ -15,24 +13,11 @@ from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_tasks import DeadLetterTasks
 from router.application.flow_status import FLOW_IDS_MAX, FlowStatusQuery
 from router.domain.errors import CredentialsMissing
-from router.domain.flow_report import FlowReport, ReportState
 from router.entrypoints.dead_letter_rpc import DeadLetterRpc
+from router.flow_report_message import message_of
 
 ID_CHARACTERS_MAX = 128
 NO_ANSWER = f"the cluster did not answer within {PROBE_MAX_S:g} s; check addresses and firewalls"
-
-_STATES = {
-    ReportState.UNKNOWN: router_pb2.FLOW_STATE_UNSPECIFIED,
-    ReportState.STARTING: router_pb2.FLOW_STATE_STARTING,
-    ReportState.RUNNING: router_pb2.FLOW_STATE_RUNNING,
-    ReportState.BACKING_OFF: router_pb2.FLOW_STATE_BACKING_OFF,
-    ReportState.DRAINING: router_pb2.FLOW_STATE_DRAINING,
-    ReportState.PAUSED: router_pb2.FLOW_STATE_PAUSED,
-    ReportState.HALTED: router_pb2.FLOW_STATE_HALTED,
-    ReportState.STOPPED: router_pb2.FLOW_STATE_STOPPED,
-    ReportState.FAILED: router_pb2.FLOW_STATE_FAILED,
-    ReportState.BLOCKED: router_pb2.FLOW_STATE_BLOCKED,
-}
 
 
 class RouterRpc(DeadLetterRpc):
@@ -97,42 +82,6 @@ class RouterRpc(DeadLetterRpc):
             flows=[message_of(report) for report in answer.flows],
             unreachable_workers=answer.unreachable_workers,
         )
-
-
-def message_of(report: FlowReport) -> router_pb2.FlowStatus:
-    """A report as the message of router.v1."""
-    return router_pb2.FlowStatus(
-        flow_id=report.flow_id,
-        state=_STATES[report.state],
-        reason=report.reason,
-        since=_timestamp(report.since),
-        last_progress=_timestamp(report.last_progress),
-        worker=report.worker,
-        lag_records=report.lag_records,
-        in_flight=report.in_flight,
-        settled_total=report.settled_total,
-        dead_lettered_total=report.dead_lettered_total,
-        retries_total=report.retries_total,
-        partitions=report.partitions,
-        lag_s=report.lag_s,
-        oldest_unsettled_s=report.oldest_unsettled_s,
-        settled_per_s=report.settled_per_s,
-        error_ratio=report.error_ratio,
-        repeats_total=report.repeats_total,
-        halted_keys=report.halted_keys,
-        bytes_held=report.bytes_held,
-        healthy=report.healthy,
-        instances=report.instances,
-        instance=report.instance,
-    )
-
-
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
 
 
 def _checked_id(text: str) -> str:
