@@ -10,7 +10,7 @@ from catalog.events import GiveUp
 from kernel.errors import EventflowsError
 
 from router.application.status_board import StatusBoard
-from router.application.work import Trial, Work
+from router.application.work import Carried, Trial
 from router.domain.dead_letter import Attempt, DeadLetter, dead_letter
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
@@ -69,7 +69,7 @@ class Courier:
         self._random = random
         self._board = board
 
-    async def attempt(self, work: Work) -> Verdict:
+    async def attempt(self, work: Carried) -> Verdict:
         """Try once. Cancelling leaves the work as it was before this attempt."""
         trial = work.trial
         if trial is None or trial.letter is None:
@@ -104,7 +104,7 @@ class Courier:
             attempt.ended(outcome)
         return outcome
 
-    def _run(self, work: Work) -> Run | Outcome:
+    def _run(self, work: Carried) -> Run | Outcome:
         """The next attempt, or the outcome of one that needs no call."""
         delivery, trial = work.delivery, work.trial
         hops, traceparent, told = 0, "", ""
@@ -120,7 +120,7 @@ class Courier:
         attempt = 1 if trial is None else trial.history.count + 1
         return Run(delivery, told or self._request_id(delivery), attempt, hops, traceparent)
 
-    def _judge(self, work: Work, outcome: Outcome) -> Verdict:
+    def _judge(self, work: Carried, outcome: Outcome) -> Verdict:
         """Note a failure and say what follows; what is given up has a letter in its trial then."""
         trial = work.trial or Trial()
         number, rule = self._spec.retries.fitting(outcome)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from router.application.budget import WorkerBudget
 from router.application.calls_in_turn import CallsInTurn
 from router.application.courier import Courier, Rest, Verdict
-from router.application.limits import PumpLimits
 from router.application.run_durations import RunDurations
 from router.application.status_board import StatusBoard
 from router.application.task_figures import TaskFigures
-from router.application.work import NEVER, PartitionWork, Work
+from router.application.work import Carried, Trial
 from router.domain.dead_letter import DeadLetter, died_in
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import FlowSpec
-from router.domain.low_water import Mark
 from router.domain.outcome import Outcome
-from router.ports import Clock, DeadLetters, Random, Target
+from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
 
 class AttemptGate(Protocol):
@@ -82,7 +80,7 @@ class Redelivery:
             random=self._random,
             board=StatusBoard(spec.flow_id, self._clock, durations=self._durations),
         )
-        work = _work(delivery, spec)
+        work = _Redelivered(delivery)
         with self._calls.holding(delivery.held_bytes):
             while True:
                 verdict = await self._attempt(courier, work, gate)
@@ -91,7 +89,7 @@ class Redelivery:
                 assert isinstance(verdict, Rest), "no rule of a redrive halts"
                 await gate.rest(verdict.delay_s)
 
-    async def _attempt(self, courier: Courier, work: Work, gate: AttemptGate) -> Verdict:
+    async def _attempt(self, courier: Courier, work: Carried, gate: AttemptGate) -> Verdict:
         """One attempt, or one more try to write the letter that it became: that needs no gate."""
         if work.trial is not None and work.trial.letter is not None:
             return await courier.attempt(work)
@@ -107,17 +105,14 @@ class Redelivery:
         await self._dead_letters.close()
 
 
-def _work(delivery: Delivery, spec: FlowSpec) -> Work:
+@dataclass(slots=True)
+class _Redelivered:
     """A delivery of no partition that anybody reads."""
-    nowhere = PartitionWork(
-        delivery.partition,
-        Mark(position=delivery.offset),
-        order=spec.order,
-        limits=PumpLimits(),
-        parts=1,
-        begun_max=NEVER,
-    )
-    return Work(delivery, nowhere, 0)
+
+    delivery: Delivery
+    began_s: float = 0.0
+    trial: Trial | None = None
+    trace: DeliveryTrace | None = None
 
 
 class _CountedTarget:

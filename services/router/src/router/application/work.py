@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from catalog.events import DeliveryOrder
 
@@ -30,6 +30,15 @@ class Trial:
     letter_failures: int = 0
     not_before_s: float | None = None
     """If it backs off for the target's sake alone: when it may go on once the target is back."""
+
+
+class Carried(Protocol):
+    """What a courier carries from attempt to attempt."""
+
+    delivery: Delivery
+    began_s: float
+    trial: Trial | None
+    trace: DeliveryTrace | None
 
 
 class Work(InLane):
