@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from devstack import Kafka
 from eventflows_cli.relay import kafka_log
 from eventflows_cli.relay.records import POSITION_HEADER, Record
 from kernel.errors import Unavailable
-from servicekit.kafka_goodbye import stop_consumer
+from servicekit.kafka_goodbye import stop_consumer, stop_producer
 
 WAIT_S = 0.5
 SLACK_S = 2.0
@@ -63,6 +64,22 @@ async def test_a_consumer_ends_in_time_although_a_frozen_broker_leaves_tls_waiti
     began_s = time.monotonic()
     assert not await stop_consumer(consumer, wait_s=WAIT_S)
     assert time.monotonic() - began_s < 2 * WAIT_S + SLACK_S
+
+
+async def test_a_producer_ends_in_time_although_a_frozen_broker_takes_nothing(
+    broker: Kafka,
+) -> None:
+    await broker.create_topic("topic")
+    producer = AIOKafkaProducer(**broker.client_settings(), enable_idempotence=True)
+    async with asyncio.timeout(20):
+        await producer.start()
+        await producer.send_and_wait("topic", b"one")
+    os.kill(broker.process.pid, signal.SIGSTOP)
+    left = await producer.send("topic", b"two")
+    began_s = time.monotonic()
+    assert not await stop_producer(producer, wait_s=WAIT_S)
+    assert time.monotonic() - began_s < 3 * WAIT_S + SLACK_S
+    assert isinstance(left.exception(), OSError | KafkaError)
 
 
 async def test_a_relay_is_told_in_time_of_a_broker_that_freezes_while_it_reads(

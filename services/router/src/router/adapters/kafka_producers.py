@@ -7,7 +7,6 @@ already, and the broker refuses everything that follows in that partition as out
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,6 +20,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from kernel.errors import EventflowsError, NotFound, TimedOut, TooLarge, Unavailable
+from servicekit.kafka_goodbye import stop_producer
 
 from router.adapters.kafka_clients import (
     RECORD_BYTES_MAX,
@@ -42,8 +42,6 @@ _PERHAPS_WRITTEN: Final = (
 """They say that a record was handed over, and not that it was written. A `TimeoutError` is none of
 these: it ends the wait for a place in a batch."""
 
-_log = logging.getLogger(__name__)
-
 
 class SharedProducer:
     """The producer of one connection: made when it is needed, and made anew when it is broken."""
@@ -54,7 +52,7 @@ class SharedProducer:
         self._client_id = client_id
         self._writer: KafkaWriter | None = None
         self._starting: asyncio.Task[KafkaWriter] | None = None
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._stopping: set[asyncio.Task[bool]] = set()
 
     @property
     def is_open(self) -> bool:
@@ -156,12 +154,12 @@ class SharedProducer:
                 async with asyncio.timeout(START_TIMEOUT_S):
                     await producer.start()
         except Unavailable as error:
-            await _stop(producer)
+            await stop_producer(producer, wait_s=CLOSE_TIMEOUT_S)
             if not isinstance(error.__cause__, KafkaConnectionError):
                 raise
             raise await diagnose(connection) or error from error.__cause__
         except BaseException:
-            await _stop(producer)
+            await stop_producer(producer, wait_s=CLOSE_TIMEOUT_S)
             raise
         return producer
 
@@ -179,7 +177,9 @@ class SharedProducer:
         """
         writer.is_retired = True
         if not writer.writes:
-            stopping = asyncio.create_task(_stop(writer.producer), name="a producer ends")
+            stopping = asyncio.create_task(
+                stop_producer(writer.producer, wait_s=CLOSE_TIMEOUT_S), name="a producer ends"
+            )
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
 
@@ -231,28 +231,3 @@ def _look_at(task: asyncio.Task[KafkaWriter]) -> None:
     """Whoever waited has gone, perhaps; then nobody else sees the error."""
     if not task.cancelled():
         task.exception()
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop within three times CLOSE_TIMEOUT_S, cleanly if the brokers allow. Raises nothing."""
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await producer.stop()
-    except (KafkaError, OSError, TimeoutError) as error:
-        _log.info("a producer did not end cleanly: %s", type(error).__name__)
-        await _tear_down(producer)
-
-
-async def _tear_down(producer: AIOKafkaProducer) -> None:
-    """End the sockets and the task of a producer whose `stop` was broken off.
-
-    Reaches into a private part of aiokafka 0.14: `stop` waits until all is sent, however long.
-    """
-    sender = producer._sender.sender_task
-    if sender is not None:
-        sender.cancel()
-    closing = asyncio.ensure_future(producer.client.close())
-    await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
-    closing.cancel()
-    if sender is not None:
-        await asyncio.wait({sender}, timeout=CLOSE_TIMEOUT_S)

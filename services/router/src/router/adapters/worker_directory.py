@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from kernel.backoff import delay_s
 from kernel.errors import Unavailable
-from servicekit.kafka_goodbye import stop_consumer
+from servicekit.kafka_goodbye import stop_consumer, stop_producer
 from servicekit.settings import HostPort
 
 from router.adapters.internal_topics import WORKERS_TOPIC
@@ -162,7 +162,7 @@ class WorkerDirectory:
             try:
                 await producer.start()
             except BaseException:
-                await _stop(producer)
+                await stop_producer(producer, wait_s=CLOSE_TIMEOUT_S)
                 raise
             self._producer = producer
         return self._producer
@@ -170,15 +170,7 @@ class WorkerDirectory:
     async def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await producer.stop()
-    except (KafkaError, TimeoutError) as error:
-        _log.warning("the directory's producer did not close: %s", type(error).__name__)
+            await stop_producer(producer, wait_s=CLOSE_TIMEOUT_S)
 
 
 async def _records(consumer: AIOKafkaConsumer) -> AsyncIterator[Any]:

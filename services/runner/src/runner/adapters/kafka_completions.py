@@ -21,7 +21,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
-    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     TopicAlreadyExistsError,
@@ -29,6 +28,7 @@ from aiokafka.errors import (
 )
 from catalog.identifiers import completions_topic
 from kernel.errors import EventflowsError, TooLarge, Unavailable
+from servicekit.kafka_goodbye import stop_producer
 
 from runner.domain.completion import Completion
 from runner.domain.limits import COMPLETION_BYTES_MAX
@@ -48,7 +48,6 @@ START_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 10.0
 TOPIC_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
-CANCELS_MAX: Final = 20
 REQUEST_TIMEOUT_MS: Final = 8_000
 
 _log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class KafkaCompletions:
         self._start_lock = asyncio.Lock()
         self._topic_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._topics: set[str] = set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[bool]] = set()
 
     @property
     def connected(self) -> bool:
@@ -128,16 +127,18 @@ class KafkaCompletions:
                 async with asyncio.timeout(START_TIMEOUT_S):
                     await producer.start()
         except BaseException:
-            await _stop(producer)
+            await stop_producer(producer, wait_s=STOP_TIMEOUT_S)
             raise
         return producer
 
-    def _replace(self, producer: AIOKafkaProducer) -> None:
-        if self._producer is producer:
-            self._producer = None
-            task = asyncio.create_task(_stop(producer))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+    def _replace(self, broken: AIOKafkaProducer) -> None:
+        producer = self._producer
+        if producer is None or producer is not broken:
+            return
+        self._producer = None
+        task = asyncio.create_task(stop_producer(producer, wait_s=STOP_TIMEOUT_S))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _make(self, topic: str) -> None:
         admin = AIOKafkaAdminClient(
@@ -227,30 +228,3 @@ async def _unavailable(what: str) -> AsyncIterator[None]:
         raise TooLarge(f"{what}: it is larger than Kafka takes.") from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(f"{what} ({type(error).__name__}): try again later.") from error
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await producer.stop()
-    except (KafkaError, OSError, TimeoutError) as error:
-        _log.info("a producer did not end cleanly: %s", type(error).__name__)
-        await _abandon(producer)
-
-
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """End a producer whose `stop` does not.
-
-    aiokafka 0.14 waits for ever for an idempotent batch that it cannot deliver, and its sender goes
-    on trying with closed connections. There is no public way to make it give up. A sender that is
-    cancelled waits for each of its requests in turn, and the next cancel ends the one it waits for.
-    """
-    closing = asyncio.ensure_future(producer.client.close())  # TLS waits 30 s for a good-bye
-    await asyncio.wait([closing], timeout=STOP_TIMEOUT_S)
-    closing.cancel()
-    sender = producer._sender.sender_task
-    for _ in range(CANCELS_MAX):
-        sender.cancel()
-        if (await asyncio.wait([sender], timeout=STOP_TIMEOUT_S / CANCELS_MAX))[0]:
-            break
-    producer._message_accumulator.fail_all(KafkaConnectionError("the producer was replaced"))
