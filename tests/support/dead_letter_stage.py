@@ -50,6 +50,8 @@ class Stage:
         self.letters = self.topic
         """Where letters are written to."""
         self.opened: list[FlowSpec] = []
+        self.closes = 0
+        """Redeliveries that gave back what they held."""
         self.ends: list[tuple[str, int, int, str]] = []
         self.fails_to_finish = 0
         self.budget = WorkerBudget()
@@ -118,7 +120,7 @@ class Stage:
         )
 
     async def close(self) -> None:
-        """Nothing is held."""
+        self.closes += 1
 
     def state(self, letter_id: LetterId) -> LetterState:
         return self.index.letters[letter_id].state

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from catalog.records import DeadLetterTask, DeadLetterTaskState
 from kernel.errors import NotFound, Unavailable
+from router.adapters.memory_letter_topic import MemoryLetterTopic
 from router.application import dead_letter_tasks
 from router.application.dead_letter_tasks import (
     NOT_OURS,
@@ -21,11 +22,12 @@ from router.application.dead_letter_tasks import (
 from router.application.plans import BlockedFlow
 from router.application.shards import shard_of
 from router.control_ports import WorkerEntry
+from router.dead_letter_ports import LetterTopic
 from router.domain.dead_letter_task import TaskProgress
 
 from tests.support.dead_letter_stage import Stage, started, task_of
-from tests.support.letters import START
-from tests.support.manual_clock import let_others_run, until
+from tests.support.letters import START, letter_headers
+from tests.support.manual_clock import WAIT_MAX_S, let_others_run, until
 from tests.support.router_flows import SUBSCRIBER, delivery
 
 
@@ -111,6 +113,72 @@ async def test_cancelling_stops_it_and_lets_the_next_one_go() -> None:
         assert (await tasks.progress("task-1")).state == "cancelled"
         await stage.target.let_go(b"value-1")
         await until(lambda: stage.ends == [("task-2", 1, 0, "")])
+
+
+class LingeringTopic(MemoryLetterTopic):
+    """One more connection to a topic; its goodbye takes until a test lets it."""
+
+    def __init__(self, topic: MemoryLetterTopic) -> None:
+        super().__init__()
+        self.log, self.first = topic.log, topic.first
+        self.may_close = asyncio.Event()
+        self.closed = False
+
+    async def close(self) -> None:
+        await self.may_close.wait()
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    "end",
+    [DeadLetterTaskState.FINISHED, DeadLetterTaskState.CANCELLED],
+    ids=["finished", "cancelled"],
+)
+async def test_a_redrive_of_an_own_topic_gives_back_all_that_it_held(
+    end: DeadLetterTaskState,
+) -> None:
+    """Although the catalog says again and again meanwhile that the task has ended."""
+    registry, stage = Registry(), Stage()
+    stage.own_topic = "own"
+    original = delivery(1)
+    stage.own.append(0, letter_headers(original), key=original.key, value=original.value)
+    stage.target.hold(b"value-1")
+    topics: list[LingeringTopic] = []
+
+    def open_own(_: str) -> tuple[str, LetterTopic]:
+        topics.append(LingeringTopic(stage.own))
+        return stage.own_topic, topics[-1]
+
+    tasks = registry.tasks_of(stage, open_own=open_own)
+    async with started(stage.reader.run()), started(tasks.run()):
+        registry.ask(task_of(own_topic=True))
+        await stage.target.until_runs(1)
+        if end is DeadLetterTaskState.FINISHED:
+            await stage.target.let_go(b"value-1")
+            await until(lambda: stage.ends == [("task-1", 1, 0, "")])
+        for _ in range(3):
+            registry.end("task-1", end)
+            await let_others_run()
+        assert tasks.local("task-1") is not None
+        for topic in topics:
+            topic.may_close.set()
+        await until(lambda: tasks.local("task-1") is None)
+    assert [topic.closed for topic in topics] == [True, True]
+    assert stage.closes == 1
+
+
+async def test_a_catalog_that_cannot_be_followed_any_more_ends_the_part() -> None:
+    registry = Registry()
+
+    async def broken() -> AsyncGenerator[int, None]:
+        yield 1
+        raise OSError("broken")
+
+    registry.changes = broken  # type: ignore[method-assign]
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(WAIT_MAX_S):
+            await registry.tasks_of(Stage()).run()
+    assert raised.group_contains(OSError, match="broken")
 
 
 async def test_a_task_stops_with_the_shard_and_goes_on_where_it_went() -> None:

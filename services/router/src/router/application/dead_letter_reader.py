@@ -12,7 +12,6 @@ index is made again from the beginning. The price: one record is read twice at e
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -223,5 +222,5 @@ class DeadLetterReader:
             longest_s=RETRY_LONGEST_S,
             random=lambda: self._random.uniform(0.0, 1.0),
         )
-        await asyncio.shield(self._feed.close())
+        await self._feed.close()
         await self._clock.sleep(wait_s)

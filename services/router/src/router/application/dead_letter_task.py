@@ -28,6 +28,7 @@ from typing import Final
 
 from catalog.records import DeadLetterTask, DeadLetterTaskKind
 from kernel.errors import InvalidInput
+from servicekit.cleanup import to_its_end
 
 from router.application.index_watch import IndexWatch, Spans
 from router.application.keep_trying import KeepTrying
@@ -99,12 +100,17 @@ class TaskRun:
                 return False
             return True
         finally:
-            working.cancel()
-            stopping.cancel()
-            await asyncio.wait({working, stopping})
-            await self._at_work.drain(0.0)
-            await self._letters.close()
-            await self._close_redelivery()
+            await to_its_end(self._clean_up(working, stopping))
+
+    async def _clean_up(self, *tasks: asyncio.Task[None]) -> None:
+        """End what runs and give back what is held. The end of a task is told twice: while we clean
+        up after it, we are cancelled because of it."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await self._at_work.drain(0.0)
+        await self._letters.close()
+        await self._close_redelivery()
 
     def stop(self) -> None:
         """Begin no further attempt; those that run may end within the drain bound. Harmless twice,

@@ -67,22 +67,17 @@ class DeadLetterTasks:
         self._working: dict[str, asyncio.Task[bool]] = {}
 
     async def run(self) -> None:
-        """Start and stop tasks for ever. Raises only CancelledError."""
+        """Start and stop tasks for ever. Raises what the feed raises."""
         changed = asyncio.Event()
-        following = asyncio.create_task(self._follow(changed))
         try:
-            while True:
-                changed.clear()
-                self._reconcile()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
-                        await changed.wait()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow(changed), name="dead letter tasks follow")
+                group.create_task(self._keep(changed), name="dead letter tasks are kept")
         finally:
-            following.cancel()
-            working = list(self._working.values())
-            for task in working:
-                task.cancel()
-            await asyncio.wait([following, *working])
+            if working := list(self._working.values()):
+                for task in working:
+                    task.cancel()
+                await asyncio.wait(working)
 
     async def stop(self) -> None:
         """Begin nothing more, and let what runs end within the drain bound. Harmless twice."""
@@ -137,6 +132,14 @@ class DeadLetterTasks:
         async for _ in self._feed.changes():
             changed.set()
 
+    async def _keep(self, changed: asyncio.Event) -> None:
+        while True:
+            changed.clear()
+            self._reconcile()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await changed.wait()
+
     def _reconcile(self) -> None:
         """Break off what is not wanted any more, stop what is not ours, start what is. Never
         waits."""
@@ -149,11 +152,12 @@ class DeadLetterTasks:
                     wanted[task.flow_id] = task
         chosen = {task.dead_letter_task_id for task in wanted.values()}
         for task_id, working in self._working.items():
-            if task_id not in chosen:
-                if self._has_ended(task_id):
-                    working.cancel()
-                else:
-                    self._runs[task_id].stop()
+            if task_id in chosen:
+                continue
+            if not self._has_ended(task_id):
+                self._runs[task_id].stop()
+            elif not working.cancelling():
+                working.cancel()
         for task_id in [one for one in self._runs if one not in self._working]:
             if task_id not in chosen:
                 del self._runs[task_id]
