@@ -3,6 +3,7 @@ has them say, in the place of aiokafka's client. What one real broker can do is 
 
 import asyncio
 import struct
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from kernel.errors import Unavailable
-from router.adapters import kafka_node_fetches
+from router.adapters import kafka_leader_search, kafka_node_fetches
 from router.adapters.kafka_fetches import (
     FETCH_BYTES_MAX,
     PARTITION_FETCH_BYTES_MAX,
@@ -242,6 +243,49 @@ async def test_partitions_without_a_leader_are_looked_after_until_they_have_one(
             await cluster.asked_for_news.acquire()
         cluster.leaders[0] = 1
         assert await cluster.brokers[1].positions() == {0: 10}
+
+
+async def test_the_longer_a_partition_has_no_leader_the_less_often_is_one_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two hundred flows asked a cluster for news, each two or three times a second, for ever."""
+    monkeypatch.setattr(kafka_leader_search, "LONGEST_S", 4 * RETRY_PAUSE_S)
+    cluster = Cluster({0: None, 1: 1})
+    async with reading(cluster, {0: 10, 1: 20}) as reader, asyncio.timeout(WAIT_S):
+        assert await seeking_pauses(reader, cluster, 4) == [1, 2, 4, 4]
+        cluster.move(1, None)
+        assert await seeking_pauses(reader, cluster, 2) == [1, 2], "one more has none"
+        cluster.move(0, 1)
+        cluster.move(0, None)
+        assert await seeking_pauses(reader, cluster, 2) == [1, 2]
+
+
+async def seeking_pauses(reader: Reading, cluster: Cluster, count: int) -> list[int]:
+    """The next pauses, in times of the shortest one."""
+    pauses = []
+    for _ in range(count):
+        timer = reader.fetches._search._timer
+        assert timer is not None
+        pauses.append(round((timer.when() - asyncio.get_running_loop().time()) / RETRY_PAUSE_S))
+        await cluster.asked_for_news.acquire()
+    return pauses
+
+
+async def test_a_leader_that_refuses_a_partition_is_asked_for_it_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_leader_search, "LONGEST_S", 4 * RETRY_PAUSE_S)
+    cluster = Cluster({0: 1})
+    broker = cluster.brokers[1]
+    async with reading(cluster, {0: 10}) as reader:
+        pauses = []
+        for code in (NOT_LEADER, NOT_LEADER, NOT_LEADER, NOT_LEADER, 0, NOT_LEADER):
+            await broker.asked()
+            asked_s = time.monotonic()
+            broker.answer((0, code, b""))
+            rest_s = reader.fetches._refused_until_s.get(0, asked_s) - asked_s
+            pauses.append(round(rest_s / RETRY_PAUSE_S))
+        assert pauses == [1, 2, 4, 4, 0, 1]
 
 
 async def test_a_session_that_the_broker_forgot_begins_anew_at_once() -> None:

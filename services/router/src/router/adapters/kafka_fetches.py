@@ -15,8 +15,8 @@ waits long only while none is left out.
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 from router.adapters.kafka_fetch_exchange import break_off
 from router.adapters.kafka_fetch_session import FetchAnswer, FetchSession
 from router.adapters.kafka_fetched import Fetched, Make, fetched, maker
+from router.adapters.kafka_leader_search import LeaderSearch, pause_s
 from router.adapters.kafka_node_fetches import FetchPlan, NodeFetches
 from router.domain.delivery import Delivery
 from router.domain.low_water import Mark
@@ -80,10 +81,12 @@ class KafkaFetches:
         self._paused: set[int] = set()
         self._held: dict[int, Fetched] = {}
         self._refused_until_s: dict[int, float] = {}
+        self._refusals: Counter[int] = Counter()
+        """In a row, of each partition."""
         self._ends: dict[int, int] = {}
         self._nodes: dict[int, NodeFetches] = {}
         self._sessions: dict[int, FetchSession] = {}
-        self._seeking: asyncio.TimerHandle | None = None
+        self._search = LeaderSearch(self._seek, first_s=retry_pause_s)
         self.ages: dict[int, RecordAges] = {}
         self.next_offsets: dict[int, int] = {}
         """Behind the last record of each partition that was handed out."""
@@ -208,7 +211,8 @@ class KafkaFetches:
             if found.error_code:
                 has_come |= self._refused(number, position, errors.for_code(found.error_code))
                 continue
-            self._refused_until_s.pop(number, None)
+            if number in self._refusals:
+                self._refused_no_more(number)
             self._ends[number] = found.stable if self._read_committed else found.highwater
             if found.records:
                 self._held[number] = fetched(
@@ -222,15 +226,23 @@ class KafkaFetches:
         """Is it an error for the reader?"""
         partition = TopicPartition(self._topic, number)
         if issubclass(kind, MOVED):
-            self._refused_until_s[number] = time.monotonic() + self._retry_pause_s
+            self._refusals[number] += 1
+            self._refused_until_s[number] = time.monotonic() + pause_s(
+                self._refusals[number], first_s=self._retry_pause_s
+            )
             self._client.force_metadata_update()
             return False
         told = {partition: position} if kind is errors.OffsetOutOfRangeError else self._topic
         self._held[number] = Fetched(partition, None, kind(told))
         return True
 
+    def _refused_no_more(self, number: int) -> None:
+        self._refused_until_s.pop(number, None)
+        self._refusals.pop(number, None)
+
     def _find_leaders(self) -> None:
-        """Ask whoever leads the partitions now; look for leaders until all of them have one."""
+        """Ask whoever leads the partitions now; look for leaders until all of them have one. News
+        of the cluster have `receive` ask as well whether the topic is still the same."""
         if not self._positions:
             return
         leader_of = self._client.cluster.leader_for_partition
@@ -238,16 +250,14 @@ class KafkaFetches:
         leaders = {n: node_id for n, node_id in found.items() if node_id not in NO_LEADER}
         for number in leaders:
             if leaders[number] != self._leaders.get(number):
-                self._refused_until_s.pop(number, None)
+                self._refused_no_more(number)
         self._leaders = leaders
         for node_id in set(leaders.values()) - self._nodes.keys():
             self._nodes[node_id] = self._node(node_id)
         self._look_again()
-        if len(leaders) < len(found) and self._seeking is None:
-            self._seeking = asyncio.get_running_loop().call_later(self._retry_pause_s, self._seek)
+        self._search.for_leaders_of(frozenset(found.keys() - leaders.keys()))
 
     def _seek(self) -> None:
-        self._seeking = None
         self._client.force_metadata_update()
         self._find_leaders()
 
@@ -278,10 +288,9 @@ class KafkaFetches:
     def _stop(self) -> None:
         for node in self._nodes.values():
             node.cancel()
-        if self._seeking is not None:
-            self._seeking.cancel()
-            self._seeking = None
+        self._search.end()
         for kept in (self._nodes, self._positions, self._leaders, self._paused, self._held):
             kept.clear()
         self._refused_until_s.clear()
+        self._refusals.clear()
         self._ends.clear()
