@@ -1,4 +1,4 @@
-"""How long a scan of a topic of dead letters waits. What it reads: tests/ports/letter_topic."""
+"""How long whoever reads a topic of dead letters waits. What is read: tests/ports/letter_topic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from aiokafka import TopicPartition
 from kernel.errors import Unavailable
 from router.adapters import kafka_letter_topic
 from router.adapters.kafka_letter_topic import KafkaLetterTopic
+from router.domain.dead_letter_record import LetterId
 from router.domain.kafka_connection import KafkaConnection
+
+from tests.support.jumping_loop import run_in_jumps
 
 ONE = TopicPartition("letters", 0)
 
@@ -55,15 +58,44 @@ class SilentConsumer:
         return 0
 
 
+class FrozenConsumer(SilentConsumer):
+    """aiokafka's, with a broker that takes connections and says nothing until it is thawed."""
+
+    thawed = asyncio.Event()
+
+    async def start(self) -> None:
+        await self.thawed.wait()
+
+
+async def connect() -> KafkaConnection:
+    return KafkaConnection(connection_id="connection-1", bootstrap_servers=("127.0.0.1:9",))
+
+
+def test_whoever_waits_behind_others_for_a_silent_broker_is_told_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_letter_topic, "AIOKafkaConsumer", FrozenConsumer)
+    gone = LetterId(partition=0, offset=1)
+
+    async def read_at_once() -> None:
+        FrozenConsumer.thawed = asyncio.Event()
+        topic = KafkaLetterTopic(connect, topic=ONE.topic, client_id="letters")
+        reads = [asyncio.create_task(topic.read(gone)) for _ in range(20)]
+        await asyncio.wait(reads)
+        assert all(isinstance(read.exception(), Unavailable) for read in reads)
+        waited_s = asyncio.get_running_loop().time()
+        assert waited_s <= kafka_letter_topic.TURN_TIMEOUT_S + kafka_letter_topic.START_TIMEOUT_S
+        FrozenConsumer.thawed.set()
+        assert await topic.read(gone) is None
+
+    run_in_jumps(read_at_once())
+
+
 async def test_a_scan_does_not_wait_for_ever_for_what_does_not_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kafka_letter_topic, "AIOKafkaConsumer", SilentConsumer)
     monkeypatch.setattr(kafka_letter_topic, "CALL_TIMEOUT_S", 0.05)
-
-    async def connect() -> KafkaConnection:
-        return KafkaConnection(connection_id="connection-1", bootstrap_servers=("127.0.0.1:9",))
-
     topic = KafkaLetterTopic(connect, topic=ONE.topic, client_id="letters")
     with pytest.raises(Unavailable, match="no answer in time"):
         async with aclosing(topic.forwards({ONE.partition: (0, 1)})) as batches:

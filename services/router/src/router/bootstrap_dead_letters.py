@@ -122,14 +122,17 @@ async def open_dead_letters(
             LetterDatabase(read_dsn(settings.dead_letter_dsn_file))
         )
         fold, queries = PostgresLetterFold(database), PostgresLetterQueries(database)
-        topic = open_topic(INTERNAL_CONNECTION, DEAD_LETTERS_TOPIC)
+        # A connection each: whoever asks about a letter does not wait behind those of all tasks.
+        for_desk = open_topic(INTERNAL_CONNECTION, DEAD_LETTERS_TOPIC)
+        for_tasks = open_topic(INTERNAL_CONNECTION, DEAD_LETTERS_TOPIC)
+        stack.push_async_callback(for_desk.close)
+        stack.push_async_callback(for_tasks.close)
         own_topics = OwnTopics(follower, open_topic)
-        stack.push_async_callback(topic.close)
         figures = TaskFigures()
         tools = TaskTools(
             index=queries,
             fold=fold,
-            topic=topic,
+            topic=for_tasks,
             marks=KafkaLetterMarks(internal, producers=producers),
             ends=RegistryTasks(registry),
             ready=readiness(plans, follower, owns=ownership.owns),
@@ -152,7 +155,7 @@ async def open_dead_letters(
             ),
             desk=DeadLetterDesk(
                 index=queries,
-                topic=topic,
+                topic=for_desk,
                 topic_name=DEAD_LETTERS_TOPIC,
                 own_topics=own_topics,
             ),

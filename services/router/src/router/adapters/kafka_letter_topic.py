@@ -16,7 +16,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
-from kernel.errors import StateForbids
+from kernel.errors import StateForbids, Unavailable
 from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.kafka_clients import client_settings
@@ -26,6 +26,8 @@ from router.domain.dead_letter_record import LetterId
 from router.domain.delivery import Delivery
 from router.domain.kafka_connection import KafkaConnection
 
+TURN_TIMEOUT_S: Final = 15.0
+"""For the connection, while others use it."""
 START_TIMEOUT_S: Final = 10.0
 CALL_TIMEOUT_S: Final = 15.0
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -112,7 +114,7 @@ class KafkaLetterTopic:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AIOKafkaConsumer]:
         """The consumer, for one caller; after any error the next one gets a new one."""
-        async with self._one_at_a_time:
+        async with self._turn():
             try:
                 with kafka_errors(f"cannot read {self._topic}"):
                     yield await self._started()
@@ -125,6 +127,18 @@ class KafkaLetterTopic:
             except BaseException:
                 await self.close()
                 raise
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                await self._one_at_a_time.acquire()
+        except TimeoutError as error:
+            raise Unavailable(f"{self._topic}: others wait for its cluster already") from error
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
