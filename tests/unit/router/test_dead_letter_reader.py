@@ -9,7 +9,7 @@ from datetime import datetime
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel.errors import Unavailable
 from router.adapters.memory_letter_index import MemoryLetterIndex
@@ -289,6 +289,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)  # the reader pauses after each failure
 @given(STEPS, st.lists(st.sampled_from([None, False, True]), max_size=12), st.integers(0, 40))
 async def test_what_grew_through_failures_equals_what_is_made_again(
     steps: list[tuple[int, str, int]], failures: list[bool | None], pause: int
