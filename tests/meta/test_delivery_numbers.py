@@ -36,6 +36,7 @@ from router.domain import (
     watchdog,
 )
 from runner.domain import limits as runner_limits
+from servicekit import kafka_topics
 
 from tests.meta.test_delivery_contract import PAGE, ROOT
 
@@ -71,7 +72,7 @@ NUMBERS = [
     ("`factor` ({:.0f} to {:.0f})", [delivery_rules.FACTOR_MIN, delivery_rules.FACTOR_MAX]),
     (
         "our own topics have {}, of which {} must",
-        [IN_WORDS[internal_topics.REPLICATION_MAX], IN_WORDS[internal_topics.IN_SYNC_MIN]],
+        [IN_WORDS[kafka_topics.REPLICATION_MAX], IN_WORDS[kafka_topics.IN_SYNC_MIN]],
     ),
     ("(at most {:,} bytes, checksummed)", [commit_metadata.METADATA_BYTES_MAX]),
     (

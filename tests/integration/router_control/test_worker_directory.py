@@ -6,17 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from devstack import Kafka
-from kernel.errors import StateForbids, Unavailable
-from router.adapters.internal_topics import TOPICS, ensure_internal_topics
+from kernel.errors import Unavailable
+from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.worker_directory import ENTRY_AGE_MAX_S, WorkerDirectory
 from router.control_ports import WorkerEntry
 from servicekit.settings import HostPort
@@ -26,7 +23,6 @@ from tests.support.produce import produce_values
 
 POLL_S = 0.02
 WAIT_S = 10.0
-MESSAGE_BYTES_MAX = 24 * 1024 * 1024
 
 
 class RealDate(ManualClock):
@@ -154,38 +150,3 @@ async def test_an_announcement_that_kafka_does_not_take_is_an_error() -> None:
     with pytest.raises(Unavailable):
         await one.announce({1})
     await one.leave()
-
-
-async def test_internal_topics_take_large_records_and_making_them_again_is_harmless(
-    topics: Kafka,
-) -> None:
-    await asyncio.gather(*(ensure_internal_topics(topics.bootstrap_servers) for _ in range(3)))
-    admin = AIOKafkaAdminClient(**topics.client_settings())
-    await admin.start()
-    try:
-        names = [topic.name for topic in TOPICS]
-        described = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(names)}
-        assert described == {topic.name: topic.partitions for topic in TOPICS}
-        for name in names:
-            config = await _config(admin, name)
-            assert int(config["max.message.bytes"]) >= MESSAGE_BYTES_MAX
-        assert (await _config(admin, "router.workers"))["cleanup.policy"] == "compact,delete"
-    finally:
-        await admin.close()
-
-
-async def test_a_control_topic_with_the_wrong_partitions_stops_the_start(tmp_path: Path) -> None:
-    server = Kafka(tmp_path / "kafka", name="wrong-kafka")
-    try:
-        await server.start()
-        await server.create_topic("router.control", 3)
-        with pytest.raises(StateForbids, match="has 3 partitions and must have 64"):
-            await ensure_internal_topics(server.bootstrap_servers)
-    finally:
-        await server.stop()
-
-
-async def _config(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
-    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    ((_, _, _, _, entries),) = answer.resources
-    return {name: value for name, value, *_ in entries}

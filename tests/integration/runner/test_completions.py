@@ -150,7 +150,10 @@ async def test_the_topic_has_our_partitions_retention_and_size(
     assert config["max.message.bytes"] == str(24 * 1024 * 1024)
 
 
-async def test_a_topic_made_by_hand_for_small_records_takes_every_completion(kafka: Kafka) -> None:
+async def test_a_topic_made_by_hand_for_small_records_takes_every_completion(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servicekit.kafka_topics.REPLICATION_MAX", 1)  # as if it had three copies
     completions, one = KafkaCompletions(kafka.bootstrap_servers), completion(bytes(100_000))
     topic = completions_topic(one.algorithm_id)
     by_hand = {"max.message.bytes": "2000", "retention.ms": "3600000"}
@@ -163,6 +166,7 @@ async def test_a_topic_made_by_hand_for_small_records_takes_every_completion(kaf
     assert len(await _all(kafka, one.algorithm_id)) == 1
     config = await _config(kafka, topic)
     assert config["max.message.bytes"] == str(24 * 1024 * 1024)
+    assert config["min.insync.replicas"] == "2"
     assert config["retention.ms"] == "3600000", "what else was set by hand stays"
 
 

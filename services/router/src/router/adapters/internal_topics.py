@@ -11,12 +11,20 @@ import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from kernel.backoff import delay_s
-from kernel.errors import StateForbids
+from kernel.errors import StateForbids, Unavailable
+from servicekit.kafka_topics import (
+    REPLICATION_MAX,
+    copies_of,
+    described_topics,
+    in_sync_of,
+    raise_settings,
+)
 
 from router.application.shards import CONTROL_TOPIC, SHARDS
 
@@ -34,12 +42,6 @@ DEAD_LETTER_RETENTION_S = 30 * 86_400.0
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_FIRST_S = 0.2
 RETRY_LONGEST_S = 5.0
-REPLICATION_MAX = 3
-"""Copies of each partition, or as many as there are brokers. aiokafka 0.14 speaks CreateTopics up
-to v3, in which the cluster's own default cannot be asked for."""
-IN_SYNC_MIN = 2
-"""Of three copies so many must have a record before it is acknowledged: with one, Kafka's default,
-a broker that dies could take an acknowledged record along."""
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ async def ensure_internal_topics(
 ) -> None:
     """Make the topics that are missing; return when all exist. Waits for Kafka as long as it takes.
 
-    The topic of dead letters gets this retention also if it exists, and no setting but ours.
+    Of one that exists already and has three copies or more, two must have a record from now on. The
+    topic of dead letters gets this retention also if it exists, and no setting but ours.
     Any number of workers may call it at the same time. Raises StateForbids when a topic exists with
     a number of partitions that the router cannot work with: a person has to act.
     """
@@ -111,7 +114,7 @@ async def ensure_internal_topics(
         attempt += 1
         try:
             await _ensure_once(bootstrap_servers, dead_letter_retention_s)
-        except KafkaError as error:
+        except (KafkaError, Unavailable) as error:
             wait_s = delay_s(
                 attempt, first_s=RETRY_FIRST_S, longest_s=RETRY_LONGEST_S, random=random.random
             )
@@ -133,8 +136,14 @@ async def _ensure_once(bootstrap_servers: str, dead_letter_retention_s: float) -
         for name, code, *reason in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(f"{name}: {reason}")
-        await _require_partitions(admin)
-        await _keep_dead_letters(admin, dead_letter_retention_s)
+        described = await described_topics(admin, [topic.name for topic in TOPICS])
+        _require_partitions(described)
+        for topic in TOPICS:
+            copies = copies_of(described[topic.name])
+            if topic.name == DEAD_LETTERS_TOPIC:
+                await _keep_dead_letters(admin, topic, copies, retention_s=dead_letter_retention_s)
+            else:
+                await raise_settings(admin, topic.name, in_sync_of(copies))
     finally:
         await admin.close()
 
@@ -146,18 +155,13 @@ def _new_topic(topic: InternalTopic, copies: int) -> NewTopic:
 
 def config_of(topic: InternalTopic, copies: int) -> dict[str, str]:
     """Kafka's configuration of a topic that has so many copies."""
-    config = {"max.message.bytes": str(MESSAGE_BYTES_MAX), **topic.config}
-    if copies >= REPLICATION_MAX:
-        config["min.insync.replicas"] = str(IN_SYNC_MIN)
-    return config
+    in_sync = {name: str(value) for name, value in in_sync_of(copies).items()}
+    return {"max.message.bytes": str(MESSAGE_BYTES_MAX), **topic.config, **in_sync}
 
 
-async def _keep_dead_letters(admin: AIOKafkaAdminClient, retention_s: float) -> None:
-    (topic,) = [topic for topic in TOPICS if topic.name == DEAD_LETTERS_TOPIC]
-    (found,) = await admin.describe_topics([topic.name])
-    if found["error_code"]:
-        raise for_code(found["error_code"])(f"{topic.name} is not there yet")
-    copies = min(len(partition["replicas"]) for partition in found["partitions"])
+async def _keep_dead_letters(
+    admin: AIOKafkaAdminClient, topic: InternalTopic, copies: int, *, retention_s: float
+) -> None:
     config = {**config_of(topic, copies), "retention.ms": str(int(retention_s * 1_000))}
     resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, config)
     (answer,) = await admin.alter_configs([resource])
@@ -166,14 +170,11 @@ async def _keep_dead_letters(admin: AIOKafkaAdminClient, retention_s: float) -> 
             raise for_code(code)(f"{topic.name}: {reason}")
 
 
-async def _require_partitions(admin: AIOKafkaAdminClient) -> None:
-    fixed = {topic.name: topic.partitions for topic in TOPICS if topic.partitions_fixed}
-    for found in await admin.describe_topics(list(fixed)):
-        if found["error_code"]:
-            raise for_code(found["error_code"])(f"{found['topic']} is not there yet")
-        name, have = found["topic"], len(found["partitions"])
-        if have != fixed[name]:
+def _require_partitions(described: Mapping[str, Any]) -> None:
+    for topic in TOPICS:
+        have = len(described[topic.name]["partitions"])
+        if topic.partitions_fixed and have != topic.partitions:
             raise StateForbids(
-                f"The topic {name} has {have} partitions and must have {fixed[name]}: "
+                f"The topic {topic.name} has {have} partitions and must have {topic.partitions}: "
                 "stop all routers, delete it, and start them again."
             )

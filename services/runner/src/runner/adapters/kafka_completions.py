@@ -4,22 +4,20 @@ A producer that failed in any way is replaced: aiokafka has counted its sequence
 so the broker would refuse what follows. The record may be there nevertheless, and comes again with
 the caller's next attempt: followers see it twice, never not at all.
 
-A topic that was made by hand is taken as it is, but for the size of its records: every completion
-that we accept has to fit, so a lower limit is raised.
+A topic that was made by hand is taken as it is, but for two settings that are raised if they are
+lower: every completion that we accept has to fit, and of three copies two must have it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
@@ -29,6 +27,13 @@ from aiokafka.errors import (
 from catalog.identifiers import completions_topic
 from kernel.errors import EventflowsError, TooLarge, Unavailable
 from servicekit.kafka_goodbye import stop_producer
+from servicekit.kafka_topics import (
+    REPLICATION_MAX,
+    copies_of,
+    described_topics,
+    in_sync_of,
+    raise_settings,
+)
 
 from runner.domain.completion import Completion
 from runner.domain.limits import COMPLETION_BYTES_MAX
@@ -36,21 +41,13 @@ from runner.domain.limits import COMPLETION_BYTES_MAX
 CLIENT_ID: Final = "eventflows-runner"
 PARTITIONS: Final = 8
 RETENTION_MS: Final = 7 * 24 * 3_600_000
-REPLICATION_MAX: Final = 3
-"""Or as many as there are brokers: aiokafka 0.14 cannot ask for the cluster's own default."""
-IN_SYNC_MIN: Final = 2
-"""Of three copies so many must have a completion before it is acknowledged."""
 RECORD_LIMIT: Final = "max.message.bytes"
-SET_ON_TOPIC: Final = 1
-"""`config_source` of Kafka's DescribeConfigs: DYNAMIC_TOPIC_CONFIG."""
 BATCH_BYTES_MAX: Final = 64 * 1024
 START_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 10.0
 TOPIC_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
 REQUEST_TIMEOUT_MS: Final = 8_000
-
-_log = logging.getLogger(__name__)
 
 
 class KafkaCompletions:
@@ -150,13 +147,13 @@ class KafkaCompletions:
             await admin.start()
             brokers = (await admin.describe_cluster())["brokers"]
             copies = max(1, min(REPLICATION_MAX, len(brokers)))
-            config = {"retention.ms": str(RETENTION_MS), RECORD_LIMIT: str(COMPLETION_BYTES_MAX)}
-            if copies >= REPLICATION_MAX:
-                config["min.insync.replicas"] = str(IN_SYNC_MIN)
-            wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config)
+            config = {"retention.ms": RETENTION_MS, **_needs(copies)}
+            config_text = {name: str(value) for name, value in config.items()}
+            wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config_text)
             for _, code, *reason in (await admin.create_topics([wanted])).topic_errors:
                 if code and for_code(code) is TopicAlreadyExistsError:
-                    await _make_room(admin, topic)
+                    described = (await described_topics(admin, [topic]))[topic]
+                    await raise_settings(admin, topic, _needs(copies_of(described)))
                 elif code:
                     raise for_code(code)(str(reason))
         finally:
@@ -178,45 +175,9 @@ async def _send(producer: AIOKafkaProducer, topic: str, completion: Completion) 
         ) from error
 
 
-async def _make_room(admin: AIOKafkaAdminClient, topic: str) -> None:
-    """See that the topic takes records of COMPLETION_BYTES_MAX. Raises Unavailable if it cannot.
-
-    aiokafka 0.14 can only set all of a topic's settings at once: what stands there is said again.
-    """
-    described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    config: dict[str, str] = {}
-    for name, value, _, source, *_ in _single(described)[4]:
-        if source == SET_ON_TOPIC or name == RECORD_LIMIT:
-            config[name] = value
-    present = config[RECORD_LIMIT]
-    if int(present) >= COMPLETION_BYTES_MAX:
-        return
-    config[RECORD_LIMIT] = str(COMPLETION_BYTES_MAX)
-    try:
-        _single(
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
-        )
-    except KafkaError as error:
-        raise Unavailable(
-            f"The topic {topic} takes records of at most {present} bytes, and that could not be "
-            f"changed ({type(error).__name__}): set its {RECORD_LIMIT} to {COMPLETION_BYTES_MAX}."
-        ) from error
-    _log.warning(
-        "the topic %s took records of %s bytes only: its limit was raised to %d",
-        topic,
-        present,
-        COMPLETION_BYTES_MAX,
-    )
-
-
-def _single(responses: list[Any]) -> tuple[Any, ...]:
-    """What Kafka says of the one resource that it was asked about. Raises its error."""
-    (response,) = responses
-    (resource,) = response.resources
-    code, reason = resource[:2]
-    if code:
-        raise for_code(code)(reason)
-    return tuple(resource)
+def _needs(copies: int) -> dict[str, int]:
+    """The least that a topic with so many copies must be set to."""
+    return {RECORD_LIMIT: COMPLETION_BYTES_MAX, **in_sync_of(copies)}
 
 
 @asynccontextmanager
