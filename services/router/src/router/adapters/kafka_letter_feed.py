@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -50,10 +50,8 @@ class KafkaLetterFeed:
         with kafka_errors(f"cannot read {self._topic}"):
             async with asyncio.timeout(START_TIMEOUT_S):
                 await consumer.start()
-                partitions = await partitions_of(consumer, self._topic)
-                first = await consumer.beginning_offsets(partitions)
-                end = await consumer.end_offsets(partitions)
-        return {one.partition: (first[one], end[one]) for one in partitions}
+                bounds = await bounds_of(consumer, await partitions_of(consumer, self._topic))
+        return {one.partition: span for one, span in bounds.items()}
 
     async def begin(self, offsets: Mapping[int, int]) -> None:
         consumer = self._require()
@@ -124,6 +122,15 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     if not numbers:
         raise missing_topic(topic)
     return [TopicPartition(topic, number) for number in sorted(numbers)]
+
+
+async def bounds_of(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """First offset and end of each."""
+    first = await consumer.beginning_offsets(partitions)
+    end = await consumer.end_offsets(partitions)
+    return {one: (first[one], end[one]) for one in partitions}
 
 
 def delivery_of(record: ConsumerRecord) -> Delivery:

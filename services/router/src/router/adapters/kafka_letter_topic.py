@@ -21,7 +21,7 @@ from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import kafka_errors
-from router.adapters.kafka_letter_feed import delivery_of, partitions_of
+from router.adapters.kafka_letter_feed import bounds_of, delivery_of, partitions_of
 from router.domain.dead_letter_record import LetterId
 from router.domain.delivery import Delivery
 from router.domain.kafka_connection import KafkaConnection
@@ -62,8 +62,7 @@ class KafkaLetterTopic:
         async with self._connected() as consumer, asyncio.timeout(CALL_TIMEOUT_S):
             if partition not in await partitions_of(consumer, self._topic):
                 return None
-            first = (await consumer.beginning_offsets([partition]))[partition]
-            end = (await consumer.end_offsets([partition]))[partition]
+            first, end = (await bounds_of(consumer, [partition]))[partition]
             if not first <= letter_id.offset < end:
                 return None
             consumer.assign([partition])
@@ -74,14 +73,15 @@ class KafkaLetterTopic:
     async def backwards(self) -> AsyncGenerator[Sequence[Delivery], None]:
         async with self._connected() as consumer:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                partitions = await partitions_of(consumer, self._topic)
-                first = await consumer.beginning_offsets(partitions)
-                upper = await consumer.end_offsets(partitions)
+                bounds = await bounds_of(consumer, await partitions_of(consumer, self._topic))
+            upper = {one: end for one, (_, end) in bounds.items()}
             while upper:
-                lower = {one: max(first[one], end - WINDOW_RECORDS) for one, end in upper.items()}
+                lower = {
+                    one: max(bounds[one][0], end - WINDOW_RECORDS) for one, end in upper.items()
+                }
                 async for batch in _between(consumer, lower, upper):
                     yield batch
-                upper = {one: offset for one, offset in lower.items() if offset > first[one]}
+                upper = {one: offset for one, offset in lower.items() if offset > bounds[one][0]}
 
     async def forwards(
         self, spans: Mapping[int, tuple[int, int]]
@@ -90,21 +90,18 @@ class KafkaLetterTopic:
         async with self._connected() as consumer:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 there = await partitions_of(consumer, self._topic)
-                first = await consumer.beginning_offsets(there)
-                end = await consumer.end_offsets(there)
-            lower = {one: max(asked[one][0], first[one]) for one in there if one in asked}
-            upper = {one: min(asked[one][1], end[one]) for one in lower}
-            lower = {one: begin for one, begin in lower.items() if begin < upper[one]}
+                bounds = await bounds_of(consumer, [one for one in there if one in asked])
+            upper = {one: min(asked[one][1], end) for one, (_, end) in bounds.items()}
+            begins = {one: max(asked[one][0], first) for one, (first, _) in bounds.items()}
+            lower = {one: begin for one, begin in begins.items() if begin < upper[one]}
             if lower:
                 async for batch in _between(consumer, lower, upper):
                     yield batch
 
     async def spans(self) -> Mapping[int, tuple[int, int]]:
         async with self._connected() as consumer, asyncio.timeout(CALL_TIMEOUT_S):
-            partitions = await partitions_of(consumer, self._topic)
-            first = await consumer.beginning_offsets(partitions)
-            end = await consumer.end_offsets(partitions)
-        return {one.partition: (first[one], end[one]) for one in partitions}
+            bounds = await bounds_of(consumer, await partitions_of(consumer, self._topic))
+        return {one.partition: span for one, span in bounds.items()}
 
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None
