@@ -10,20 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-from kernel.backoff import delay_s
 from kernel.errors import EventflowsError, Unavailable
-from servicekit.kafka_goodbye import stop_consumer
 
 from router.adapters.internal_topics import POSITIONS_TOPIC
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_producers import KafkaProducers
+from router.adapters.kafka_whole_topic import read_whole
 from router.domain.beginning import Place
 from router.domain.kafka_connection import KafkaConnection
 from router.domain.low_water import Mark
@@ -34,10 +29,6 @@ WRITE_INTERVAL_S: Final = 5.0
 WRITE_BATCH_MAX: Final = 500
 FLUSH_TIMEOUT_S: Final = 3.0
 RECALL_TIMEOUT_S: Final = 5.0
-POLL_TIMEOUT_MS: Final = 1_000
-RETRY_FIRST_S: Final = 0.2
-RETRY_LONGEST_S: Final = 5.0
-CLOSE_TIMEOUT_S: Final = 2.0
 ENTRIES_MAX: Final = 500_000
 """Partitions of flows; the oldest is forgotten. About 100 MB."""
 
@@ -125,50 +116,13 @@ class PositionsTopic:
         )
 
     async def _read(self) -> None:
-        failures = 0
-        while True:
-            try:
-                async with self._consumer() as consumer:
-                    async for record in self._records(consumer):
-                        failures = 0
-                        self._hear(record)
-            except KafkaError as error:
-                failures += 1
-                _log.warning("positions are not readable: %s: %s", type(error).__name__, error)
-                await self._clock.sleep(
-                    delay_s(
-                        failures,
-                        first_s=RETRY_FIRST_S,
-                        longest_s=RETRY_LONGEST_S,
-                        random=random.random,
-                    )
-                )
-
-    @asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            **client_settings(self._internal, client_id=self._client_id),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        await read_whole(
+            POSITIONS_TOPIC,
+            client_settings(self._internal, client_id=self._client_id),
+            hear=self._hear,
+            caught_up=self.caught_up,
+            clock=self._clock,
         )
-        try:
-            await consumer.start()
-            consumer.assign([TopicPartition(POSITIONS_TOPIC, 0)])
-            await consumer.seek_to_beginning()
-            yield consumer
-        finally:
-            if not await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S):
-                _log.info("the consumer of the positions did not end cleanly")
-
-    async def _records(self, consumer: AIOKafkaConsumer) -> AsyncIterator[Any]:
-        (partition,) = consumer.assignment()
-        end = (await consumer.end_offsets([partition]))[partition]
-        while True:
-            if not self.caught_up.is_set() and await consumer.position(partition) >= end:
-                self.caught_up.set()
-            batches = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS)
-            for record in batches.get(partition, ()):
-                yield record
 
     def _hear(self, record: Any) -> None:
         try:

@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from kernel.backoff import delay_s
 from kernel.errors import Unavailable
-from servicekit.kafka_goodbye import stop_consumer, stop_producer
+from servicekit.kafka_goodbye import stop_producer
 from servicekit.settings import HostPort
 
 from router.adapters.internal_topics import WORKERS_TOPIC
+from router.adapters.kafka_whole_topic import read_whole
 from router.application.shards import SHARDS
 from router.control_ports import WorkerEntry
 from router.ports import Clock
@@ -33,9 +31,6 @@ ENTRIES_MAX = 1_000
 """More names than workers can be: the oldest is forgotten."""
 ENTRY_BYTES_MAX = 4_096
 SEND_TIMEOUT_S = 5.0
-POLL_TIMEOUT_MS = 1_000
-RETRY_FIRST_S = 0.2
-RETRY_LONGEST_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 
 _log = logging.getLogger(__name__)
@@ -90,40 +85,14 @@ class WorkerDirectory:
 
     async def run(self) -> None:
         """Read the topic from its beginning and go on for ever, also while Kafka is away."""
-        failures = 0
-        while True:
-            try:
-                async with self._consumer() as consumer:
-                    async for record in _records(consumer):
-                        failures = 0
-                        self._hear(record)
-            except KafkaError as error:
-                failures += 1
-                _log.warning(
-                    "the worker directory is not readable: %s: %s", type(error).__name__, error
-                )
-                wait_s = delay_s(
-                    failures, first_s=RETRY_FIRST_S, longest_s=RETRY_LONGEST_S, random=random.random
-                )
-                await self._clock.sleep(wait_s)
-
-    @asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap_servers,
-            client_id=self._worker_id,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        settings = {"bootstrap_servers": self._bootstrap_servers, "client_id": self._worker_id}
+        await read_whole(
+            WORKERS_TOPIC,
+            settings,
+            hear=self._hear,
+            caught_up=asyncio.Event(),
+            clock=self._clock,
         )
-        try:
-            await consumer.start()
-            partition = TopicPartition(WORKERS_TOPIC, 0)
-            consumer.assign([partition])
-            await consumer.seek_to_beginning(partition)
-            yield consumer
-        finally:
-            if not await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S):
-                _log.info("the directory's consumer did not end cleanly")
 
     def _hear(self, record: Any) -> None:
         worker_id = (record.key or b"").decode("utf-8", "replace")
@@ -171,14 +140,6 @@ class WorkerDirectory:
         producer, self._producer = self._producer, None
         if producer is not None:
             await stop_producer(producer, wait_s=CLOSE_TIMEOUT_S)
-
-
-async def _records(consumer: AIOKafkaConsumer) -> AsyncIterator[Any]:
-    while True:
-        batches = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS)
-        for records in batches.values():
-            for record in records:
-                yield record
 
 
 def _entry(worker_id: str, value: bytes | None) -> WorkerEntry | None:
