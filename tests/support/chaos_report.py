@@ -256,7 +256,7 @@ def _run_too_often(runs_repeated: int, allowed: int) -> list[str]:
 def _over_the_bound(injury: Injury, repeated: Sequence[Repeat]) -> list[str]:
     """A killed worker repeats what was in flight, and what ended since the last commit."""
     early = [
-        (ago_s, one.first.request_id)
+        (ago_s, one.again.request_id)
         for one in repeated
         if (ago_s := _ended_before_kill_s(injury, one)) > COMMITTED_WITHIN_S
     ]
@@ -269,5 +269,5 @@ def _over_the_bound(injury: Injury, repeated: Sequence[Repeat]) -> list[str]:
 
 def _ended_before_kill_s(injury: Injury, repeat: Repeat) -> float:
     """0 for what had not ended then."""
-    killed_s, answered_s = injury.killed_s, repeat.first.answered_s
-    return 0.0 if killed_s is None or answered_s is None else max(0.0, killed_s - answered_s)
+    killed_s, decided_s = injury.killed_s, repeat.decided_s
+    return 0.0 if killed_s is None or decided_s is None else max(0.0, killed_s - decided_s)

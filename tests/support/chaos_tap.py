@@ -17,25 +17,36 @@ from devstack.tcp_proxy import Tap
 REQUEST_ID = b"x-eventflows-request-id"
 ATTEMPT = b"x-eventflows-attempt"
 FLOW = b"x-eventflows-flow"
+OUTCOME = b"x-eventflows-outcome"
+DECIDED = {b"succeeded", b"failed"}
+"""What the runner says of runs that nobody tries again. A timeout or a refusal is tried again."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Sent:
-    """One request to the runner. Times are of the monotonic clock; None: never answered."""
+    """One request to the runner. Times are of the monotonic clock; None: never answered.
+
+    `is_decided`: the answer leaves nothing to be tried again.
+    """
 
     flow_id: str
     request_id: str
     attempt: int
     sent_s: float
     answered_s: float | None = None
+    is_decided: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
-    """A delivery that was made before, by a worker that did not know what had become of it."""
+    """A delivery that was made before, by a worker that did not know what had become of it.
 
-    first: Sent
+    `decided_s`: when its fate was first told; None: it was not, as of one that waits for its next
+    attempt.
+    """
+
     again: Sent
+    decided_s: float | None
 
 
 class RunnerTap:
@@ -54,14 +65,14 @@ class RunnerTap:
 
 def repeats(sent: Iterable[Sent]) -> list[Repeat]:
     """First attempts that were made before; attempts after the first are retries, not repeats."""
-    firsts: dict[str, Sent] = {}
+    decided_s: dict[str, float | None] = {}
     found = []
     for one in sent:
-        if one.attempt != 1:
-            continue
-        first = firsts.setdefault(one.request_id, one)
-        if first is not one:
-            found.append(Repeat(first=first, again=one))
+        told_s = decided_s.get(one.request_id)
+        if one.attempt == 1 and one.request_id in decided_s:
+            found.append(Repeat(again=one, decided_s=told_s))
+        if told_s is None:
+            decided_s[one.request_id] = one.answered_s if one.is_decided else None
     return found
 
 
@@ -107,10 +118,17 @@ class _Answers:
 
     def __init__(self, waiting: deque[Sent]) -> None:
         self._waiting = waiting
+        self._outcome = b""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == OUTCOME:
+            self._outcome = value
 
     def on_message_complete(self) -> None:
+        outcome, self._outcome = self._outcome, b""
         if self._waiting:
-            self._waiting.popleft().answered_s = time.monotonic()
+            one = self._waiting.popleft()
+            one.answered_s, one.is_decided = time.monotonic(), outcome in DECIDED
 
 
 def _tap(parser: httptools.HttpRequestParser | httptools.HttpResponseParser) -> Tap:

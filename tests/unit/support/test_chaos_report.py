@@ -41,6 +41,7 @@ def sent(request_id: str, at_s: float, answered_s: float | None = None, attempt:
         attempt=attempt,
         sent_s=at_s,
         answered_s=answered_s,
+        is_decided=answered_s is not None,
     )
 
 
@@ -78,7 +79,7 @@ def a_report(
 
 def test_a_first_attempt_that_was_made_before_is_a_repeat_and_a_retry_is_none() -> None:
     found = repeats([sent("a", 1), sent("a", 2, attempt=2), sent("b", 3), sent("a", 4)])
-    assert [(one.first.sent_s, one.again.sent_s) for one in found] == [(1, 4)]
+    assert [(one.again.request_id, one.again.sent_s) for one in found] == [("a", 4)]
 
 
 def test_the_longest_gap_is_between_new_deliveries_and_repeats_do_not_shorten_it() -> None:
@@ -105,6 +106,15 @@ def test_what_was_in_flight_or_ended_just_before_may_be_repeated() -> None:
 def test_a_repeat_of_what_ended_long_before_the_kill_breaks_the_bound() -> None:
     (problem,) = a_report([sent("old", 5, 5.1), sent("old", 20)]).problems
     assert "4.90 s before the worker was killed" in problem
+
+
+def test_what_waits_for_its_next_attempt_has_not_ended_and_what_the_next_one_decided_has() -> None:
+    refused = Sent(
+        flow_id="flow", request_id="a", attempt=1, sent_s=5, answered_s=5.1, is_decided=False
+    )
+    assert a_report([refused, sent("a", 20)]).problems == ()
+    (problem,) = a_report([refused, sent("a", 7, 7.1, attempt=2), sent("a", 20)]).problems
+    assert "2.90 s before the worker was killed" in problem
 
 
 def test_a_strike_that_allows_no_run_to_be_repeated_allows_not_one() -> None:
@@ -187,3 +197,18 @@ def test_the_tap_sees_requests_and_their_answers_however_the_bytes_are_cut() -> 
     assert (one.flow_id, one.request_id, one.attempt, one.answered_s) == ("f", "req-1", 3, None)
     coming(answer)
     assert one.answered_s is not None
+    assert not one.is_decided
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_decided"), [("succeeded", True), ("failed", True), ("timed_out", False)]
+)
+def test_the_tap_sees_whether_an_answer_leaves_something_to_be_tried_again(
+    outcome: str, is_decided: bool
+) -> None:
+    tap = RunnerTap()
+    going, coming = tap.taps()
+    going(b"POST / HTTP/1.1\r\nX-Eventflows-Request-Id: r\r\nContent-Length: 0\r\n\r\n")
+    head = f"HTTP/1.1 200 OK\r\nX-Eventflows-Outcome: {outcome}\r\nContent-Length: 0\r\n\r\n"
+    coming(head.encode())
+    assert tap.sent[0].is_decided is is_decided
