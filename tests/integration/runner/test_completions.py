@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -200,17 +199,6 @@ async def test_a_limit_that_cannot_be_raised_is_unavailable_and_says_what_to_set
     finally:
         await completions.close()
         await broker.stop()
-
-
-async def test_the_locks_of_topics_are_not_kept(kafka: Kafka) -> None:
-    completions = KafkaCompletions(kafka.bootstrap_servers)
-    try:
-        for _ in range(3):
-            await completions.prepare(completion().algorithm_id)
-        gc.collect()
-        assert len(completions._topic_locks) == 0
-    finally:
-        await completions.close()
 
 
 async def test_a_topic_is_made_as_soon_as_a_flow_follows_and_before_any_run(kafka: Kafka) -> None:

@@ -61,6 +61,15 @@ async def test_preparing_twice_is_harmless(subject: Subject) -> None:
     await subject.completions.write(one)
 
 
+async def test_many_preparations_at_the_same_time_all_succeed(subject: Subject) -> None:
+    one = completion()
+    await asyncio.gather(
+        *(subject.completions.prepare(one.algorithm_id) for _ in range(50)),
+        subject.completions.prepare(completion().algorithm_id),
+    )
+    await subject.completions.write(one)
+
+
 async def test_many_writes_at_the_same_time_all_succeed(subject: Subject) -> None:
     one = completion()
     await asyncio.gather(*(subject.completions.write(one) for _ in range(50)))

@@ -102,7 +102,8 @@ class Builder(Protocol):
 
 
 class Completions(Protocol):
-    """Our internal topics of completions. Any number of writes at the same time."""
+    """Our internal topics of completions. Any number of calls at the same time; each ends in a
+    bounded time, however many wait while the other side is silent."""
 
     async def write(self, completion: Completion) -> None:
         """Return once it is durable. Repeats are possible, for readers, after an error.

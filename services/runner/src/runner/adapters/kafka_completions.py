@@ -4,6 +4,9 @@ A producer that failed in any way is replaced: aiokafka has counted its sequence
 so the broker would refuse what follows. The record may be there nevertheless, and comes again with
 the caller's next attempt: followers see it twice, never not at all.
 
+All who need a producer or a topic wait for the same attempt to get it, and get its error: while
+Kafka is silent nobody waits for more than one attempt, however many wait.
+
 A topic that was made by hand is taken as it is, but for two settings that are raised if they are
 lower: every completion that we accept has to fit, and of three copies two must have it.
 """
@@ -11,10 +14,9 @@ lower: every completion that we accept has to fit, and of three copies two must 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
-from weakref import WeakValueDictionary
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -35,6 +37,7 @@ from servicekit.kafka_topics import (
     raise_settings,
 )
 
+from runner.adapters.shared_attempts import SharedAttempts
 from runner.domain.completion import Completion
 from runner.domain.limits import COMPLETION_BYTES_MAX
 
@@ -49,6 +52,9 @@ TOPIC_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
 REQUEST_TIMEOUT_MS: Final = 8_000
 
+_PRODUCER: Final = "producer"
+"""The attempt to start one; all others are named by their topic."""
+
 
 class KafkaCompletions:
     """Port `Completions`. `connect` may be called early, to know that Kafka is there."""
@@ -56,10 +62,9 @@ class KafkaCompletions:
     def __init__(self, bootstrap_servers: str) -> None:
         self._servers = bootstrap_servers
         self._producer: AIOKafkaProducer | None = None
-        self._start_lock = asyncio.Lock()
-        self._topic_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._topics: set[str] = set()
-        self._ending: set[asyncio.Task[bool]] = set()
+        self._attempts = SharedAttempts()
+        self._ending: set[asyncio.Task[object]] = set()
 
     @property
     def connected(self) -> bool:
@@ -87,27 +92,19 @@ class KafkaCompletions:
     async def prepare(self, algorithm_id: str) -> None:
         """See `ports.Completions`. Remembered, so a topic is asked for once."""
         topic = completions_topic(algorithm_id)
-        if topic in self._topics:
-            return
-        async with self._topic_locks.setdefault(topic, asyncio.Lock()):
-            if topic not in self._topics:
-                async with _unavailable(f"The topic {topic} could not be made"):
-                    async with asyncio.timeout(TOPIC_TIMEOUT_S):
-                        await self._make(topic)
-                self._topics.add(topic)
+        if topic not in self._topics:
+            await self._attempts.join(topic, lambda: self._make(topic))
 
     async def close(self) -> None:
-        """Harmless twice."""
+        """Harmless twice. Whoever still waits hears Unavailable."""
+        await self._attempts.close()
         if self._producer is not None:
             self._replace(self._producer)
         if self._ending:
             await asyncio.wait(self._ending)
 
     async def _started(self) -> AIOKafkaProducer:
-        async with self._start_lock:
-            if self._producer is None:
-                self._producer = await self._start()
-            return self._producer
+        return self._producer or await self._attempts.join(_PRODUCER, self._start)
 
     async def _start(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -124,8 +121,9 @@ class KafkaCompletions:
                 async with asyncio.timeout(START_TIMEOUT_S):
                     await producer.start()
         except BaseException:
-            await stop_producer(producer, wait_s=STOP_TIMEOUT_S)
+            self._end(stop_producer(producer, wait_s=STOP_TIMEOUT_S))
             raise
+        self._producer = producer
         return producer
 
     def _replace(self, broken: AIOKafkaProducer) -> None:
@@ -133,7 +131,11 @@ class KafkaCompletions:
         if producer is None or producer is not broken:
             return
         self._producer = None
-        task = asyncio.create_task(stop_producer(producer, wait_s=STOP_TIMEOUT_S))
+        self._end(stop_producer(producer, wait_s=STOP_TIMEOUT_S))
+
+    def _end(self, goodbye: Coroutine[Any, Any, object]) -> None:
+        """Nobody but `close` waits for it."""
+        task = asyncio.create_task(goodbye)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -144,20 +146,28 @@ class KafkaCompletions:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         try:
-            await admin.start()
-            brokers = (await admin.describe_cluster())["brokers"]
-            copies = max(1, min(REPLICATION_MAX, len(brokers)))
-            config = {"retention.ms": RETENTION_MS, **_needs(copies)}
-            config_text = {name: str(value) for name, value in config.items()}
-            wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config_text)
-            for _, code, *reason in (await admin.create_topics([wanted])).topic_errors:
-                if code and for_code(code) is TopicAlreadyExistsError:
-                    described = (await described_topics(admin, [topic]))[topic]
-                    await raise_settings(admin, topic, _needs(copies_of(described)))
-                elif code:
-                    raise for_code(code)(str(reason))
+            async with _unavailable(f"The topic {topic} could not be made"):
+                async with asyncio.timeout(TOPIC_TIMEOUT_S):
+                    await admin.start()
+                    await _create(admin, topic)
+            self._topics.add(topic)
         finally:
-            await admin.close()
+            self._end(_close(admin))
+
+
+async def _create(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """See that the topic is there, as we need it. Raises the driver's errors, and Unavailable."""
+    brokers = (await admin.describe_cluster())["brokers"]
+    copies = max(1, min(REPLICATION_MAX, len(brokers)))
+    config = {"retention.ms": RETENTION_MS, **_needs(copies)}
+    config_text = {name: str(value) for name, value in config.items()}
+    wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config_text)
+    for _, code, *reason in (await admin.create_topics([wanted])).topic_errors:
+        if code and for_code(code) is TopicAlreadyExistsError:
+            described = (await described_topics(admin, [topic]))[topic]
+            await raise_settings(admin, topic, _needs(copies_of(described)))
+        elif code:
+            raise for_code(code)(str(reason))
 
 
 async def _send(producer: AIOKafkaProducer, topic: str, completion: Completion) -> None:
@@ -189,3 +199,10 @@ async def _unavailable(what: str) -> AsyncIterator[None]:
         raise TooLarge(f"{what}: it is larger than Kafka takes.") from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(f"{what} ({type(error).__name__}): try again later.") from error
+
+
+async def _close(admin: AIOKafkaAdminClient) -> None:
+    """Not for ever: TLS waits 30 s for a good-bye."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await admin.close()
