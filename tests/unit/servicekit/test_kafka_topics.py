@@ -1,12 +1,34 @@
-"""What is set on a topic of our own that exists already."""
+"""Topics of our own: which are made, and what is set on one that exists already."""
 
 from __future__ import annotations
 
-from servicekit.kafka_topics import copies_of, in_sync_of, raised
+from types import SimpleNamespace
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NodeNotReadyError
+from servicekit.kafka_topics import copies_of, created_topics, in_sync_of, raised
 
 ON_TOPIC, DEFAULT = 1, 5
 """Where a setting comes from: numbers of Kafka's DescribeConfigs."""
 TWO_IN_SYNC = {"min.insync.replicas": 2}
+
+
+class _NobodyLeads:
+    """A client that the cluster tells of no controller."""
+
+    cluster = SimpleNamespace(controller=None)
+    _request_timeout_ms = 1_000
+
+    async def force_metadata_update(self) -> bool:
+        return True
+
+
+async def test_a_cluster_without_a_controller_is_asked_again_like_one_that_is_away() -> None:
+    admin = AIOKafkaAdminClient()
+    admin._client = _NobodyLeads()
+    with pytest.raises(NodeNotReadyError, match="no controller"):
+        await created_topics(admin, [NewTopic("mine", 1, 1)])
 
 
 def test_two_must_be_in_sync_from_three_copies_on() -> None:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import for_code
 from kernel.errors import InvalidInput, StateForbids
+from servicekit.kafka_topics import created_topics
 
 RECORD_BYTES_MAX: Final = 24 * 1024 * 1024
 """As our internal topics: an algorithm's state has ten build logs of 16 kB and, without a limit in
@@ -54,22 +55,15 @@ async def ensure(settings: Mapping[str, Any], *, full: str, state: str) -> None:
     await admin.start()
     try:
         brokers = (await admin.describe_cluster())["brokers"]
-        for name, config in ((full, FULL), (state, STATE)):
-            await _create(admin, name, config, min(REPLICAS_MAX, len(brokers)))
+        copies = min(REPLICAS_MAX, len(brokers))
+        wanted = ((full, FULL), (state, STATE))
+        await created_topics(
+            admin,
+            [NewTopic(name, 1, copies, topic_configs=dict(config)) for name, config in wanted],
+        )
         await _check(admin, full, state)
     finally:
         await admin.close()
-
-
-async def _create(
-    admin: AIOKafkaAdminClient, name: str, config: Mapping[str, str], replication: int
-) -> None:
-    topic = NewTopic(name, 1, replication, topic_configs=dict(config))
-    answer = await admin.create_topics([topic])
-    for _, code, *message in answer.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise error(*message)
 
 
 async def _check(admin: AIOKafkaAdminClient, full: str, state: str) -> None:

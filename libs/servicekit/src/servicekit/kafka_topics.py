@@ -11,9 +11,14 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    NodeNotReadyError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from kernel.errors import Unavailable
 
 REPLICATION_MAX: Final = 3
@@ -32,6 +37,22 @@ _log = logging.getLogger(__name__)
 def in_sync_of(copies: int) -> Mapping[str, int]:
     """The least that a topic of so many copies needs; nothing if fewer brokers must be enough."""
     return {IN_SYNC: IN_SYNC_MIN} if copies >= REPLICATION_MAX else {}
+
+
+async def created_topics(admin: AIOKafkaAdminClient, topics: Sequence[NewTopic]) -> frozenset[str]:
+    """Make those that are missing; the names of those that were missing. Raises KafkaError."""
+    try:
+        answer = await admin.create_topics(list(topics))
+    except AttributeError as error:
+        # aiokafka 0.14 asks the controller, and does not look whether the cluster has one.
+        if error.name != "nodeId":
+            raise
+        raise NodeNotReadyError("the cluster has no controller at the moment") from error
+    errors = {name: (for_code(code), reason) for name, code, *reason in answer.topic_errors if code}
+    for name, (error_type, reason) in errors.items():
+        if error_type is not TopicAlreadyExistsError:
+            raise error_type(f"{name}: {reason}")
+    return frozenset(topic.name for topic in topics) - errors.keys()
 
 
 async def described_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Any]:

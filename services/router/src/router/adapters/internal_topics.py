@@ -15,12 +15,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, for_code
 from kernel.backoff import delay_s
 from kernel.errors import StateForbids, Unavailable
 from servicekit.kafka_topics import (
     REPLICATION_MAX,
     copies_of,
+    created_topics,
     described_topics,
     in_sync_of,
     raise_settings,
@@ -132,10 +133,7 @@ async def _ensure_once(bootstrap_servers: str, dead_letter_retention_s: float) -
         await admin.start()
         cluster = await admin.describe_cluster()
         copies = max(1, min(REPLICATION_MAX, len(cluster["brokers"])))
-        answer = await admin.create_topics([_new_topic(topic, copies) for topic in TOPICS])
-        for name, code, *reason in answer.topic_errors:
-            if code and for_code(code) is not TopicAlreadyExistsError:
-                raise for_code(code)(f"{name}: {reason}")
+        await created_topics(admin, [_new_topic(topic, copies) for topic in TOPICS])
         described = await described_topics(admin, [topic.name for topic in TOPICS])
         _require_partitions(described)
         for topic in TOPICS:

@@ -23,8 +23,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
-    TopicAlreadyExistsError,
-    for_code,
 )
 from catalog.identifiers import completions_topic
 from kernel.errors import EventflowsError, TooLarge, Unavailable
@@ -32,6 +30,7 @@ from servicekit.kafka_goodbye import stop_producer
 from servicekit.kafka_topics import (
     REPLICATION_MAX,
     copies_of,
+    created_topics,
     described_topics,
     in_sync_of,
     raise_settings,
@@ -162,12 +161,9 @@ async def _create(admin: AIOKafkaAdminClient, topic: str) -> None:
     config = {"retention.ms": RETENTION_MS, **_needs(copies)}
     config_text = {name: str(value) for name, value in config.items()}
     wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config_text)
-    for _, code, *reason in (await admin.create_topics([wanted])).topic_errors:
-        if code and for_code(code) is TopicAlreadyExistsError:
-            described = (await described_topics(admin, [topic]))[topic]
-            await raise_settings(admin, topic, _needs(copies_of(described)))
-        elif code:
-            raise for_code(code)(str(reason))
+    if topic not in await created_topics(admin, [wanted]):
+        described = (await described_topics(admin, [topic]))[topic]
+        await raise_settings(admin, topic, _needs(copies_of(described)))
 
 
 async def _send(producer: AIOKafkaProducer, topic: str, completion: Completion) -> None:
