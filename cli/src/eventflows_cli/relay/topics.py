@@ -56,11 +56,8 @@ async def ensure(settings: Mapping[str, Any], *, full: str, state: str) -> None:
     try:
         brokers = (await admin.describe_cluster())["brokers"]
         copies = min(REPLICAS_MAX, len(brokers))
-        wanted = ((full, FULL), (state, STATE))
-        await created_topics(
-            admin,
-            [NewTopic(name, 1, copies, topic_configs=dict(config)) for name, config in wanted],
-        )
+        for name, config in ((full, FULL), (state, STATE)):
+            await created_topics(admin, [NewTopic(name, 1, copies, topic_configs=dict(config))])
         await _check(admin, full, state)
     finally:
         await admin.close()
