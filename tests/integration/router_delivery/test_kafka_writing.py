@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import ConsumerRecord
 from devstack import Kafka
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel.errors import NotFound, TooLarge, Unavailable
+from kernel.errors import NotFound, Unavailable
 from router.adapters import kafka_producers, kafka_writer
 from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_target import KafkaTarget
-from router.adapters.kafka_writer import hash_of
+from router.adapters.kafka_writer import KafkaWriter, hash_of
 from router.domain.dead_letter import Attempt, DeadLetter, History, dead_letter
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import KafkaTargetSpec
-from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
+from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
 
 from tests.support.dead_letters import internal_letter
 from tests.support.manual_clock import let_others_run
@@ -93,7 +93,7 @@ async def test_a_completion_is_published_with_its_key_bytes_and_headers(
 async def test_aiokafka_breaks_its_partition_after_a_batch_was_refused(
     customer_kafka: Kafka,
 ) -> None:
-    """The measured reason why `KafkaProducers` throws such a producer away."""
+    """The measured reason for `kafka_sequences`."""
     async with kafka_topic(customer_kafka) as topic:
         settings = customer_kafka.client_settings() | {"enable_idempotence": True}
         async with AIOKafkaProducer(**settings, max_request_size=4_000_000) as producer:
@@ -116,6 +116,49 @@ async def test_what_is_too_large_is_refused_and_harms_nobody_else(
         assert (refused.kind, refused.word) == (OutcomeKind.REFUSED, "record_too_large")
         assert await target.invoke(run(small)) == SUCCEEDED
         await target.close()
+
+
+async def test_flows_go_on_by_the_same_producer_while_records_of_one_are_refused(
+    customer_kafka: Kafka, producers: KafkaProducers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them had all flows of the connection wait for a new producer."""
+    starts: list[object] = []
+    start = AIOKafkaProducer.start
+
+    async def counted(self: AIOKafkaProducer) -> None:
+        starts.append(self)
+        await start(self)
+
+    values = [b"%d" % number for number in range(200)]
+    async with kafka_topic(customer_kafka) as topic:
+        monkeypatch.setattr(AIOKafkaProducer, "start", counted)
+        target, refused = target_of(topic, producers), target_of(topic, producers)
+
+        async def send_all(to: KafkaTarget, *each: bytes) -> list[Outcome]:
+            return [await to.invoke(run(delivery(value=v, headers=COMPLETION))) for v in each]
+
+        outcomes, refusals = await asyncio.gather(
+            send_all(target, *values), send_all(refused, *[LARGER_THAN_A_MEGABYTE] * 10)
+        )
+        assert {outcome.kind for outcome in outcomes} == {OutcomeKind.SUCCEEDED}
+        assert {refusal.word for refusal in refusals} == {"record_too_large"}
+        assert len(starts) == 1
+        written = await records_of(customer_kafka, topic.name, len(values))
+        assert [record.value for record in written] == values
+        await target.close()
+        await refused.close()
+
+
+async def test_what_a_compacted_topic_refuses_is_told_and_harms_nobody_else(
+    customer_kafka: Kafka, producers: KafkaProducers
+) -> None:
+    async with kafka_topic(customer_kafka, **{"cleanup.policy": "compact"}) as topic:
+        producer = producers.use(topic.connection)
+        await producer.send(topic.name, key=b"k", value=b"v", headers=())
+        with pytest.raises(Unavailable, match="takes no record without a key"):
+            await producer.send(topic.name, key=None, value=b"v", headers=())
+        await producer.send(topic.name, key=b"k", value=b"v", headers=())
+        await producers.release(topic.connection)
 
 
 async def test_a_record_that_nobody_acknowledges_is_given_up_as_perhaps_written(
@@ -283,6 +326,10 @@ async def test_a_producer_that_ends_slowly_delays_only_the_close(
     customer_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancelled worker sends last while its partitions are revoked: it has no time for this."""
+
+    async def break_off(self: KafkaWriter, topic: str, **_: Any) -> None:
+        raise KafkaConnectionError("closed")
+
     begun, may_end = asyncio.Event(), asyncio.Event()
     stop = AIOKafkaProducer.stop
 
@@ -298,9 +345,9 @@ async def test_a_producer_that_ends_slowly_delays_only_the_close(
         await producer.send(topic.name, key=b"k", value=b"v", headers=())
         with monkeypatch.context() as patch:
             patch.setattr(AIOKafkaProducer, "stop", stop_slowly)
-            large = LARGER_THAN_A_MEGABYTE
-            with pytest.raises(TooLarge):
-                await producer.send(topic.name, key=b"k", value=large, headers=())
+            patch.setattr(KafkaWriter, "write", break_off)
+            with pytest.raises(Unavailable):
+                await producer.send(topic.name, key=b"k", value=b"v", headers=())
             assert not begun.is_set(), "nobody waited for the end of the producer that broke"
             await begun.wait()
             closing = asyncio.create_task(producers.close())

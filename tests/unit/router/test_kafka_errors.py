@@ -21,6 +21,7 @@ from router.domain.errors import PositionLost, StaleAssignment
         (31, NotAllowed, "IDEMPOTENT_WRITE"),
         (81, Unavailable, "GroupMaxSizeReached"),
         (82, StaleAssignment, "FencedInstanceId"),
+        (87, Unavailable, "takes no record without a key"),
         (88, Unavailable, "UnstableOffsetCommit"),
     ],
 )

@@ -41,7 +41,19 @@ class UnstableOffsetCommitError(errors.BrokerResponseError):  # type: ignore[mis
     retriable = True
 
 
-for _kind in (FencedInstanceIdError, GroupMaxSizeReachedError, UnstableOffsetCommitError):
+class InvalidRecordError(errors.BrokerResponseError):  # type: ignore[misc]
+    """The topic takes no such record: one without a key, in a compacted topic."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+
+
+for _kind in (
+    FencedInstanceIdError,
+    GroupMaxSizeReachedError,
+    UnstableOffsetCommitError,
+    InvalidRecordError,
+):
     errors.kafka_errors.setdefault(_kind.errno, _kind)
 """aiokafka 0.14 has no class for these codes, and calls each of them `UnknownError`."""
 
@@ -105,6 +117,7 @@ _ADVICE: Final[tuple[tuple[type[errors.KafkaError], str], ...]] = (
         errors.ClusterAuthorizationFailedError,
         "give the connection's user IDEMPOTENT_WRITE on the cluster, or WRITE on the topic",
     ),
+    (InvalidRecordError, "a compacted topic takes no record without a key"),
     (
         errors.CorruptRecordException,
         "a record cannot be read: it is damaged, or a header's name is no UTF-8",

@@ -1,7 +1,9 @@
 """One idempotent producer for each connection, shared by the flows that write to it.
 
-A producer that was refused a batch is thrown away: aiokafka has counted its sequence numbers up
+A producer that could not write a batch is thrown away: aiokafka has counted its sequence numbers up
 already, and the broker refuses everything that follows in that partition as out of order (checked).
+One whose batch a broker refused to append is kept (`kafka_sequences`): else all flows of a
+connection would wait for a new one at each record of one of them that is too large.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from aiokafka.errors import (
     RequestTimedOutError,
     UnknownTopicOrPartitionError,
 )
-from kernel.errors import EventflowsError, NotFound, TimedOut, TooLarge, Unavailable
+from kernel.errors import EventflowsError, NotFound, TimedOut, Unavailable
 from servicekit.kafka_goodbye import stop_producer
 
 from router.adapters.kafka_clients import (
@@ -29,6 +31,7 @@ from router.adapters.kafka_clients import (
 )
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_probe import diagnose
+from router.adapters.kafka_sequences import REFUSALS, keep_sequences
 from router.adapters.kafka_writer import BATCH_BYTES_MAX, KafkaWriter
 from router.domain.kafka_connection import KafkaConnection
 
@@ -116,7 +119,7 @@ class SharedProducer:
             with kafka_errors(f"cannot write to {topic}"):
                 raise failure
         except EventflowsError as error:
-            if isinstance(error, TooLarge | Unavailable):
+            if isinstance(error, Unavailable) and not isinstance(failure, REFUSALS):
                 self._replace(writer)
             if isinstance(failure, _PERHAPS_WRITTEN):
                 return TimedOut(error.message)
@@ -149,6 +152,7 @@ class SharedProducer:
             max_request_size=RECORD_BYTES_MAX + REQUEST_ROOM_BYTES,
             max_batch_size=BATCH_BYTES_MAX,
         )
+        keep_sequences(producer)
         try:
             with kafka_errors("cannot write"):
                 async with asyncio.timeout(START_TIMEOUT_S):
