@@ -24,7 +24,8 @@ class Clock(Protocol):
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back; only differences mean anything."""
+        """Seconds that never go back and never stand still, whatever happens to the process; only
+        differences mean anything."""
         ...
 
     async def sleep(self, delay_s: float) -> None:

@@ -34,13 +34,13 @@ def shard_of(flow_id: str, *, instance: int = 0) -> int:
 class ShardOwnership:
     """The shards of this worker, as far as the group has told and time allows.
 
-    `monotonic_s` gives seconds that go on while the process is frozen or the machine is slow.
+    `monotonic_s` gives seconds that go on while the process is frozen or the machine is suspended.
     `on_change` is called after each change that an assignment or a release brings; time passes
     without a call, so whoever acts on `owned` looks again every second or so.
     """
 
     def __init__(self, *, monotonic_s: Callable[[], float]) -> None:
-        self._monotonic_s = monotonic_s
+        self.monotonic_s = monotonic_s
         self._assigned: frozenset[int] = frozenset()
         self._confirmed_s: float | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -57,12 +57,13 @@ class ShardOwnership:
         assigned = frozenset(shards)
         if wrong := [shard for shard in assigned if not 0 <= shard < SHARDS]:
             raise ValueError(f"shards are 0 to {SHARDS - 1}, the group assigned {sorted(wrong)}")
-        self._confirmed_s = self._monotonic_s()
+        self._confirmed_s = self.monotonic_s()
         self._assigned = assigned
         self._tell()
 
     def confirm(self, *, at_s: float) -> None:
-        """A broker accepted us as a member; `at_s` is when we asked, not when it answered."""
+        """A broker accepted us as a member; `at_s` is when we asked, by `monotonic_s`, and
+        not when it answered."""
         was_lost = self.lost
         if self._confirmed_s is not None:
             self._confirmed_s = max(self._confirmed_s, at_s)
@@ -85,7 +86,7 @@ class ShardOwnership:
         """Was a membership that we had not confirmed for too long?"""
         return (
             self._confirmed_s is not None
-            and self._monotonic_s() - self._confirmed_s > CONFIRMATION_AGE_MAX_S
+            and self.monotonic_s() - self._confirmed_s > CONFIRMATION_AGE_MAX_S
         )
 
     @property

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -169,7 +168,7 @@ def _add_ticks(app: faust.App, control: Any, worker_id: str, ownership: ShardOwn
     pending: list[asyncio.Future[Any]] = []
 
     async def tick() -> None:
-        asked_s = time.monotonic()
+        asked_s = ownership.monotonic_s()
         if await app.commit({CONTROL_TOPIC}):
             ownership.confirm(at_s=asked_s)
         pending[:] = [sent for sent in pending if not sent.done()]
