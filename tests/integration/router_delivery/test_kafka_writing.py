@@ -149,10 +149,29 @@ async def test_flows_go_on_by_the_same_producer_while_records_of_one_are_refused
         await refused.close()
 
 
+async def test_records_are_not_too_large_because_their_batch_is(
+    customer_kafka: Kafka, producers: KafkaProducers
+) -> None:
+    """A topic with a limit below our batches refused them whole: good records were given up."""
+    async with kafka_topic(customer_kafka, 1, **{"max.message.bytes": "10000"}) as topic:
+        target = target_of(topic, producers)
+        assert await target.invoke(run(delivery(headers=COMPLETION))) == SUCCEEDED
+        sizes = [1_000] * 50 + [20_000] + [1_000] * 50
+        outcomes = await asyncio.gather(
+            *(target.invoke(run(delivery(value=bytes(s), headers=COMPLETION))) for s in sizes)
+        )
+        refused = [n for n, each in enumerate(outcomes) if each.word == "record_too_large"]
+        assert refused == [50]
+        assert outcomes.count(SUCCEEDED) == 100
+        written = await records_of(customer_kafka, topic.name, 101)
+        assert [len(record.value) for record in written[1:]] == [1_000] * 100
+        await target.close()
+
+
 async def test_what_a_compacted_topic_refuses_is_told_and_harms_nobody_else(
     customer_kafka: Kafka, producers: KafkaProducers
 ) -> None:
-    async with kafka_topic(customer_kafka, **{"cleanup.policy": "compact"}) as topic:
+    async with kafka_topic(customer_kafka, 1, **{"cleanup.policy": "compact"}) as topic:
         producer = producers.use(topic.connection)
         await producer.send(topic.name, key=b"k", value=b"v", headers=())
         with pytest.raises(Unavailable, match="takes no record without a key"):

@@ -18,14 +18,14 @@ from functools import lru_cache
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed
 from aiokafka.partitioner import murmur2
 
 SEND_TIMEOUT_S: Final = 30.0
 """A record that is not acknowledged by then may still arrive; then writing it again repeats it."""
 SWEEP_S: Final = 1.0
 BATCH_BYTES_MAX: Final = 64 * 1024
-"""Far below any topic's limit, so that only a single record can be too large."""
+"""Below the limits of nearly all topics; a larger record is a batch by itself."""
 KEYS_KEPT_MAX: Final = 16_384
 KEPT_KEY_BYTES_MAX: Final = 128
 """Longer keys are hashed each time, so that the keys kept take a few MB at most."""
@@ -84,14 +84,24 @@ class KafkaWriter:
                         topic, value=value, key=key, partition=partition, headers=fields
                     )
                 assert written is not None
-            self._unacknowledged[written] = deadline
-            if self._sweeping is None:
-                self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+            self._expect(written, deadline)
+            await written
+        except MessageSizeTooLargeError:
+            if written is None or len(key or b"") + len(value or b"") > BATCH_BYTES_MAX:
+                raise
+            self._unacknowledged.pop(written, None)
+            written = self._append_alone(topic, partition, key, value, fields)
+            self._expect(written, deadline)
             await written
         finally:
             self.writes -= 1
             if written is not None:
                 self._unacknowledged.pop(written, None)
+
+    def _expect(self, written: asyncio.Future[Any], deadline: float) -> None:
+        self._unacknowledged[written] = deadline
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
 
     def _append(
         self,
@@ -117,6 +127,27 @@ class KafkaWriter:
             key, value, None, self._loop.create_future, headers=fields
         )
         return appended
+
+    def _append_alone(
+        self,
+        topic: str,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        fields: list[tuple[str, bytes]],
+    ) -> asyncio.Future[Any]:
+        """Into a batch that nothing else joins: its topic may take it that refused the other."""
+        accumulator = self._accumulator
+        if accumulator._closed or accumulator._exception is not None:
+            raise ProducerClosed
+        number = self.producer._partition(topic, partition, None, None, key, None)
+        place = TopicPartition(topic, number)
+        batch = accumulator._append_batch(accumulator.create_builder(), place)
+        written: asyncio.Future[Any] = batch.append(
+            key, value, None, self._loop.create_future, headers=fields
+        )
+        batch._builder.close()
+        return written
 
     def _sweep(self) -> None:
         """Fail what waits too long. All are looked at: one that was handed over late stands behind
