@@ -8,10 +8,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import pytest_asyncio
 from catalog.events import StartAt
+from router.domain.delivery import NO_TIME_MS
 from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.low_water import Mark
 
-from tests.support.router_sources import MemoryTopic, Reader, Topic, kafka_topic, reading
+from tests.support.router_sources import (
+    WAIT_S,
+    MemoryTopic,
+    Reader,
+    Topic,
+    kafka_topic,
+    reading,
+)
 
 MakeTopic = Callable[[int], AbstractAsyncContextManager[Topic]]
 
@@ -263,6 +271,15 @@ async def test_the_age_of_the_oldest_record_that_waits_counts_from_its_own_time(
         await reader.read(2)
         assert 3_600 <= (await reader.source.lag({0: 0})).oldest_age_s < 3_660
         assert (await reader.source.lag({0: 2})).oldest_age_s == 0
+
+
+async def test_a_record_without_a_time_is_not_taken_for_one_of_1970(topic: Topic) -> None:
+    await topic.append(b"one", timestamp_ms=NO_TIME_MS)
+    async with reading(topic) as reader:
+        (record,) = await reader.read(1)
+        assert record.timestamp_ms == NO_TIME_MS
+        lag = await reader.source.lag({0: 0})
+        assert (lag.records, lag.oldest_age_s < WAIT_S) == (1, True)
 
 
 async def test_a_position_that_is_gone_is_never_skipped(topic: Topic) -> None:
