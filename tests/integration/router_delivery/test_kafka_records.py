@@ -188,9 +188,9 @@ async def test_a_fetch_session_that_the_broker_does_not_know_begins_anew(kafka: 
     async with kafka_topic(kafka, 3) as topic, reading(topic) as reader:
         assert isinstance(reader.source, KafkaSource)
         assert reader.source._fetches is not None
-        await topic.append(b"0")
-        await topic.append(b"0", partition=1)
-        await reader.read(2)
+        for number in range(2):
+            await topic.append(b"0", partition=number)
+            await reader.read(1)
         (session,) = reader.source._fetches._sessions.values()
         assert session._epoch > 1, "the broker keeps one for us"
         session._id += 1
