@@ -36,6 +36,7 @@ from router.domain import (
     watchdog,
 )
 from runner.domain import limits as runner_limits
+from runner.domain import repeat_window
 from servicekit import kafka_topics
 
 from tests.meta.test_delivery_contract import PAGE, ROOT
@@ -100,10 +101,10 @@ NUMBERS = [
     ("fewer than {} lanes", [IN_WORDS[pace.STOP_AFTER]]),
     ("the last {} minutes", [IN_WORDS[runner_limits.REPEAT_WINDOW_S / 60]]),
     (
-        "at most {:,} of them and {} MiB, answers up to {} MiB each",
+        "at most {} MiB, of which each takes {} KiB and its answer, and answers up to {} MiB",
         [
-            runner_limits.REPEAT_ENTRIES_MAX,
             runner_limits.REPEAT_BYTES_MAX // MIB,
+            repeat_window.ENTRY_BYTES // KIB,
             runner_limits.REPEAT_RESULT_BYTES_MAX // MIB,
         ],
     ),

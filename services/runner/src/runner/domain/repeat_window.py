@@ -6,7 +6,8 @@
                                      └────────give_up───────────────────────────────────────▶ gone
 
 *Unwritten* is a success whose completion our Kafka did not take: whoever asks again has that very
-record written, as it was when the run ended, and the algorithm does not run a second time.
+record written, as it was when the run ended, and the algorithm does not run a second time. For want
+of room those that are remembered go first: somebody waits for an unwritten one.
 
 A run that failed, timed out or was refused is never remembered: the caller repeats it because it
 wants another attempt. Memory only: a restarted runner forgets, and then an algorithm may run twice.
@@ -24,7 +25,6 @@ from kernel.errors import InvalidInput
 
 from runner.domain.limits import (
     REPEAT_BYTES_MAX,
-    REPEAT_ENTRIES_MAX,
     REPEAT_RESULT_BYTES_MAX,
     REPEAT_WINDOW_S,
 )
@@ -53,7 +53,6 @@ class WindowBounds:
     """How long and how much is remembered. Bytes count answers and ENTRY_BYTES each."""
 
     age_max_s: float = REPEAT_WINDOW_S
-    entries_max: int = REPEAT_ENTRIES_MAX
     bytes_max: int = REPEAT_BYTES_MAX
     answer_bytes_max: int = REPEAT_RESULT_BYTES_MAX
 
@@ -96,13 +95,15 @@ class RepeatWindow(Generic[R, A, C]):
         self._clock = clock
         self._bounds = WindowBounds() if bounds is None else bounds
         self._running: dict[RunKey, tuple[bytes, R]] = {}
-        self._kept: OrderedDict[RunKey, _Kept[A, C]] = OrderedDict()  # oldest first
+        # Oldest first.
+        self._remembered: OrderedDict[RunKey, _Kept[A, C]] = OrderedDict()
+        self._unwritten: OrderedDict[RunKey, _Kept[A, C]] = OrderedDict()
         self._bytes = 0
 
     @property
     def remembered(self) -> int:
-        """Entries kept, expired ones included until somebody looks."""
-        return len(self._kept)
+        """Entries kept, unwritten ones too, and expired ones until somebody looks."""
+        return len(self._remembered) + len(self._unwritten)
 
     @property
     def remembered_bytes(self) -> int:
@@ -120,7 +121,7 @@ class RepeatWindow(Generic[R, A, C]):
         if (running := self._running.get(key)) is not None:
             _same(running[0], digest)
             return InProgress(running[1])
-        if (kept := self._kept.get(key)) is not None:
+        if (kept := self._remembered.get(key) or self._unwritten.get(key)) is not None:
             _same(kept.digest, digest)
             return kept.known
         return None
@@ -135,19 +136,20 @@ class RepeatWindow(Generic[R, A, C]):
         """It succeeded: remember the answer if it is small enough. `unwritten`: its completion, if
         one is still to be written; `size_bytes` are those of both."""
         digest, _ = self._running.pop(key)
-        if (before := self._kept.pop(key, None)) is not None:
+        if (before := self._unwritten.pop(key, None)) is not None:
             self._bytes -= before.size_bytes
         if size_bytes > self._bounds.answer_bytes_max:
             return
-        known: Remembered[A] | Unwritten[A, C] = Remembered(answer)
-        if unwritten is not None:
-            known = Unwritten(answer, unwritten)
         until_s = self._clock() + self._bounds.age_max_s
         cost_bytes = size_bytes + ENTRY_BYTES
-        self._kept[key] = _Kept(digest, known, cost_bytes, until_s)
+        if unwritten is None:
+            self._remembered[key] = _Kept(digest, Remembered(answer), cost_bytes, until_s)
+        else:
+            known = Unwritten(answer, unwritten)
+            self._unwritten[key] = _Kept(digest, known, cost_bytes, until_s)
         self._bytes += cost_bytes
-        while len(self._kept) > self._bounds.entries_max or self._bytes > self._bounds.bytes_max:
-            self._drop_oldest()
+        while self._bytes > self._bounds.bytes_max:
+            self._drop_oldest(self._remembered or self._unwritten)
 
     def give_up(self, key: RunKey) -> None:
         """It ended in any other way. Harmless for a key that is not in progress."""
@@ -155,12 +157,13 @@ class RepeatWindow(Generic[R, A, C]):
 
     def _drop_expired(self) -> None:
         now_s = self._clock()
-        while self._kept and next(iter(self._kept.values())).until_s <= now_s:
-            self._drop_oldest()
+        for kept in (self._remembered, self._unwritten):
+            while kept and next(iter(kept.values())).until_s <= now_s:
+                self._drop_oldest(kept)
 
-    def _drop_oldest(self) -> None:
-        _, kept = self._kept.popitem(last=False)
-        self._bytes -= kept.size_bytes
+    def _drop_oldest(self, kept: OrderedDict[RunKey, _Kept[A, C]]) -> None:
+        _, dropped = kept.popitem(last=False)
+        self._bytes -= dropped.size_bytes
 
 
 def _same(known: bytes, digest: bytes) -> None:
