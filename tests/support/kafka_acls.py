@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from devstack import Kafka
 
-from tests.support.router_sources import admin
+from tests.support.kafka_clients import admin
 
 WITH_ACLS = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -22,7 +22,7 @@ from aiokafka.protocol.types import (
 )
 from devstack import Kafka
 
-from tests.support.router_sources import admin
+from tests.support.kafka_clients import admin
 
 SCRAM_SHA_512 = 2
 ITERATIONS = 4096

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewPartitions
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata
 from catalog.events import SecurityProtocol, StartAt
@@ -26,6 +26,7 @@ from router.domain.kafka_connection import KafkaConnection
 from router.domain.low_water import Mark, Ranges
 from router.ports import Positions, Source
 
+from tests.support.kafka_clients import admin, consuming, producing
 from tests.support.router_flows import SUBSCRIBER
 
 WAIT_S = 20.0
@@ -210,8 +211,10 @@ class KafkaTopic:
         return int(metadata.offset)
 
     async def append_in_transaction(self, value: bytes) -> int:
-        producer = AIOKafkaProducer(**self._kafka.client_settings(), transactional_id=self.name)
-        async with producer, producer.transaction():
+        async with (
+            producing(self._kafka, transactional_id=self.name) as producer,
+            producer.transaction(),
+        ):
             return int((await producer.send_and_wait(self.name, value, partition=0)).offset)
 
     def source(
@@ -262,22 +265,11 @@ class KafkaTopic:
         assert [code for _, code in answer.results] == [0], answer
 
     async def _commit(self, partition: TopicPartition, position: int, metadata: str) -> None:
-        settings = self._kafka.client_settings()
-        consumer = AIOKafkaConsumer(**settings, group_id=self.group_id, enable_auto_commit=False)
-        consumer.assign([partition])
-        async with consumer:
+        async with consuming(
+            self._kafka, group_id=self.group_id, enable_auto_commit=False
+        ) as consumer:
+            consumer.assign([partition])
             await consumer.commit({partition: (position, metadata)})
-
-
-@asynccontextmanager
-async def admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An admin client that is closed in the end."""
-    client = AIOKafkaAdminClient(**kafka.client_settings())
-    try:
-        await client.start()
-        yield client
-    finally:
-        await client.close()
 
 
 @asynccontextmanager
@@ -287,9 +279,7 @@ async def kafka_topic(
     """A topic that nobody else uses."""
     name = f"t-{uuid.uuid4().hex[:12]}"
     await kafka.create_topic(name, partitions, config)
-    async with AIOKafkaProducer(
-        **kafka.client_settings(), max_request_size=25 * 1024 * 1024
-    ) as producer:
+    async with producing(kafka, max_request_size=25 * 1024 * 1024) as producer:
         yield KafkaTopic(kafka, producer, name)
 
 

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from devstack import Kafka
 from eventflows_cli.relay import topics
 from eventflows_cli.relay.kafka_log import KafkaLog, position_of, stop
 from eventflows_cli.relay.records import POSITION_HEADER, Record
 from kernel.errors import StateForbids, TooLarge, Unavailable
+
+from tests.support.kafka_clients import consuming
 
 
 def names() -> tuple[str, str]:
@@ -38,9 +40,8 @@ async def positions(
     kafka: Kafka, topic: str, *, isolation: str = "read_committed"
 ) -> Sequence[int]:
     """The positions in a topic's records, in their order."""
-    consumer = AIOKafkaConsumer(**kafka.client_settings(), isolation_level=isolation)
     partition = TopicPartition(topic, 0)
-    async with consumer:
+    async with consuming(kafka, isolation_level=isolation) as consumer:
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
         end = (await consumer.end_offsets([partition]))[partition]

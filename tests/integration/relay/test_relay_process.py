@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from devstack import Kafka, Postgres
 from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 
+from tests.support.kafka_clients import consuming
 from tests.support.registry import (
     Served,
     account_request,
@@ -67,10 +68,9 @@ async def relayed(registry: Served, kafka: Kafka, topics: tuple[str, str]) -> tu
 
 async def committed(kafka: Kafka, topic: str) -> Sequence[ConsumerRecord[bytes, bytes]]:
     """What a reader of committed records finds."""
-    consumer = AIOKafkaConsumer(**kafka.client_settings(), isolation_level="read_committed")
     partition = TopicPartition(topic, 0)
     found: list[ConsumerRecord[bytes, bytes]] = []
-    async with consumer:
+    async with consuming(kafka, isolation_level="read_committed") as consumer:
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
         end = (await consumer.end_offsets([partition]))[partition]
@@ -159,9 +159,11 @@ async def test_every_event_is_there_once_and_in_order_however_often_it_is_killed
 
 async def written(kafka: Kafka, topic: str, *, more_than: int) -> None:
     """Wait until the topic has more committed records than that."""
-    consumer = AIOKafkaConsumer(**kafka.client_settings(), isolation_level="read_committed")
     partition = TopicPartition(topic, 0)
-    async with asyncio.timeout(WAIT_S), consumer:
+    async with (
+        asyncio.timeout(WAIT_S),
+        consuming(kafka, isolation_level="read_committed") as consumer,
+    ):
         while partition.topic not in await consumer.topics():
             await asyncio.sleep(0.05)
         consumer.assign([partition])

@@ -12,11 +12,11 @@ from kernel.errors import Unavailable
 from router.adapters import kafka_fetch_exchange
 from router.adapters.kafka_source import KafkaSource
 
+from tests.support.kafka_clients import admin
 from tests.support.router_sources import (
     WAIT_S,
     KafkaTopic,
     Reader,
-    admin,
     kafka_source,
     kafka_topic,
     reading,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import ConsumerRecord
@@ -29,6 +29,7 @@ from router.domain.flow_spec import KafkaTargetSpec
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
 
 from tests.support.dead_letters import internal_letter
+from tests.support.kafka_clients import consuming
 from tests.support.manual_clock import let_others_run
 from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery
 from tests.support.router_sources import KafkaTopic, connection_of, kafka_topic, reading
@@ -58,7 +59,7 @@ def run(record: Delivery) -> Run:
 async def records_of(kafka: Kafka, topic: str, count: int) -> list[ConsumerRecord]:
     """The newest `count` records of partition 0."""
     partition = TopicPartition(topic, 0)
-    async with AIOKafkaConsumer(**kafka.client_settings()) as consumer:
+    async with consuming(kafka) as consumer:
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
         consumer.seek(partition, max(0, end - count))

@@ -16,8 +16,9 @@ from router.domain.low_water import Mark
 from router.domain.status import PumpState
 from router.domain.topic_identity import TopicIdentity
 
+from tests.support.kafka_clients import admin
 from tests.support.router_kafka_pumps import kafka_pump
-from tests.support.router_sources import KafkaTopic, Reader, admin, kafka_topic, reading
+from tests.support.router_sources import KafkaTopic, Reader, kafka_topic, reading
 
 WAIT_S = 20.0
 

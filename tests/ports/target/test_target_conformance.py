@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from devstack import Kafka
 from router.adapters import kafka_writer
 from router.adapters.algorithm_target import runner_pool
@@ -22,9 +22,10 @@ from router.domain.flow_spec import KafkaTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind
 from router.ports import Target
 
+from tests.support.kafka_clients import admin, consuming
 from tests.support.router_flows import COMPLETION, PUBLISHER, SUBSCRIBER, delivery, with_header
 from tests.support.router_runner import Asked, algorithm_target, running_runner
-from tests.support.router_sources import admin, connection_of, kafka_topic
+from tests.support.router_sources import connection_of, kafka_topic
 
 NOBODY = "127.0.0.1:1"
 BODY_BYTES_MAX = 64 * 1024
@@ -161,7 +162,7 @@ async def _kafka(kafka: Kafka, *, too_large_bytes: int) -> AsyncIterator[Subject
 async def _records(kafka: Kafka, topic: str) -> list[Arrival]:
     """Everything that the topic holds now."""
     partition = TopicPartition(topic, 0)
-    async with AIOKafkaConsumer(**kafka.client_settings()) as consumer:
+    async with consuming(kafka) as consumer:
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
         consumer.seek(partition, 0)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from servicekit.kafka_goodbye import stop_producer
+from servicekit.kafka_goodbye import close_admin, stop_producer
 
 WAIT_S = 0.1
 SLACK_S = 1.0
@@ -95,3 +95,22 @@ async def test_whoever_is_cancelled_meanwhile_leaves_nothing_behind() -> None:
     await asyncio.wait({stopping})
     assert stopping.cancelled()
     assert producer.sender.done()
+
+
+@pytest.mark.parametrize("part", ["close", "error"])
+async def test_an_admin_client_is_closed_in_time_whatever_comes_of_it(part: str) -> None:
+    began_s = time.monotonic()
+    await close_admin(StuckAdmin(part), wait_s=WAIT_S)
+    assert time.monotonic() - began_s < WAIT_S + SLACK_S
+
+
+class StuckAdmin:
+    """An admin client that does not close, or fails to."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+
+    async def close(self) -> None:
+        if self._part == "close":
+            await asyncio.Event().wait()
+        raise ConnectionError("the broker is gone")

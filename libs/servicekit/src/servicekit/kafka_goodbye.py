@@ -53,6 +53,14 @@ class Producer(Protocol):
         ...
 
 
+class Admin(Protocol):
+    """What is needed of an AIOKafkaAdminClient."""
+
+    def close(self) -> Awaitable[None]:
+        """May take as long as TLS waits."""
+        ...
+
+
 async def stop_consumer(consumer: Consumer, *, wait_s: float) -> bool:
     """Stop a consumer; True: it left its group. Takes little more than twice `wait_s`, ever."""
     return await to_its_end(_stop_consumer(consumer, wait_s=wait_s))
@@ -62,6 +70,11 @@ async def stop_producer(producer: Producer, *, wait_s: float) -> bool:
     """Stop a producer; True: nothing that it was given is left. Takes little more than three times
     `wait_s`, ever. Writes that are left fail with OSError."""
     return await to_its_end(_stop_producer(producer, wait_s=wait_s))
+
+
+async def close_admin(admin: Admin, *, wait_s: float) -> None:
+    """Close an admin client. Takes `wait_s` at most, and raises nothing."""
+    await to_its_end(_close_admin(admin, wait_s=wait_s))
 
 
 async def _stop_consumer(consumer: Consumer, *, wait_s: float) -> bool:
@@ -87,6 +100,13 @@ async def _begun(client: Consumer | Producer, *, wait_s: float) -> asyncio.Futur
     stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait({stopping}, timeout=wait_s)
     return stopping
+
+
+async def _close_admin(admin: Admin, *, wait_s: float) -> None:
+    closing: asyncio.Future[None] = asyncio.ensure_future(admin.close())
+    ended, _ = await asyncio.wait({closing}, timeout=wait_s)
+    closing.cancel()
+    _see(ended)
 
 
 def _went_well(task: asyncio.Future[None]) -> bool:

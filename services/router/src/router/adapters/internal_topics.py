@@ -18,6 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 from kernel.backoff import delay_s
 from kernel.errors import StateForbids, Unavailable
+from servicekit.kafka_goodbye import close_admin
 from servicekit.kafka_topics import (
     REPLICATION_MAX,
     copies_of,
@@ -41,6 +42,7 @@ DAY_MS = 24 * HOUR_MS
 YEAR_MS = 365 * DAY_MS
 DEAD_LETTER_RETENTION_S = 30 * 86_400.0
 REQUEST_TIMEOUT_MS = 10_000
+CLOSE_TIMEOUT_S = 2.0
 RETRY_FIRST_S = 0.2
 RETRY_LONGEST_S = 5.0
 
@@ -143,7 +145,7 @@ async def _ensure_once(bootstrap_servers: str, dead_letter_retention_s: float) -
             else:
                 await raise_settings(admin, topic.name, in_sync_of(copies))
     finally:
-        await admin.close()
+        await close_admin(admin, wait_s=CLOSE_TIMEOUT_S)
 
 
 def _new_topic(topic: InternalTopic, copies: int) -> NewTopic:

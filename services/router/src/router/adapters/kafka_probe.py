@@ -24,6 +24,7 @@ from kernel.errors import (
     Unauthenticated,
     Unavailable,
 )
+from servicekit.kafka_goodbye import close_admin
 
 from router.adapters.kafka_clients import client_settings
 from router.adapters.kafka_errors import describe, kafka_errors
@@ -31,6 +32,7 @@ from router.domain.kafka_connection import KafkaConnection
 
 CONNECT_TIMEOUT_S: Final = 8.0
 METADATA_TIMEOUT_S: Final = 12.0
+CLOSE_TIMEOUT_S: Final = 2.0
 CLIENT_ID: Final = "eventflows-probe"
 
 
@@ -173,7 +175,7 @@ async def _admin(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClie
                 await admin.start()
                 yield admin
     finally:
-        await admin.close()
+        await close_admin(admin, wait_s=CLOSE_TIMEOUT_S)
 
 
 def _outer(topics: list[str]) -> list[str]:

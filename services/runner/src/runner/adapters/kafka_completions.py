@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -26,7 +26,7 @@ from aiokafka.errors import (
 )
 from catalog.identifiers import completions_topic
 from kernel.errors import EventflowsError, TooLarge, Unavailable
-from servicekit.kafka_goodbye import stop_producer
+from servicekit.kafka_goodbye import close_admin, stop_producer
 from servicekit.kafka_topics import (
     REPLICATION_MAX,
     copies_of,
@@ -151,7 +151,7 @@ class KafkaCompletions:
                     await _create(admin, topic)
             self._topics.add(topic)
         finally:
-            self._end(_close(admin))
+            self._end(close_admin(admin, wait_s=STOP_TIMEOUT_S))
 
 
 async def _create(admin: AIOKafkaAdminClient, topic: str) -> None:
@@ -195,10 +195,3 @@ async def _unavailable(what: str) -> AsyncIterator[None]:
         raise TooLarge(f"{what}: it is larger than Kafka takes.") from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(f"{what} ({type(error).__name__}): try again later.") from error
-
-
-async def _close(admin: AIOKafkaAdminClient) -> None:
-    """Not for ever: TLS waits 30 s for a good-bye."""
-    with suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await admin.close()
