@@ -99,6 +99,17 @@ async def test_5xx_of_the_endpoint_is_503(world: World, model: ModelServer) -> N
     assert "answered 502" in answer.json["error"]["message"]
 
 
+async def test_an_endpoint_that_failed_itself_is_told_from_one_that_is_away(
+    world: World, model: ModelServer
+) -> None:
+    told = []
+    for status in (500, 501, 502, 503, 504):
+        model.answers(status=status)
+        answer = await world.run("model", json={})
+        told.append((answer.status, answer.json["error"].get("error_type")))
+    assert told == [(503, "EndpointError")] * 2 + [(503, None)] * 3
+
+
 async def test_4xx_of_the_endpoint_is_an_algorithm_error(world: World, model: ModelServer) -> None:
     model.answers(status=422, text="pixels are missing")
     answer = await world.run("model", json={})

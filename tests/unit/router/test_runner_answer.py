@@ -200,3 +200,8 @@ def test_a_platform_error_may_say_when_to_come_back() -> None:
 
 def test_a_long_error_is_cut() -> None:
     assert len(answer(500, {"error": "x" * 100_000}).error) == ERROR_TEXT_MAX
+
+
+def test_an_endpoint_that_failed_itself_is_tried_again_and_has_a_type_for_the_flows_rules() -> None:
+    failure = answer(503, error(error_type="EndpointError"))
+    assert (failure.kind, failure.error_type) == (K.UNREACHABLE, "EndpointError")

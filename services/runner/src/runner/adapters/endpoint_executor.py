@@ -41,6 +41,7 @@ from runner.domain.run import (
     PARSING_ERROR,
     TIMEOUT_ERROR,
     ContentType,
+    EndpointFailed,
     Execution,
     Payload,
     RunError,
@@ -59,6 +60,8 @@ _SENT_TYPES: Final = {
 _OVERLOADED: Final = 429
 _TRY_AGAIN: Final = frozenset({408})
 _SERVER_ERROR: Final = 500
+_NOT_THERE: Final = frozenset({502, 503, 504})
+"""What whoever stands before an endpoint says for one that is not there (RFC 9110, 15.6)."""
 
 
 def endpoint_session() -> ClientSession:
@@ -126,8 +129,10 @@ async def _outcome(algorithm: Algorithm, response: ClientResponse) -> Payload | 
     if status == _OVERLOADED:
         retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
         raise Overloaded(f"{message}: try again later.", retry_after_s=retry_after_s)
-    if status in _TRY_AGAIN or status >= _SERVER_ERROR:
+    if status in _TRY_AGAIN or status in _NOT_THERE:
         raise Unavailable(f"{message}: try again later.")
+    if status >= _SERVER_ERROR:
+        raise EndpointFailed(f"{message}: try again later, or mend the endpoint.")
     words = excerpt.decode("utf-8", "replace").strip()
     return RunError(message=f"{message}: {words}" if words else message, error_type=ALGORITHM_ERROR)
 

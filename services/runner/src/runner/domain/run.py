@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from kernel.errors import Unavailable
 
 TIMEOUT_ERROR = "TimeoutError"
 SYSTEM_EXIT = "SystemExit"
@@ -53,6 +56,13 @@ class Execution:
     outcome: Payload | RunError
     duration_s: float
     stdout: str = ""
+
+
+class EndpointFailed(Unavailable):
+    """An endpoint was reached and says that it failed: perhaps it is in trouble, perhaps it will
+    say so of this input for ever. By `error_type` callers tell it from one that is away."""
+
+    error_type: Final = "EndpointError"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,15 @@ from runner.domain.limits import (
     TIMEOUT_DEFAULT_S,
     TIMEOUT_MAX_S,
 )
-from runner.domain.run import Carried, ContentType, Payload, RunAnswer, RunError, RunRequest
+from runner.domain.run import (
+    Carried,
+    ContentType,
+    EndpointFailed,
+    Payload,
+    RunAnswer,
+    RunError,
+    RunRequest,
+)
 
 ACCOUNT: Final = "X-Eventflows-Account"
 REQUEST_ID: Final = "X-Eventflows-Request-Id"
@@ -225,10 +233,15 @@ def accepted(request_id: str) -> WireAnswer:
     )
 
 
-def refusal(error: EventflowsError, *, status: int, envelope: object) -> WireAnswer:
-    """The answer of a platform error."""
+def refusal(
+    error: EventflowsError, *, status: int, envelope: Mapping[str, Mapping[str, object]]
+) -> WireAnswer:
+    """The answer of a platform error, and of an endpoint that failed, which has its type."""
     headers = {"Content-Type": JSON_TYPE, ERROR_MESSAGE: _header_text(error.message)}
-    return WireAnswer(status=status, headers=headers, body=msgspec.json.encode(envelope))
+    told = dict(envelope["error"])
+    if isinstance(error, EndpointFailed):
+        told["error_type"] = error.error_type
+    return WireAnswer(status=status, headers=headers, body=msgspec.json.encode({"error": told}))
 
 
 def _error_answer(run: RunAnswer, error: RunError, options: Options) -> WireAnswer:
