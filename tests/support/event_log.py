@@ -56,6 +56,10 @@ class EventLog:
             catalog.apply(recorded)
         return catalog
 
+    def version(self, stream_id: str) -> int:
+        """Of the stream, as an `expected_version` has to name it."""
+        return self._versions[stream_id]
+
     def add(self, stream_id: str, event: Event) -> RecordedEvent:
         """Append any event."""
         self._versions[stream_id] += 1

@@ -10,6 +10,7 @@ from router.adapters.memory_dead_letters import MemoryDeadLetters
 from router.adapters.memory_source import MemorySource
 from router.adapters.memory_target import MemoryTarget
 from router.application.budget import WorkerBudget
+from router.application.flow_halts import FlowHalts
 from router.application.limits import PumpLimits
 from router.application.pump import Pump
 from router.domain.flow_spec import FlowSpec
@@ -67,6 +68,7 @@ async def running_pump(
     mode: RunMode = RunMode.RUNNING,
     tracing: Tracing | None = None,
     dead_letters: DeadLetters | None = None,
+    halts: FlowHalts | None = None,
     prepare: Callable[[Bench], None] = lambda bench: None,
 ) -> AsyncIterator[Bench]:
     """Run a pump; cancel it in the end if the test did not stop it.
@@ -89,6 +91,7 @@ async def running_pump(
         budget=budget or WorkerBudget(),
         mode=mode,
         tracing=tracing,
+        halts=halts,
     )
     bench = Bench(
         broker=broker,

@@ -1,6 +1,7 @@
 """A registry that tells a log from a test's script: a real gRPC server with the real checks.
 
-Watch, GetHead and ReadCredential behave as registry.v1 promises; there is no command, no database.
+Watch, GetHead, ReadCredential and PauseFlow behave as registry.v1 promises; there is no other
+command, no database.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from eventflows.registry.v1.registry_pb2_grpc import (
     RegistryServicer,
     add_RegistryServicer_to_server,
 )
-from kernel.errors import NotFound
+from kernel.errors import NotFound, VersionConflict
 from servicekit.identity import Identities
 from servicekit.rpc import RpcService, rpc_server
 from servicekit.settings import HostPort
@@ -75,11 +76,20 @@ class ScriptedRegistry(RegistryServicer):
             raise NotFound(f"There is no secret {request.secret_id}.", code=SECRET_GONE)
         return registry_pb2.Credential(username=found[0], password=found[1])
 
+    async def PauseFlow(  # noqa: N802
+        self, request: registry_pb2.PauseFlowRequest, context: Any
+    ) -> registry_pb2.CommandResult:
+        version = self.log.version(request.flow_id)
+        if request.context.expected_version != version:
+            raise VersionConflict(f"It is at version {version}.")
+        self.log.pause(request.flow_id, drain=request.drain, reason=request.reason)
+        return registry_pb2.CommandResult(position=self.tell(), changed=True)
+
 
 @asynccontextmanager
 async def scripted_registry(identities: Identities) -> AsyncIterator[ScriptedRegistry]:
     """Serves on a free port, until the context is left."""
-    registry = ScriptedRegistry()  # type: ignore[abstract]  # commands answer UNIMPLEMENTED
+    registry = ScriptedRegistry()  # type: ignore[abstract]  # others answer UNIMPLEMENTED
     service = RpcService(
         registry_pb2.DESCRIPTOR.services_by_name["Registry"],
         add_RegistryServicer_to_server,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from catalog.events import ApiType, DeliverySettings
+from catalog.events import ApiType, DeliverySettings, FailureClass, FlowPaused, GiveUp, RetryRule
 from devstack import Kafka
 from eventflows.router.v1 import router_pb2
 from eventflows.router.v1.router_pb2 import FlowStatus
@@ -21,7 +21,7 @@ from tests.integration.router_control.test_flows import (
 )
 from tests.support.event_log import flow_id_of
 from tests.support.produce import produce_values
-from tests.support.router_runner import Runner
+from tests.support.router_runner import Answer, Runner
 from tests.support.scripted_registry import ScriptedRegistry
 
 PAUSED = router_pb2.FLOW_STATE_PAUSED
@@ -67,6 +67,35 @@ async def test_a_pause_is_effective_within_a_second_and_outlives_the_worker(
     await until_asked(runner, {value for _, value in records})
     assert time.monotonic() - began_s < EFFECTIVE_S
     assert len(runner.asked) == len(records)
+
+
+async def test_a_flow_that_its_own_rule_halted_outlives_the_worker_and_is_resumed(
+    routers: Routers, script: ScriptedRegistry, kafka: Kafka, runner: Runner
+) -> None:
+    runner.answers.append(Answer(body=b'{"error": {"message": "bad", "error_type": "Digit"}}'))
+    worker = await routers.start("one", runner_url=runner.url)
+    topic, flow_id = await subscribed(script, kafka)
+    rule = RetryRule(failure=FailureClass.ALGORITHM_ERROR, attempts_max=1, give_up=GiveUp.HALT_FLOW)
+    script.log.enable(flow_id, delivery=DeliverySettings(retries=(rule,)))
+    script.tell()
+    await routers.until_flows(worker, runs_on(worker, flow_id))
+    (first, *others) = bodies_of("halted")
+    await produce_values(kafka, topic, [first])
+    await routers.until_flows(worker, is_paused(flow_id))
+    noted = script.log.recorded[-1].event
+    assert isinstance(noted, FlowPaused)
+    assert noted.reason.endswith("offset 0: algorithm_error Digit")
+
+    await produce_values(kafka, topic, others)
+    await worker.service.stop()
+    other = await routers.start("two", runner_url=runner.url)
+    flows = await routers.until_flows(other, lambda f: f[flow_id].lag_records == len(others) + 1)
+    assert (flows[flow_id].state, flows[flow_id].reason) == (PAUSED, noted.reason)
+    assert len(runner.asked) == 1, "nobody resumed it"
+    script.log.resume(flow_id)
+    script.tell()
+    await until_asked(runner, {value for _, value in others})
+    assert [asked.body for asked in runner.asked].count(first[1]) == 2
 
 
 async def test_the_instances_of_a_flow_share_its_partitions_over_the_workers(

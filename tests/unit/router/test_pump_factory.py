@@ -36,7 +36,7 @@ class Resolver:
 
 def factory(resolver: Any, producers: KafkaProducers) -> PumpFactory:
     rest: Any = dict.fromkeys(
-        ("runner", "positions", "ownership", "follower", "durations", "tracing")
+        ("runner", "positions", "ownership", "follower", "durations", "tracing", "halts")
     )
     token: Any = SimpleNamespace(authorization="Bearer t")
     return PumpFactory(connections=resolver, producers=producers, token=token, **rest)

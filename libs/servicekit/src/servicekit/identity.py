@@ -62,7 +62,8 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = MappingProxyType(
         f"{_REGISTRY}SetTopicAccess": _COMMANDS,
         f"{_REGISTRY}EnableFlow": _COMMANDS,
         f"{_REGISTRY}DisableFlow": _COMMANDS,
-        f"{_REGISTRY}PauseFlow": _STEERING,
+        # A router writes down that a rule of a flow halted it; only people let it go on.
+        f"{_REGISTRY}PauseFlow": _roles("gateway", "operator", "router"),
         f"{_REGISTRY}ResumeFlow": _STEERING,
         f"{_REGISTRY}RequestRedrive": _STEERING,
         f"{_REGISTRY}RequestPurge": _STEERING,

@@ -27,11 +27,13 @@ from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.positions_topic import PositionsTopic
 from router.adapters.registry_credentials import RegistryCredentials
+from router.adapters.registry_pauses import RegistryPauses
 from router.adapters.restart_file import RestartFile
 from router.adapters.router_peers import RouterPeers
 from router.adapters.system_clock import SystemClock
 from router.adapters.worker_directory import WorkerDirectory
 from router.application.connections import Connections
+from router.application.flow_halts import FlowHalts
 from router.application.flow_status import FlowStatusQuery
 from router.application.health import HealthWatch
 from router.application.plans import FlowPlans
@@ -85,6 +87,7 @@ class Router:
     rpc: RpcServer
     clock: SystemClock
     dead_letters: DeadLetterHalf
+    halts: FlowHalts
 
     @property
     def parts(self) -> Mapping[str, Part]:
@@ -94,6 +97,7 @@ class Router:
             "worker directory": self.directory,
             "positions": self.positions,
             "supervisor": self.supervisor,
+            "flow halts": self.halts,
             "health": self.health_watch,
             "readiness": _Readiness(lambda: self.health()[0], self.rpc, self.clock),
             **self.dead_letters.parts,
@@ -190,6 +194,12 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         tracing = open_tracing(settings, worker_id)
         if tracing is not None:
             stack.push_async_callback(tracing.close)
+        halts = FlowHalts(
+            feed=follower,
+            pauses=RegistryPauses(registry),
+            clock=clock,
+            random=random.SystemRandom(),
+        )
         pumps = PumpFactory(
             connections=connections,
             producers=producers,
@@ -200,6 +210,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             follower=follower,
             durations=durations,
             tracing=tracing,
+            halts=halts,
         )
         supervisor = Supervisor(
             plans=plans,
@@ -259,6 +270,7 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
             rpc=rpc,
             clock=clock,
             dead_letters=dead_letters,
+            halts=halts,
         )
 
 

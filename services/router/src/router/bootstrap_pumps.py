@@ -19,6 +19,7 @@ from router.adapters.otel_tracing import OtelTracing, otlp_exporter
 from router.adapters.system_clock import SystemClock
 from router.application.budget import WorkerBudget
 from router.application.connections import Connections
+from router.application.flow_halts import FlowHalts
 from router.application.flow_history import CatalogFlowHistory
 from router.application.limits import PumpLimits
 from router.application.openings import Openings
@@ -48,6 +49,7 @@ class PumpFactory:
         follower: CatalogFollower,
         durations: RunDurations,
         tracing: Tracing | None,
+        halts: FlowHalts,
     ) -> None:
         self._connections = connections
         self._producers = producers
@@ -61,6 +63,7 @@ class PumpFactory:
         self._openings = Openings()
         self._durations = durations
         self._tracing = tracing
+        self._halts = halts
 
     async def __call__(self, spec: FlowSpec) -> Pump:
         """Raises NotFound, Unavailable, TimedOut while the connection cannot be resolved."""
@@ -84,6 +87,7 @@ class PumpFactory:
             openings=self._openings,
             durations=self._durations,
             tracing=self._tracing,
+            halts=self._halts,
         )
 
     async def redelivery(self, spec: FlowSpec, *, figures: TaskFigures) -> Redelivery:

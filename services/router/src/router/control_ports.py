@@ -65,6 +65,20 @@ class Peers(Protocol):
         ...
 
 
+class FlowPauses(Protocol):
+    """Pauses in the registry's log. Any number of calls at the same time."""
+
+    async def pause(self, flow_id: str, *, reason: str, stream_version: int) -> int:
+        """Return once the flow is paused for good, until somebody resumes it: a position of the log
+        by which it is. Never drains.
+
+        Raises VersionConflict if anything about the flow changed since `stream_version`,
+        StateForbids if it is disabled, Unavailable, TimedOut; whoever does not know whether it was
+        paused may ask again.
+        """
+        ...
+
+
 class RestartMemory(Protocol):
     """For which flows a worker ended itself, and when. It may be lost, and then nothing is said.
 

@@ -260,7 +260,7 @@ class Assignment:
             self._halted.append(work)
             self.halted_reason = verdict.reason
             if verdict.whole_flow:
-                self._switch.halt(verdict.reason)
+                self._switch.halt(verdict.reason, noted=verdict.noted)
                 self.held.regulate()
         else:
             self._rests.add(work, verdict.delay_s)

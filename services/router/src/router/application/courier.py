@@ -25,6 +25,8 @@ from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
 REASON_CHARACTERS_MAX: Final = 500
 """Of an error that stands in a reason."""
+NOTED_CHARACTERS_MAX: Final = 200
+"""Of what the registry's log keeps of a halt; the registry refuses more than 255."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +40,12 @@ class Rest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halt:
-    """Try again when a person says so; `reason` is a sentence for that person."""
+    """Try again when a person says so; `reason` is a sentence for that person, `noted` what of it
+    may be kept for ever."""
 
     whole_flow: bool
     reason: str
+    noted: str
 
 
 Verdict: TypeAlias = Rest | Halt | None
@@ -161,7 +165,7 @@ class Courier:
         _log.warning("flow %s: %s halts, %s: %s", self._spec.flow_id, what, place, outcome.word)
         error = outcome.error[:REASON_CHARACTERS_MAX]
         reason = f"{what} was halted at {place} until a resume: {outcome.word}: {error}"
-        return Halt(whole_flow=whole_flow, reason=reason)
+        return Halt(whole_flow=whole_flow, reason=reason, noted=_noted(delivery, outcome))
 
     async def _bury(self, delivery: Delivery, trial: Trial, letter: DeadLetter) -> Verdict:
         """Write the dead letter; a failure to do so is tried again for ever (promise 7)."""
@@ -186,3 +190,11 @@ class Courier:
     def _request_id(self, delivery: Delivery) -> str:
         spec = self._spec
         return request_id(delivery, flow_id=spec.flow_id, generation=spec.generation)
+
+
+def _noted(delivery: Delivery, outcome: Outcome) -> str:
+    """Where and how a flow was halted, on one line, without the message: that may quote a record.
+    The topic is the flow's."""
+    place = f"partition {delivery.partition}, offset {delivery.offset}"
+    noted = f"halted by its own rule at {place}: {outcome.word} {outcome.error_type}".rstrip()
+    return "".join(filter(str.isprintable, noted))[:NOTED_CHARACTERS_MAX]

@@ -17,6 +17,7 @@ from kernel.errors import EventflowsError, Unavailable
 
 from router.application.budget import WorkerBudget
 from router.application.courier import Courier
+from router.application.flow_halts import FlowHalts
 from router.application.flow_parts import FlowParts
 from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
@@ -40,7 +41,9 @@ class Pump:
     `fence` says whether this worker still owns the flow; while it is False nothing new is invoked.
     `budget`, `openings`, `durations` and `tracing` (None: nothing is traced) are what it shares
     with the other flows of its worker. `mode` and `resumed_position` are what `steer` would say
-    now. The pump closes `source`, `target` and `dead_letters` when it ends. One `run`, ever.
+    now; `halts` has what halted the flow under an earlier pump, and takes what halts it under this
+    one (None: nobody is told). The pump closes `source`, `target` and `dead_letters` when it ends.
+    One `run`, ever.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Pump:
         openings: Openings | None = None,
         durations: RunDurations | None = None,
         tracing: Tracing | None = None,
+        halts: FlowHalts | None = None,
         mode: RunMode = RunMode.RUNNING,
         resumed_position: int = 0,
     ) -> None:
@@ -83,7 +87,7 @@ class Pump:
             fence=fence,
             openings=openings or Openings(),
             board=self._board,
-            switch=FlowSwitch(mode, resumed_position),
+            switch=_switch(spec, mode, resumed_position, halts),
             pace=Pace(spec.concurrency_max),
             random=random,
             share=budget.share(self._dispatch),
@@ -188,3 +192,16 @@ class Pump:
         await self._parts.source.close()
         await self._target.close()
         await self._dead_letters.close()
+
+
+def _switch(
+    spec: FlowSpec, mode: RunMode, resumed_position: int, halts: FlowHalts | None
+) -> FlowSwitch:
+    if halts is None:
+        return FlowSwitch(mode, resumed_position)
+    return FlowSwitch(
+        mode,
+        resumed_position,
+        halt=halts.of(spec.flow_id),
+        tell=lambda halt: halts.begin(spec.flow_id, halt),
+    )

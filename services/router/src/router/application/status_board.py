@@ -274,7 +274,8 @@ class StatusBoard:
         if self._draining:
             return PumpState.DRAINING, ""
         if self._mode is not RunMode.RUNNING:
-            return (PumpState.PAUSED if self._stands_still else PumpState.DRAINING), ""
+            reason = self._halted_reason if self._halted_whole else ""
+            return (PumpState.PAUSED if self._stands_still else PumpState.DRAINING), reason
         if self._halted_whole:
             return PumpState.HALTED, self._halted_reason
         for what in Trouble:
