@@ -17,6 +17,7 @@ from router.adapters import (
     algorithm_target,
     http_client,
     internal_topics,
+    kafka_clients,
     kafka_fetches,
     kafka_leader_search,
     kafka_letter_topic,
@@ -117,6 +118,13 @@ NUMBERS = [
     (
         "ready to join again {:.0f} s before the {:.0f} s of a rebalance",
         [limits.JOIN_ROOM_S, GroupTimes().rebalance_s],
+    ),
+    (
+        "at most {} MiB in our topic, and {} MiB in a topic of the flow's own",
+        [
+            (internal_topics.MESSAGE_BYTES_MAX + internal_topics.DEAD_LETTER_ROOM_BYTES) // MIB,
+            kafka_clients.RECORD_BYTES_MAX // MIB,
+        ],
     ),
     ("The {} MiB of a worker", [budget.WORKER_BYTES_HELD_MAX // MIB]),
     ("of each partition at most {} KiB", [kafka_fetches.PARTITION_FETCH_BYTES_MAX // KIB]),

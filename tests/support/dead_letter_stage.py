@@ -11,7 +11,7 @@ from typing import Any
 
 from catalog.events import DeadLetterSelection
 from catalog.records import DeadLetterTask, DeadLetterTaskKind
-from kernel.errors import Unavailable
+from kernel.errors import EventflowsError, Unavailable
 from router.adapters.memory_letter_index import MemoryLetterIndex
 from router.adapters.memory_letter_topic import MemoryLetterFeed, MemoryLetterTopic
 from router.adapters.memory_target import MemoryTarget
@@ -54,6 +54,7 @@ class Stage:
         """Redeliveries that gave back what they held."""
         self.ends: list[tuple[str, int, int, str]] = []
         self.fails_to_finish = 0
+        self.write_failures: list[EventflowsError] = []
         self.budget = WorkerBudget()
         self.figures = TaskFigures()
         self.durations = RunDurations()
@@ -114,6 +115,8 @@ class Stage:
 
     async def write(self, letter: DeadLetter) -> None:
         """Port `DeadLetters`."""
+        if self.write_failures:
+            raise self.write_failures.pop()
         at_ms = int(datetime.now(UTC).timestamp() * 1_000)
         self.letters.append(
             1, letter.headers, key=letter.delivery.key, value=letter.delivery.value, at_ms=at_ms

@@ -16,7 +16,7 @@ from aiokafka.structs import ConsumerRecord
 from devstack import Kafka
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel.errors import NotFound, Unavailable
+from kernel.errors import NotFound, TooLarge, Unavailable
 from router.adapters import kafka_producers, kafka_writer
 from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
@@ -36,6 +36,7 @@ from tests.support.router_sources import KafkaTopic, connection_of, kafka_topic,
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LARGER_THAN_A_MEGABYTE = bytes(1_500_000)
+LARGER_THAN_OUR_TOPIC_TAKES = bytes(26 * 1024 * 1024)
 OFFSETS = count(1_000)
 """Each internal dead letter of these tests has its own, so that it is found among all others."""
 
@@ -310,6 +311,32 @@ async def test_the_largest_record_still_becomes_a_dead_letter(
     await letters.close()
     written = await internal_letter(kafka, offset=str(letter.delivery.offset))
     assert len(written.value) == len(value)
+
+
+async def test_what_is_too_large_for_our_topic_of_dead_letters_is_told_with_what_helps(
+    kafka: Kafka, customer_kafka: Kafka, producers: KafkaProducers
+) -> None:
+    await ensure_internal_topics(kafka.bootstrap_servers)
+    letter = letter_of(delivery(next(OFFSETS), value=LARGER_THAN_OUR_TOPIC_TAKES))
+    internal = connection_of(kafka)
+    letters = KafkaDeadLetters(SUBSCRIBER, own=None, internal=internal, producers=producers)
+    with pytest.raises(TooLarge, match=r"has 26\.0 MiB.*ours 25 MiB.*topic of its own.*64 MiB"):
+        await letters.write(letter)
+    await letters.close()
+    limits = {"max.message.bytes": str(2 * len(LARGER_THAN_OUR_TOPIC_TAKES))}
+    async with (
+        kafka_topic(customer_kafka) as small,
+        kafka_topic(customer_kafka, 1, **limits) as topic,
+    ):
+        letters = own_letters(small, kafka, producers)
+        with pytest.raises(TooLarge, match=f"raise max.message.bytes of {small.name}"):
+            await letters.write(letter)
+        await letters.close()
+        letters = own_letters(topic, kafka, producers)
+        await letters.write(letter)
+        await letters.close()
+        (written,) = await records_of(customer_kafka, topic.name, 1)
+    assert written.value == LARGER_THAN_OUR_TOPIC_TAKES
 
 
 async def test_a_dead_letter_that_cannot_be_written_is_an_error(

@@ -13,7 +13,6 @@ from aiokafka import TopicPartition
 from devstack import Kafka
 from router.adapters import kafka_writer
 from router.adapters.algorithm_target import runner_pool
-from router.adapters.kafka_clients import RECORD_BYTES_MAX, REQUEST_ROOM_BYTES
 from router.adapters.kafka_producers import KafkaProducers
 from router.adapters.kafka_target import KafkaTarget
 from router.adapters.memory_target import MemoryTarget
@@ -30,6 +29,7 @@ from tests.support.router_sources import connection_of, kafka_topic
 NOBODY = "127.0.0.1:1"
 BODY_BYTES_MAX = 64 * 1024
 CUSTOMERS_RECORD_BYTES_MAX = 1_048_588
+OUR_RECORD_BYTES_MAX = 25 * 1024 * 1024
 """Kafka's own `message.max.bytes`."""
 SEND_TIMEOUT_S = 3.0
 """Kafka's clients look for a topic that is gone until their time is up."""
@@ -78,8 +78,7 @@ def open_subject(
     if request.param == "algorithm":
         return _algorithm
     kafka = request.getfixturevalue(request.param)
-    ours = RECORD_BYTES_MAX + REQUEST_ROOM_BYTES
-    limit_bytes = ours if request.param == "kafka" else CUSTOMERS_RECORD_BYTES_MAX
+    limit_bytes = OUR_RECORD_BYTES_MAX if request.param == "kafka" else CUSTOMERS_RECORD_BYTES_MAX
     return lambda: _kafka(kafka, too_large_bytes=limit_bytes + 1)
 
 

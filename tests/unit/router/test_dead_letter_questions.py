@@ -16,7 +16,7 @@ from catalog.records import Flow
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2 as pb
 from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
-from router.adapters.kafka_clients import RECORD_BYTES_MAX
+from router.adapters.internal_topics import MESSAGE_BYTES_MAX
 from router.adapters.memory_letter_index import MemoryLetterIndex
 from router.adapters.memory_letter_topic import MemoryLetterTopic
 from router.application import dead_letter_desk
@@ -183,7 +183,7 @@ async def test_of_a_large_letter_the_beginning_is_shown(monkeypatch: pytest.Monk
 
 
 async def test_the_largest_record_is_shown_to_its_end() -> None:
-    value = bytes(RECORD_BYTES_MAX)
+    value = bytes(MESSAGE_BYTES_MAX)
     desk = Desk()
     await desk.letters(1, value=value)
     answer = await desk.rpc.GetDeadLetter(pb.GetDeadLetterRequest(letter_id="0-0"), None)

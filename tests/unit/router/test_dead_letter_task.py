@@ -12,6 +12,7 @@ from catalog.events import DeadLetterSelection, FailureClass
 from catalog.records import DeadLetterTaskKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel.errors import TooLarge
 from registry.domain import values
 from router.application import (
     dead_letter_task,
@@ -32,6 +33,7 @@ from tests.support.dead_letter_stage import Stage, started, task_of
 from tests.support.letters import START
 from tests.support.manual_clock import ManualClock, let_others_run, until
 from tests.support.router_flows import SUBSCRIBER, delivery
+from tests.support.router_pumps import BROKEN
 
 BAD = failed(OutcomeKind.ALGORITHM_ERROR, "bad again", error_type="InputError")
 BUSY = failed(OutcomeKind.OVERLOADED, "busy")
@@ -135,6 +137,16 @@ async def test_what_dies_after_the_beginning_waits_for_the_next_redrive(stage: S
         await until(working.done)
     assert [one.delivery.offset for one in stage.target.runs] == [1]
     assert stage.ends == [("task-1", 1, 0, "")]
+
+
+async def test_a_letter_that_dies_again_and_is_too_large_waits_for_a_larger_topic(
+    stage: Stage,
+) -> None:
+    stage.letter(delivery(1))
+    stage.target.default = BROKEN
+    stage.write_failures.append(TooLarge("no topic takes it"))
+    await carried_out(stage.run_of(task_of()))
+    assert stage.ends == [("task-1", 0, 1, "")]
 
 
 async def test_another_version_runs_them(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from router.domain.retry_policy import (
     RetryPolicy,
     RetryRule,
 )
+from router.domain.run_mode import RunMode
 from router.domain.status import PumpState
 
 from tests.support.router_flows import (
@@ -63,6 +64,40 @@ async def test_promise_7_a_letter_that_cannot_be_written_is_tried_again_at_least
             times_s.append(bench.clock.monotonic_s())
         longest_s = max(later - sooner for sooner, later in pairwise(times_s))
         assert AWAY_LONGEST_S - 1 <= longest_s <= AWAY_LONGEST_S + 1
+
+
+async def test_promise_7_what_is_too_large_for_a_letter_halts_its_key_and_nothing_else() -> None:
+    async with running_pump() as bench:
+        bench.letters.value_bytes_max = 3
+        bench.target.answers[b"large"].extend([BROKEN, BROKEN])
+        bench.broker.append(b"large", key=b"a")
+        bench.broker.append(b"behind", key=b"a")
+        bench.broker.append(b"beside", key=b"b")
+        await bench.until_state(PumpState.HALTED)
+        await bench.until_settled(1)
+        status = bench.pump.status()
+        assert (bench.target.values, status.halted_keys) == ([b"large", b"beside"], 1)
+        assert status.reason == (
+            "a key was halted at topic-0@0 until a resume: dead_letter_too_large:"
+            " the dead letter has 5 bytes: 3 are the most"
+        )
+        assert bench.letters.tries == 1, "nobody tries for ever what cannot be"
+        assert bench.broker.committed.get(0, 0) == 0, "it is not passed over"
+        bench.letters.value_bytes_max = None  # somebody raised the limit
+        bench.pump.steer(RunMode.RUNNING, 11)
+        await bench.until_committed(3)
+        assert [letter.delivery.value for letter in bench.letters.letters] == [b"large"]
+        assert bench.target.values[2:] == [b"large", b"behind"]
+
+
+async def test_promise_7_a_letter_whose_topic_was_away_and_is_too_small_halts_its_key() -> None:
+    async with running_pump() as bench:
+        bench.letters.away, bench.letters.value_bytes_max = "no broker", 3
+        bench.target.answers[b"large"].append(BROKEN)
+        bench.broker.append(b"large", key=b"a")
+        await bench.clock.run_until(lambda: bench.letters.tries == 2)
+        bench.letters.away = None
+        await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.HALTED)
 
 
 async def test_promise_7_a_delivery_that_is_too_old_is_given_up() -> None:

@@ -233,7 +233,8 @@ class DeadLetters(Protocol):
     async def write(self, letter: DeadLetter) -> None:
         """Return once the letter is durable. Any number at the same time; may be repeated.
 
-        Raises Unavailable; a reader may then find the letter or not. The call bounds its own time.
+        Raises Unavailable; a reader may then find the letter or not. Raises TooLarge when no topic
+        takes it, with a sentence that says what a person can do. The call bounds its own time.
         """
         ...
 

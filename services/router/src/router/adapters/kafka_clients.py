@@ -23,10 +23,9 @@ from router.domain.kafka_connection import SASL_MECHANISMS, KafkaConnection
 REQUEST_TIMEOUT_S: Final = 15.0
 IDLE_TIMEOUT_S: Final = 180.0
 """Below the four minutes after which load balancers of clouds forget a connection in silence."""
-RECORD_BYTES_MAX: Final = 24 * 1024 * 1024
-"""Largest record that we send; a result may have 15 MB, and a customer's record passes as it is."""
-REQUEST_ROOM_BYTES: Final = 512 * 1024
-"""For headers and framing around the largest record: a dead letter is larger than its record."""
+RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Largest record that we send; most topics take less. A broker cuts the connection at a request of
+more than 100 MiB (its default), and a record stands in one with what else is on its way."""
 
 _TLS: Final = frozenset({SecurityProtocol.SSL, SecurityProtocol.SASL_SSL})
 _SASL: Final = frozenset({SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL})

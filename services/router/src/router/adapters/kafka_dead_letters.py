@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel.errors import TooLarge, Unavailable
+from kernel.errors import TooLarge
 
+from router.adapters.internal_topics import DEAD_LETTER_ROOM_BYTES, MESSAGE_BYTES_MAX
+from router.adapters.kafka_clients import RECORD_BYTES_MAX
 from router.adapters.kafka_producers import KafkaProducers, SharedProducer
 from router.domain.dead_letter import DeadLetter
 from router.domain.flow_spec import FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 
 INTERNAL_TOPIC: Final = "dead-letters"
+MIB: Final = 1024 * 1024
 
 
 class KafkaDeadLetters:
@@ -45,8 +48,25 @@ class KafkaDeadLetters:
         try:
             await _send(self._internal, INTERNAL_TOPIC, letter)
         except TooLarge as error:
-            # Never dropped: the flow says that it backs off, and why, until a limit is raised.
-            raise Unavailable(error.message) from error
+            raise self._too_large(letter) from error
+
+    def _too_large(self, letter: DeadLetter) -> TooLarge:
+        """What a person can do. A letter that tries again would be refused for ever."""
+        delivery = letter.delivery
+        parts = (delivery.key, delivery.value, *(value for _, value in letter.headers))
+        size_mib = sum(len(part or b"") for part in parts) / MIB
+        own, ours_mib = self._own_topic, (MESSAGE_BYTES_MAX + DEAD_LETTER_ROOM_BYTES) // MIB
+        where = f"{own} and ours take" if own else "our topic takes"
+        remedy = (
+            f"raise max.message.bytes of {own}"
+            if own
+            else "give the flow a dead letter topic of its own with a larger max.message.bytes"
+        )
+        return TooLarge(
+            f"its dead letter has {size_mib:.1f} MiB, more than {where} (ours {ours_mib} MiB):"
+            f" {remedy} (up to {RECORD_BYTES_MAX // MIB} MiB) and resume the flow, or disable it"
+            " and set its group's offset behind the record with Kafka's own tool"
+        )
 
     async def close(self) -> None:
         if not self._closed:

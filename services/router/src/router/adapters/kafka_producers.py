@@ -24,11 +24,7 @@ from aiokafka.errors import (
 from kernel.errors import EventflowsError, NotFound, TimedOut, Unavailable
 from servicekit.kafka_goodbye import stop_producer
 
-from router.adapters.kafka_clients import (
-    RECORD_BYTES_MAX,
-    REQUEST_ROOM_BYTES,
-    client_settings,
-)
+from router.adapters.kafka_clients import RECORD_BYTES_MAX, client_settings
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_probe import diagnose
 from router.adapters.kafka_sequences import REFUSALS, keep_sequences
@@ -149,7 +145,7 @@ class SharedProducer:
             **client_settings(connection, client_id=self._client_id),
             enable_idempotence=True,
             acks="all",
-            max_request_size=RECORD_BYTES_MAX + REQUEST_ROOM_BYTES,
+            max_request_size=RECORD_BYTES_MAX,
             max_batch_size=BATCH_BYTES_MAX,
         )
         keep_sequences(producer)

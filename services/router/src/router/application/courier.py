@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from catalog.events import GiveUp
-from kernel.errors import EventflowsError
+from kernel.errors import EventflowsError, TooLarge
 
 from router.application.status_board import StatusBoard
 from router.application.work import Carried, Trial
@@ -15,7 +15,7 @@ from router.domain.dead_letter import Attempt, DeadLetter, dead_letter
 from router.domain.delivery import Delivery, Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
-from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind
+from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
 from router.domain.pace import is_targets
 from router.domain.published_record import run_told_of
 from router.domain.request_id import request_id
@@ -25,6 +25,7 @@ from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
 REASON_CHARACTERS_MAX: Final = 500
 """Of an error that stands in a reason."""
+LETTER_TOO_LARGE: Final = "dead_letter_too_large"
 NOTED_CHARACTERS_MAX: Final = 200
 """Of what the registry's log keeps of a halt; the registry refuses more than 255."""
 
@@ -168,9 +169,14 @@ class Courier:
         return Halt(whole_flow=whole_flow, reason=reason, noted=_noted(delivery, outcome))
 
     async def _bury(self, delivery: Delivery, trial: Trial, letter: DeadLetter) -> Verdict:
-        """Write the dead letter; a failure to do so is tried again for ever (promise 7)."""
+        """Write the dead letter; a failure to do so is tried again for ever (promise 7), but for
+        one that only a person can mend."""
         try:
             await self._dead_letters.write(letter)
+        except TooLarge as error:
+            self._board.letter_refused()
+            refused = failed(OutcomeKind.REFUSED, error.message, reason=LETTER_TOO_LARGE)
+            return self._halt(delivery, refused, GiveUp.HALT_KEY)
         except EventflowsError as error:
             trial.letter_failures += 1
             self._board.not_dead_lettered(error.message)

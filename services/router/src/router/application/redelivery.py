@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from kernel.errors import TooLarge, Unavailable
+
 from router.application.budget import WorkerBudget
 from router.application.calls_in_turn import CallsInTurn
 from router.application.courier import Courier, Rest, Verdict
@@ -144,7 +146,10 @@ class _LettersOfTask:
         self.written = False
 
     async def write(self, letter: DeadLetter) -> None:
-        await self._letters.write(died_in(letter, self._task_id))
+        try:
+            await self._letters.write(died_in(letter, self._task_id))
+        except TooLarge as error:
+            raise Unavailable(error.message) from error  # the letter that it was stands meanwhile
         self.written = True
 
     async def close(self) -> None:

@@ -185,6 +185,12 @@ class StatusBoard:
         self._letter_attempts_total += 1
         self.trouble(Trouble.DEAD_LETTERS, f"dead letter not written: {reason}")
 
+    def letter_refused(self) -> None:
+        """A dead letter is too large for every topic: it waits for a person."""
+        self._letter_attempts_total += 1
+        self.well(Trouble.DEAD_LETTERS)
+        self._target_answers()
+
     def source_failed(self, reason: str) -> None:
         """The source could not be opened or read, and is opened anew."""
         self._source_attempts_total += 1
