@@ -27,6 +27,7 @@ from servicekit.kafka_goodbye import stop_producer
 from router.adapters.kafka_clients import RECORD_BYTES_MAX, client_settings
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_probe import diagnose
+from router.adapters.kafka_produce_request import write_quickly
 from router.adapters.kafka_sequences import REFUSALS, keep_sequences
 from router.adapters.kafka_writer import BATCH_BYTES_MAX, KafkaWriter
 from router.domain.kafka_connection import KafkaConnection
@@ -40,6 +41,8 @@ _PERHAPS_WRITTEN: Final = (
 )
 """They say that a record was handed over, and not that it was written. A `TimeoutError` is none of
 these: it ends the wait for a place in a batch."""
+
+write_quickly()
 
 
 class SharedProducer:
