@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from kernel.errors import Unavailable
 
@@ -29,7 +28,7 @@ class MemoryPositions:
 
     def remember(self, group_id: str, topic: str, places: Mapping[int, Place]) -> None:
         self._noted.setdefault((group_id, topic), {}).update(
-            (number, replace(place, mark=Mark(position=place.mark.position)))
+            (number, place._replace(mark=Mark(position=place.mark.position)))
             for number, place in places.items()
         )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from catalog.events import StartAt
 
@@ -20,9 +21,9 @@ from router.domain.low_water import Mark
 from router.domain.topic_identity import TopicIdentity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A position that was kept, with the topic that it belongs to, if that is known."""
+class Place(NamedTuple):
+    """A position that was kept, with the topic that it belongs to, if that is known. A tuple for
+    the same reason as its mark."""
 
     mark: Mark
     identity: TopicIdentity | None

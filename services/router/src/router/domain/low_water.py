@@ -8,8 +8,7 @@ finished ones are found at the speed of `bytes.find`. Price: the caller keeps th
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """First and last offset of each run of finished records, rising."""
@@ -22,11 +21,11 @@ TRIM_RECORDS_MIN: Final = 4_096
 _OPEN, _DONE = b"\x00", b"\x01"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(NamedTuple):
     """How far a partition is done: below `position` all, and `finished` above it.
 
-    A range may span offsets that hold no record.
+    A range may span offsets that hold no record. A tuple, as a delivery is: settling twelve
+    partitions at full speed makes nearly 10,000 in a second.
     """
 
     position: int
