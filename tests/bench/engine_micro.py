@@ -23,7 +23,7 @@ from router.adapters.system_clock import SystemClock
 from router.application.budget import WorkerBudget
 from router.application.limits import PumpLimits
 from router.application.pump import Pump
-from router.domain.delivery import Delivery, Headers, Run
+from router.domain.delivery import NO_HEADERS, Delivery, Headers, Run
 from router.domain.flow_spec import FlowSpec
 from router.domain.lag import Lag
 from router.domain.low_water import Mark
@@ -143,7 +143,9 @@ async def _bare(
     target: CountingTarget, batches: Sequence[Sequence[Delivery]], spec: FlowSpec
 ) -> None:
     """The same number of calls at once, and nothing else."""
-    left = iter([Run(delivery, "req", 1, 1, "") for batch in batches for delivery in batch])
+    left = iter(
+        [Run(delivery, "req", 1, 1, "", NO_HEADERS) for batch in batches for delivery in batch]
+    )
 
     async def work() -> None:
         for run in left:

@@ -42,12 +42,14 @@ def target(pool: HttpPool) -> AlgorithmTarget:
 
 
 def run(record: Delivery | None = None, traceparent: str = "") -> Run:
+    record = record or delivery(value=b"1")
     return Run(
-        delivery=record or delivery(value=b"1"),
+        delivery=record,
         request_id="req-1",
         attempt=2,
         hops=3,
         traceparent=traceparent,
+        named=dict(record.headers),
     )
 
 
@@ -190,7 +192,7 @@ async def test_a_request_id_or_trace_that_would_break_out_of_its_header_is_refus
     runner: Runner, target: AlgorithmTarget
 ) -> None:
     for odd in ("x\r\nX-Eventflows-Account: other", "x\n", "é", "\x00"):
-        for sent in (run(traceparent=odd), replaced(run(), request_id=odd)):
+        for sent in (run(traceparent=odd), run()._replace(request_id=odd)):
             outcome = await target.invoke(sent)
             assert (outcome.kind, outcome.error_type) == (OutcomeKind.REFUSED, "InvalidHeader")
     assert runner.asked == []
@@ -200,13 +202,3 @@ async def test_the_token_is_in_no_outcome() -> None:
     async with runner_pool("http://127.0.0.1:1") as pool:
         target = algorithm_target(SUBSCRIBER, pool, token="secret-token")
         assert "secret-token" not in repr(await target.invoke(run()))
-
-
-def replaced(sent: Run, *, request_id: str) -> Run:
-    return Run(
-        delivery=sent.delivery,
-        request_id=request_id,
-        attempt=sent.attempt,
-        hops=sent.hops,
-        traceparent=sent.traceparent,
-    )

@@ -54,7 +54,14 @@ def target_of(topic: KafkaTopic, producers: KafkaProducers) -> KafkaTarget:
 
 
 def run(record: Delivery) -> Run:
-    return Run(delivery=record, request_id="req-2", attempt=1, hops=5, traceparent=TRACEPARENT)
+    return Run(
+        delivery=record,
+        request_id="req-2",
+        attempt=1,
+        hops=5,
+        traceparent=TRACEPARENT,
+        named=dict(record.headers),
+    )
 
 
 async def records_of(kafka: Kafka, topic: str, count: int) -> list[ConsumerRecord]:

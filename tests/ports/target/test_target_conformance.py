@@ -202,7 +202,14 @@ def run(
     value: bytes | None, *, key: bytes | None = b"k", headers: Headers = COMPLETION, hops: int = 1
 ) -> Run:
     record = delivery(key=key, value=value, headers=headers)
-    return Run(delivery=record, request_id="req-1", attempt=1, hops=hops, traceparent=TRACEPARENT)
+    return Run(
+        delivery=record,
+        request_id="req-1",
+        attempt=1,
+        hops=hops,
+        traceparent=TRACEPARENT,
+        named=dict(headers),
+    )
 
 
 async def test_a_success_has_had_its_effect_with_the_records_own_bytes(subject: Subject) -> None:

@@ -22,7 +22,7 @@ TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE_ID}-{PARENT_ID}-01"
 UNSAMPLED = f"00-{TRACE_ID}-{PARENT_ID}-00"
 NOW = datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC)
-RUN = Run(delivery=delivery(), request_id="req-1", attempt=1, hops=1, traceparent=SAMPLED)
+RUN = Run(delivery=delivery(), request_id="req-1", attempt=1, hops=1, traceparent=SAMPLED, named={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

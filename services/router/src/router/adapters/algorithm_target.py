@@ -81,7 +81,7 @@ class AlgorithmTarget:
 
     async def invoke(self, run: Run) -> Outcome:
         """POST the record's bytes; judge the answer by its status and, if need be, its body."""
-        body, content_type = content_of(run.delivery)
+        body, content_type = content_of(run.delivery.value, run.named)
         try:
             head = self._head(run, len(body), content_type)
             answer = await self._pool.call(head, body, timeout_s=self._timeout_s)

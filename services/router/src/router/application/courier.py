@@ -12,7 +12,7 @@ from kernel.errors import EventflowsError, TooLarge
 from router.application.status_board import StatusBoard
 from router.application.work import Carried, Trial
 from router.domain.dead_letter import Attempt, DeadLetter, dead_letter
-from router.domain.delivery import Delivery, Run
+from router.domain.delivery import NO_HEADERS, Delivery, Run
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
 from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
@@ -112,7 +112,7 @@ class Courier:
     def _run(self, work: Carried) -> Run | Outcome:
         """The next attempt, or the outcome of one that needs no call."""
         delivery, trial = work.delivery, work.trial
-        hops, traceparent, told = 0, "", ""
+        hops, traceparent, told, named = 0, "", "", NO_HEADERS
         if delivery.headers:
             named = dict(delivery.headers)  # the last of a repeated name counts
             hops, traceparent = hops_of(named), traceparent_of(named)
@@ -123,7 +123,8 @@ class Courier:
                 return loop_refusal(hops)
             hops += 1
         attempt = 1 if trial is None else trial.history.count + 1
-        return Run(delivery, told or self._request_id(delivery), attempt, hops, traceparent)
+        run_id = told or self._request_id(delivery)
+        return Run(delivery, run_id, attempt, hops, traceparent, named)
 
     def _judge(self, work: Carried, outcome: Outcome) -> Verdict:
         """Note a failure and say what follows; what is given up has a letter in its trial then."""

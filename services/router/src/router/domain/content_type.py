@@ -7,8 +7,6 @@ from typing import Final
 
 import msgspec
 
-from router.domain.delivery import Delivery
-
 CONTENT_TYPE_HEADER: Final = "content-type"
 COMPLETION_TYPE_HEADER: Final = "ef-content-type"
 JSON: Final = "application/json"
@@ -21,18 +19,16 @@ _JSON_STARTS: Final = b' \t\r\n{["-0123456789tfn'
 _STEP_OVER: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
-def content_of(delivery: Delivery) -> tuple[bytes, str]:
+def content_of(value: bytes | None, headers: Mapping[str, bytes]) -> tuple[bytes, str]:
     """Body and content type of the request for a record; the bytes are the record's own.
 
     A tombstone is JSON `null`. The record's own header decides if it names one of the three; else
     the bytes do: JSON if they parse, text if they are UTF-8 (also none at all), binary otherwise.
     A header that is wrong is not mended: the runner refuses what is called JSON and is not.
     """
-    value, headers = delivery.value, delivery.headers
     if value is None:
         return NULL_BODY, JSON
-    # In a dict the last of a repeated name counts.
-    named = _named_type(dict(headers)) if headers else None
+    named = _named_type(headers) if headers else None
     return value, named or sniff(value)
 
 

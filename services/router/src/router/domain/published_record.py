@@ -29,7 +29,7 @@ def run_told_of(headers: Mapping[str, bytes]) -> str:
 def published_record(run: Run) -> PublishedRecord:
     """What stands in the topic once the run has succeeded."""
     delivery = run.delivery
-    named = dict(delivery.headers)  # the last of a repeated name counts
+    named = run.named
     headers: Headers = (
         (CONTENT_TYPE_HEADER, completion_content_type(named)),
         (REQUEST_ID_HEADER, named.get(REQUEST_ID_HEADER) or run.request_id.encode()),

@@ -14,8 +14,8 @@ _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-
 
 def traceparent_of(headers: Mapping[str, bytes]) -> str:
     """The record's own, or empty: what does not have the form is dropped, as the standard asks."""
-    value = headers.get(TRACEPARENT_HEADER) or b""
-    return value.decode() if _TRACEPARENT.fullmatch(value) else ""
+    value = headers.get(TRACEPARENT_HEADER)
+    return value.decode() if value and _TRACEPARENT.fullmatch(value) else ""
 
 
 def is_sampled(traceparent: str) -> bool:
