@@ -46,6 +46,15 @@ async def test_promise_6_a_halted_key_stands_and_the_others_go_on() -> None:
         assert bench.letters.letters == []
 
 
+async def test_promise_6_a_key_that_halts_after_many_attempts_is_told_as_halted() -> None:
+    async with running_pump(halting(GiveUp.HALT_KEY, attempts_max=4)) as bench:
+        bench.target.answers[b"bad"].extend([BROKEN] * 4)
+        bench.broker.append(b"bad", key=b"a")
+        await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.BACKING_OFF)
+        await bench.clock.run_until(lambda: bench.pump.status().halted_keys)
+        assert bench.pump.status().state is PumpState.HALTED
+
+
 async def test_promise_6_a_resume_tries_a_halted_key_again_with_fresh_attempts() -> None:
     async with running_pump(halting(GiveUp.HALT_KEY, attempts_max=2)) as bench:
         bench.target.answers[b"bad"].extend([BROKEN] * 3)

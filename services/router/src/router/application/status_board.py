@@ -126,7 +126,10 @@ class StatusBoard:
 
     def halted(self, reason: str, *, keys: int, whole: bool = False) -> None:
         """A rule of the flow stopped so many keys, or the whole flow; none and not: it goes on."""
+        one_more = keys > self._halted_keys or (whole and not self._halted_whole)
         self._halted_reason, self._halted_keys, self._halted_whole = reason, keys, whole
+        if one_more:  # what failed waits for a person now, and for no next attempt
+            self._target_answers()
         self._show()
 
     def draining(self) -> None:
