@@ -6,6 +6,7 @@ Each place that is searched has a control: what is planted there has to be found
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import subprocess
 import sys
@@ -60,6 +61,28 @@ async def used(landscape: Landscape, tmp_path_factory: pytest.TempPathFactory) -
 async def canaries(landscape: Landscape, used: None) -> Canaries:
     """A connection whose passwords came and went in every way that there is."""
     return await lived(landscape)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def customer_data(
+    landscape: Landscape, tmp_path_factory: pytest.TempPathFactory
+) -> SecretSearch:
+    """For a record of our customer's that its algorithm quotes in each failure: it is retried until
+    the flow backs off, and then halts its key."""
+    word = f"customer-{secrets.token_hex(20)}"
+    algorithm, version = await landscape.algorithm(tmp_path_factory.mktemp("quoting"))
+    topic = await landscape.topic("quoted", partitions=1)
+    rule = {"failure": "algorithm_error", "attempts_max": 4, "give_up": "halt_key"}
+    flow = await landscape.wire(algorithm, version, topic, "subscriber", retries=[rule])
+    await landscape.running(algorithm, flow)
+    value = json.dumps({"id": word, "fail": True}).encode()
+    async with traffic.producer(landscape.cluster.customer_kafka) as client:
+        await client.send_and_wait(topic, key=word.encode(), value=value)
+    (halted,) = await steps.wait_for_flows(
+        landscape.owner, algorithm, lambda one: bool(one["state"] == "halted"), ids=[flow]
+    )
+    assert word in halted["reason"], "its owner is told"
+    return SecretSearch({}, {"customer data": word.encode()})
 
 
 def _files(landscape: Landscape) -> Iterator[Path]:
@@ -152,6 +175,18 @@ def test_no_secret_stands_in_any_data_directory_or_log(
     landscape: Landscape, canaries: Canaries
 ) -> None:
     assert _found_in_files(landscape, canaries.search(landscape)) == {}
+
+
+def test_no_log_holds_a_record_although_its_algorithm_quotes_it(
+    landscape: Landscape, customer_data: SecretSearch
+) -> None:
+    """What each of our services and servers logs, at the level that they have by default."""
+    cluster = landscape.cluster
+    logs = [service.log_path for service in cluster.services]
+    says = SecretSearch({"says what happened": b"a key halts"}, {})
+    assert any(says.in_file(path) for path in logs)
+    logs += [cluster.postgres.log_path, cluster.kafka.log_path]
+    assert [path for path in logs if customer_data.in_file(path)] == []
 
 
 def test_what_is_planted_in_a_process_is_found() -> None:

@@ -1,15 +1,20 @@
 """A flow says what it is doing."""
 
 import asyncio
+import logging
+from dataclasses import replace
 from functools import partial
 
 import pytest
+from catalog.events import GiveUp
 from router.adapters.memory_broker import MemoryBroker
 from router.application.session import NOT_ASSIGNED, STALE, WELL_S
-from router.domain.retry_policy import AWAY_LONGEST_S
+from router.domain.outcome import OutcomeKind, failed
+from router.domain.retry_policy import AWAY_LONGEST_S, RetryPolicy, RetryRule
 from router.domain.status import PumpState
 
 from tests.support.manual_clock import until
+from tests.support.router_flows import SUBSCRIBER
 from tests.support.router_pumps import (
     TEST_LIMITS,
     UNREACHABLE,
@@ -19,6 +24,10 @@ from tests.support.router_pumps import (
 )
 
 HOUR_S = 3_600.0
+
+
+def is_in(bench: Bench, state: PumpState) -> bool:
+    return bench.pump.status().state is state
 
 
 async def test_promise_10_a_flow_says_what_it_is_doing() -> None:
@@ -143,6 +152,24 @@ async def test_promise_10_a_target_that_keeps_failing_is_told() -> None:
         await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.BACKING_OFF)
         assert bench.pump.status().reason == "unreachable: the runner is away"
         await bench.clock.run_until(lambda: bench.pump.status().state is PumpState.RUNNING)
+
+
+async def test_promise_10_what_an_algorithm_says_is_shown_and_never_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    quoting = failed(OutcomeKind.CRASHED, "secret cannot be read", error_type="ValueError")
+    rule = RetryRule(failure=OutcomeKind.CRASHED, attempts_max=4, give_up=GiveUp.HALT_KEY)
+    spec = replace(SUBSCRIBER, retries=RetryPolicy(rules=(rule,)))
+    async with running_pump(spec) as bench:
+        bench.target.answers[b"secret"].extend([quoting] * 4)
+        bench.broker.append(b"secret", key=b"secret")
+        for state in (PumpState.BACKING_OFF, PumpState.HALTED):
+            await bench.clock.run_until(partial(is_in, bench, state))
+            assert "secret" in bench.pump.status().reason
+    for told in ("is backing_off crashed", "a key halts, topic-0@0: crashed", "is halted"):
+        assert told in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_promise_10_a_programming_error_is_raised_and_shown() -> None:

@@ -4,7 +4,8 @@ A record whose `traceparent` is sampled is traced, below it; one whose is not sa
 those without one as many as the ratio says begin a trace. So what costs is decided here, before any
 span is made. Spans are sent by a thread of the library; what its queue does not hold is lost.
 
-Attributes never hold a key or a value of a record.
+No span holds a key or a value of a record, nor what an algorithm said of a failure: that may quote
+them. Of a failure its type is told.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class _RunTrace:
         self._span.set_attribute("eventflows.outcome", word)
         if outcome is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
             self._span.set_attribute("error.type", outcome.error_type or word)
-            self._span.set_status(Status(StatusCode.ERROR, outcome.error))
+            self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
 
 

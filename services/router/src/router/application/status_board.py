@@ -64,6 +64,7 @@ class StatusBoard:
         self._mode = RunMode.RUNNING
         self._stands_still = False
         self._troubles: dict[Trouble, str] = {}
+        self._target_word = ""
         self._failures = 0
         self._halted_reason = ""
         self._halted_whole = False
@@ -168,6 +169,7 @@ class StatusBoard:
         self._retries_total += 1
         self._failures += 1
         if self._failures >= FAILURES_UNTIL_TROUBLE:
+            self._target_word = outcome.word
             self.trouble(Trouble.TARGET, f"{outcome.word}: {outcome.error}")
 
     def failed(self, outcome: Outcome) -> None:
@@ -276,8 +278,14 @@ class StatusBoard:
         state, reason = self._final or self._derived()
         if state is not self._shown[0]:
             self._since = self._clock.now()
-            _log.info("flow %s is %s %s", self._flow_id, state.value, reason)
+            _log.info("flow %s is %s %s", self._flow_id, state.value, self._logged(reason))
         self._shown = (state, reason)
+
+    def _logged(self, reason: str) -> str:
+        """A reason without what the target said: that may quote the record, and the log is ours."""
+        if reason == self._troubles.get(Trouble.TARGET):
+            return self._target_word
+        return "" if reason == self._halted_reason else reason
 
     def _derived(self) -> tuple[PumpState, str]:
         if self._draining:
