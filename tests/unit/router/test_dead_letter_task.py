@@ -157,20 +157,24 @@ async def test_another_version_runs_them(stage: Stage) -> None:
     assert (spec.target.version, spec.version) == ("2.0.0", "2.0.0")
 
 
-async def test_letters_of_a_key_keep_their_order_and_never_run_at_once(stage: Stage) -> None:
+async def test_letters_of_a_key_keep_their_order_and_never_run_at_once() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    values = [b"value-%d" % number for number in range(1, 6)]
     for offset in (5, 3, 4, 1, 2):
         stage.letter(delivery(offset, key=b"k"), partition=offset % 2)
-    stage.letter(delivery(9, key=b"other"))
-    stage.target.hold(b"value-1")
-    run = stage.run_of(task_of())
-    async with started(run.run()):
-        await stage.target.until_runs(1)
-        assert stage.target.values == [b"value-1"]
-        await stage.target.let_go(b"value-1")
-        await stage.target.until_ended(6)
-    assert [one.delivery.offset for one in stage.target.runs if one.delivery.key == b"k"] == [
-        1, 2, 3, 4, 5,
-    ]  # fmt: skip
+    stage.target.hold(*values)
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 5)
+        async with started(stage.run_of(task_of()).run()):
+            for number, value in enumerate(values, 1):
+                await stage.target.until_runs(number)
+                clock.advance(1.0)  # the rate would let the next ones go
+                await let_others_run()
+                assert stage.target.values == values[:number]
+                await stage.target.let_go(value)
+                clock.advance(1.0)
+            await stage.target.until_ended(5)
 
 
 async def test_different_keys_run_at_the_same_time(stage: Stage) -> None:
