@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +13,13 @@ from router.adapters.kafka_consumer import GroupTimes
 from router.adapters.kafka_positions import KafkaPositions
 from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_dead_letters import MemoryDeadLetters
-from router.adapters.memory_positions import MemoryPositions
+from router.adapters.memory_positions import MemoryPositions, Store
 from router.adapters.memory_target import MemoryTarget
 from router.application.budget import WorkerBudget
 from router.application.flow_keeper import FlowKeeper
 from router.application.limits import DRAIN_S, JOIN_ROOM_S, SOURCE_CLOSE_MAX_S, PumpLimits
 from router.application.pump import Pump
+from router.domain.beginning import Place
 from router.domain.delivery import Delivery
 from router.domain.flow_spec import FlowSpec
 from router.domain.kafka_connection import KafkaConnection
@@ -26,7 +27,7 @@ from router.domain.lag import Lag
 from router.domain.low_water import Mark
 from router.domain.run_mode import Steering
 from router.domain.status import PumpState, PumpStatus
-from router.ports import AssignmentListener, Clock
+from router.ports import AssignmentListener, Clock, Positions
 
 from tests.support.jumping_loop import JumpingClock, run_in_jumps
 from tests.support.manual_clock import until
@@ -71,9 +72,12 @@ class FrozenConsumer:
 class FrozenSource(KafkaSource):
     """A member of a group that was given two records before every broker froze."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, positions: Positions | None = None) -> None:
         super().__init__(
-            SUBSCRIBER, connection=CONNECTION, clock=clock, positions=FrozenPositions()
+            SUBSCRIBER,
+            connection=CONNECTION,
+            clock=clock,
+            positions=positions or FrozenPositions(),
         )
         self.consumer = FrozenConsumer()
         self._records = [delivery(0), delivery(1)]
@@ -197,6 +201,42 @@ def test_partitions_that_are_taken_away_leave_time_to_join_again_within_the_reba
         return GroupTimes().rebalance_s - took_s
 
     assert run_in_jumps(lose_partitions()) >= JOIN_ROOM_S
+
+
+class SettlesAtTheEnd(Joiner):
+    """A reader that settles what it drained when its partitions go, as a pump does."""
+
+    def __init__(self, positions: Positions) -> None:
+        super().__init__()
+        self._positions = positions
+
+    def settle(self, position: int) -> None:
+        source = SUBSCRIBER.source
+        place = Place(mark=Mark(position=position), identity=None)
+        self._positions.remember(source.group_id, source.topic, {0: place})
+
+    async def on_revoked(self) -> None:
+        self.settle(2)
+
+
+@pytest.mark.parametrize(("end", "position"), [(FrozenSource.revoked, 2), (FrozenSource.close, 1)])
+def test_what_was_settled_last_is_remembered_at_the_end_of_an_assignment(
+    end: Callable[[FrozenSource], Awaitable[None]], position: int
+) -> None:
+    store: Store = {}
+
+    async def recalled_by_the_next_owner() -> Mapping[int, Place]:
+        positions = MemoryPositions(store)
+        source = FrozenSource(clock=JumpingClock(), positions=positions)
+        reader = SettlesAtTheEnd(positions)
+        await source.open(reader)
+        reader.settle(1)
+        await end(source)
+        spec = SUBSCRIBER.source
+        return await MemoryPositions(store).recall(spec.group_id, spec.topic)
+
+    places = run_in_jumps(recalled_by_the_next_owner())
+    assert {number: place.mark.position for number, place in places.items()} == {0: position}
 
 
 async def test_partitions_that_come_to_a_closed_source_are_refused() -> None:
