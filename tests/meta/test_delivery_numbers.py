@@ -26,7 +26,7 @@ from router.adapters import (
     positions_topic,
 )
 from router.adapters.kafka_consumer import GroupTimes
-from router.application import budget, limits, supervisor
+from router.application import budget, dead_letter_tasks, limits, supervisor
 from router.domain import (
     commit_metadata,
     dead_letter,
@@ -55,6 +55,7 @@ NUMBERS = [
     ("did not answer within {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
     ("is read again up to {:.0f} s after it can be", [kafka_leader_search.LONGEST_S]),
     ("waits up to {:.0f} s for a letter to come", [kafka_letter_topic.CALL_TIMEOUT_S]),
+    ("a worker carries out {} at once", [dead_letter_tasks.TASKS_AT_ONCE_MAX]),
     (
         "({:.0f} ms, or {} deliveries)",
         [1_000 * limits.COMMIT_INTERVAL_S, limits.COMMIT_RECORDS_MAX],

@@ -14,6 +14,8 @@ from kernel.errors import NotFound, Unavailable
 from router.adapters.memory_letter_topic import MemoryLetterTopic
 from router.application import dead_letter_tasks
 from router.application.dead_letter_tasks import (
+    BEHIND_ITS_FLOWS,
+    NO_ROOM,
     NOT_OURS,
     TASKS_AT_ONCE_MAX,
     DeadLetterTasks,
@@ -106,7 +108,8 @@ async def test_cancelling_stops_it_and_lets_the_next_one_go() -> None:
     async with started(stage.reader.run()), started(tasks.run()):
         registry.ask(task_of("task-1"), task_of("task-2"))
         await stage.target.until_runs(1)
-        assert tasks.local("task-2") is None
+        behind = await tasks.progress("task-2")
+        assert (behind.state, behind.reason) == ("waiting", BEHIND_ITS_FLOWS)
         registry.end("task-1", DeadLetterTaskState.CANCELLED)
         await stage.target.until_runs(2)
         assert tasks.local("task-1") is None
@@ -229,7 +232,7 @@ async def test_a_worker_that_stops_lets_its_tasks_end_what_they_are_at_and_begin
     )
 
 
-async def test_a_worker_carries_out_a_bounded_number_at_once() -> None:
+async def test_a_worker_carries_out_a_bounded_number_at_once_and_says_so_of_the_next() -> None:
     registry, stage = Registry(), Stage()
     flows = [f"flow-{number}" for number in range(TASKS_AT_ONCE_MAX + 3)]
     values = [f"value-{number}".encode() for number in range(len(flows))]
@@ -243,6 +246,9 @@ async def test_a_worker_carries_out_a_bounded_number_at_once() -> None:
         await stage.target.until_runs(TASKS_AT_ONCE_MAX)
         await let_others_run()
         assert len(stage.target.runs) == TASKS_AT_ONCE_MAX
+        waits = await tasks.progress(f"task of {flows[-1]}")
+        assert (waits.state, waits.worker) == ("waiting", "w-1")
+        assert waits.reason == NO_ROOM.format(TASKS_AT_ONCE_MAX)
         await stage.target.let_go(*values)
         await until(lambda: len(stage.ends) == len(flows))
 

@@ -29,13 +29,17 @@ from router.dead_letter_ports import TaskPeers
 from router.domain.dead_letter_task import LEFT_UNKNOWN, TaskProgress
 from router.domain.flow_spec import FlowSpec
 
-TASKS_AT_ONCE_MAX: Final = 8
+TASKS_AT_ONCE_MAX: Final = 64
+"""A slow redrive holds its place for hours, so there are many: each holds little (`LettersAtWork`),
+and its calls are the worker's."""
 STOP_SLACK_S: Final = 2.0
 LOOK_S: Final = 0.5
 """How often time is looked at: shards come and go without a change of the catalog."""
 FOLLOW_WAIT_S: Final = 1.0
 """A task that was asked for a moment ago may be on its way to our catalog; peers ask us for 2 s."""
 FAILED_WAIT_S: Final = 10.0
+BEHIND_ITS_FLOWS: Final = "an earlier task of its flow goes first"
+NO_ROOM: Final = "waits for a place: its worker carries out {} other tasks"
 NOT_OURS: Final = "this worker cannot tell that the flow is still its own"
 
 _log = logging.getLogger(__name__)
@@ -93,9 +97,10 @@ class DeadLetterTasks:
         return self._tools.figures.totals(states)
 
     def local(self, task_id: str) -> TaskProgress | None:
-        """What this worker itself does for a task; None: nothing."""
+        """What this worker itself does for a task, or will do; None: nothing."""
         run = self._runs.get(task_id)
-        return None if run is None else replace(run.progress, worker=self._worker_id)
+        progress = self._waiting(task_id) if run is None else run.progress
+        return None if progress is None else replace(progress, worker=self._worker_id)
 
     async def progress(self, task_id: str) -> TaskProgress:
         """How far a task is, wherever it is carried out. Raises NotFound for one that the catalog
@@ -104,6 +109,21 @@ class DeadLetterTasks:
         if task.ended_time is not None:
             return _ended(task)
         return self.local(task_id) or await self._of_owner(task)
+
+    def _waiting(self, task_id: str) -> TaskProgress | None:
+        """Of a task that we shall carry out and have not begun with: behind what it waits."""
+        catalog = self._feed.catalog
+        task = catalog.dead_letter_task(task_id)
+        if task is None or self._stopping or self._has_ended(task_id):
+            return None
+        if not self._is_complete() or not self._owns(task.flow_id):
+            return None
+        reason = ""
+        if task not in self._next_of_flows().values() or self._is_busy_for(task.flow_id):
+            reason = BEHIND_ITS_FLOWS
+        elif not self._has_room(task):
+            reason = NO_ROOM.format(self._busy())
+        return TaskProgress(task_id=task_id, state="waiting", reason=reason)
 
     async def _known(self, task_id: str) -> DeadLetterTask:
         task = self._feed.catalog.dead_letter_task(task_id)
@@ -145,11 +165,7 @@ class DeadLetterTasks:
         waits."""
         if self._stopping:
             return
-        wanted: dict[str, DeadLetterTask] = {}
-        if self._is_complete():
-            for task in self._feed.catalog.open_dead_letter_tasks():
-                if task.flow_id not in wanted and self._owns(task.flow_id):
-                    wanted[task.flow_id] = task
+        wanted = self._next_of_flows() if self._is_complete() else {}
         chosen = {task.dead_letter_task_id for task in wanted.values()}
         for task_id, working in self._working.items():
             if task_id in chosen:
@@ -165,6 +181,14 @@ class DeadLetterTasks:
             if task.dead_letter_task_id not in self._runs and self._has_room(task):
                 self._start(task)
 
+    def _next_of_flows(self) -> dict[str, DeadLetterTask]:
+        """Of each flow that is ours the task that was asked for first."""
+        first: dict[str, DeadLetterTask] = {}
+        for task in self._feed.catalog.open_dead_letter_tasks():
+            if task.flow_id not in first and self._owns(task.flow_id):
+                first[task.flow_id] = task
+        return first
+
     def _has_ended(self, task_id: str) -> bool:
         """Says so the log, by its end or by having forgotten the task?"""
         task = self._feed.catalog.dead_letter_task(task_id)
@@ -173,11 +197,17 @@ class DeadLetterTasks:
     def _has_room(self, task: DeadLetterTask) -> bool:
         """One task of a flow at a time: one that was cancelled a moment ago may still end.
         A redrive whose flow may not run takes no room: it would keep out the tasks of others."""
-        working = [self._runs[task_id].task for task_id in self._working]
-        if any(task.flow_id == one.flow_id for one in working):
+        if self._is_busy_for(task.flow_id):
             return False
-        busy = sum(not self._waits_for_flow(one) for one in working)
-        return busy < TASKS_AT_ONCE_MAX or self._waits_for_flow(task)
+        return self._busy() < TASKS_AT_ONCE_MAX or self._waits_for_flow(task)
+
+    def _is_busy_for(self, flow_id: str) -> bool:
+        return any(self._runs[task_id].task.flow_id == flow_id for task_id in self._working)
+
+    def _busy(self) -> int:
+        """How many tasks take room."""
+        working = [self._runs[task_id].task for task_id in self._working]
+        return sum(not self._waits_for_flow(task) for task in working)
 
     def _waits_for_flow(self, task: DeadLetterTask) -> bool:
         ready = self._tools.ready(task.flow_id)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 AT_ONCE_MAX: Final = 16
-BYTES_AT_ONCE_MAX: Final = 32 * 1024 * 1024
+BYTES_AT_ONCE_MAX: Final = 4 * 1024 * 1024
 """Of their values; one letter alone may have more."""
 
 
