@@ -153,18 +153,18 @@ NONE = Allowance()
 FEW = Allowance(share=0.001)
 """The runner lives, and knows most of what is sent to it again."""
 IN_FLIGHT = Allowance(in_flight=True)
-"""What knew of the runs is gone, or cannot write their completions, or cannot be reached."""
+"""The runner is gone, and with it what it knew of the runs."""
 
 STRIKES = {
     "kill": Strike(act=kill_worker, every_s=20, allows=FEW),
     "sigterm": Strike(act=stop_worker, every_s=20, allows=NONE),
     "join": Strike(act=leave_and_join, every_s=2 * AWAY_S, allows=NONE),
     "customers-kafka": Strike(act=kill_customers_kafka, every_s=30, allows=FEW),
-    "internal-kafka": Strike(act=kill_internal_kafka, every_s=45, allows=IN_FLIGHT),
+    "internal-kafka": Strike(act=kill_internal_kafka, every_s=45, allows=FEW),
     "registry": Strike(act=kill_registry_and_postgresql, every_s=30, allows=NONE),
     "runner": Strike(act=kill_runner, every_s=20, allows=IN_FLIGHT),
     "freeze": Strike(act=freeze_worker, every_s=60, allows=FEW),
-    "cut": Strike(act=cut_network, every_s=45, allows=IN_FLIGHT),
+    "cut": Strike(act=cut_network, every_s=45, allows=FEW),
     "clock": Strike(act=move_clock, every_s=3, allows=NONE),
     "overloaded": Strike(act=overload_algorithm, every_s=90, allows=NONE),
     "poison": Strike(act=nothing, every_s=10, allows=FEW),

@@ -152,6 +152,12 @@ def test_every_fault_of_the_suite_bounds_the_runs_that_it_repeats(fault: str) ->
     assert runs_allowed([injury], records=10_000, in_flight_max=64) <= 64
 
 
+@pytest.mark.parametrize("fault", sorted(STRIKES.keys() - {"runner"}))
+def test_where_the_runner_lives_a_strike_may_not_repeat_all_that_was_in_flight(fault: str) -> None:
+    injury = Injury(name=fault, at_s=0, allows=STRIKES[fault].allows)
+    assert runs_allowed([injury], records=10_000, in_flight_max=192) <= RUNS_FEW < 64
+
+
 def test_a_run_with_fewer_than_half_of_its_records_has_tested_too_little() -> None:
     assert a_report([], records_due=2_000).problems == ()
     (problem,) = a_report([], records_due=2_001).problems
