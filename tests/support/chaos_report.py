@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from tests.support.chaos_tap import Repeat, Sent, longest_gap_s, repeats
 from tests.support.checker import Verdict
 
-COMMITTED_WITHIN_S = 0.75
-"""What ended longer ago than this was committed: the interval of 0.25 s twice, since what ends
-while a commit is on its way goes with the next one, and the time that a commit takes on a machine
-where nine processes share two cores."""
+COMMITTED_WITHIN_S = 0.5
+"""What ended longer ago than this was committed: the interval of 0.25 s, and as much again for the
+commit itself on a machine where nine processes share two cores (0.26 s measured in all)."""
 RECORDS_SHARE_MIN = 0.5
 """Of what the producer has time to send: a run with fewer has not tested what it says."""
 RUNS_FEW = 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from router.application.limits import COMMIT_INTERVAL_S
 
 from tests.support.chaos_report import (
     RUNS_FEW,
@@ -106,6 +107,12 @@ def test_what_was_in_flight_or_ended_just_before_may_be_repeated() -> None:
 def test_a_repeat_of_what_ended_long_before_the_kill_breaks_the_bound() -> None:
     (problem,) = a_report([sent("old", 5, 5.1), sent("old", 20)]).problems
     assert "4.90 s before the worker was killed" in problem
+
+
+def test_what_ended_two_intervals_before_the_kill_was_committed() -> None:
+    since_s = 10.0 - 2 * COMMIT_INTERVAL_S
+    assert a_report([sent("new", 9, since_s + 0.01), sent("new", 20)]).problems == ()
+    assert len(a_report([sent("old", 9, since_s - 0.01), sent("old", 20)]).problems) == 1
 
 
 def test_what_waits_for_its_next_attempt_has_not_ended_and_what_the_next_one_decided_has() -> None:
