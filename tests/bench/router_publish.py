@@ -1,4 +1,4 @@
-"""`router.publish`: completions to a Kafka topic, acknowledged by all, ordered by key."""
+"""`router.publish`: completions to a Kafka topic, acknowledged by all, ordered by key (checked)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from tests.bench.cores import MEASURED, cpu_s, pin
 from tests.bench.measurement import SCALE, Aim, Measurement, measured
 from tests.bench.router_world import KEYS, RUN_TIMEOUT_S, RouterWorld, router_world, value
+from tests.support.checker import Fate, Verdict, judge
+from tests.support.checker_reads import read_topic
 
 REPETITIONS = 3
 RECORDS = int(50_000 * SCALE)
@@ -40,11 +42,12 @@ async def measure() -> Measurement:
     async with router_world() as world:
         results = await world.topic(PARTITIONS)
         await world.publish_to(results, concurrency_max=IN_FLIGHT)
-        for _ in range(REPETITIONS):
+        for first in range(0, REPETITIONS * RECORDS, RECORDS):
             other = await world.topic(PARTITIONS)
             bare.append(await _bare(world, other, IN_FLIGHT))
             unbound.append(await _bare(world, other, UNBOUND))
-            ours.append(await _publish(world, results))
+            ours.append(await _publish(world, results, range(first, first + RECORDS)))
+        verdict = await _verdict(world, results)
     rate, cpu = (
         [statistics.median(getattr(one, field) for one in runs) for runs in (ours, bare)]
         for field in ("records_per_s", "cpu_ms_per_1000")
@@ -59,6 +62,8 @@ async def measure() -> Measurement:
         aims=[
             Aim(what="records/s ÷ bare", value=rate[0] / rate[1], limit=0.7, at_least=True),
             Aim(what="CPU of bare ÷ CPU", value=cpu[1] / cpu[0], limit=0.7, at_least=True),
+            Aim(what="lost", value=REPETITIONS * RECORDS - verdict.results, limit=0),
+            Aim(what="order breaks", value=len(verdict.order_breaks), limit=0),
         ],
         notes={
             "CPU ms per 1,000 records": round(cpu[0], 1),
@@ -66,25 +71,26 @@ async def measure() -> Measurement:
             f"records/s, bare, {UNBOUND} in flight": round(
                 statistics.median(one.records_per_s for one in unbound)
             ),
+            "results repeated": verdict.results_repeated,
             "records": RECORDS,
             "partitions": PARTITIONS,
         },
     )
 
 
-async def _publish(world: RouterWorld, results: str) -> Run:
+async def _publish(world: RouterWorld, results: str, numbers: range) -> Run:
     """The worker finds all completions written when it starts."""
     (worker,) = world.cluster.routers
     await worker.stop()
-    await _write_completions(world)
+    await _write_completions(world, numbers)
     async with AIOKafkaConsumer(
         results, group_id=None, **world.cluster.kafka.client_settings()
     ) as reader:
         before = await _written(reader)
         worker.spawn()
-        begun = await _until(reader, before + int(RECORDS * WARM_UP_SHARE))
+        begun = await _until(reader, before + int(len(numbers) * WARM_UP_SHARE))
         used_s, at_s = cpu_s(worker.process.pid), asyncio.get_running_loop().time()
-        ended = await _until(reader, before + RECORDS)
+        ended = await _until(reader, before + len(numbers))
         took_s = asyncio.get_running_loop().time() - at_s
         used_s = cpu_s(worker.process.pid) - used_s
     await worker.ready(timeout_s=READY_TIMEOUT_S)
@@ -93,10 +99,25 @@ async def _publish(world: RouterWorld, results: str) -> Run:
     )
 
 
-async def _write_completions(world: RouterWorld) -> None:
-    """As the runner would have written them under the present configuration."""
+async def _verdict(world: RouterWorld, results: str) -> Verdict:
+    """Of all repetitions, from what stands in the two topics."""
     kafka = world.cluster.kafka
-    (topic,) = [name for name in await kafka.topics() if name.startswith(COMPLETIONS)]
+    return judge(
+        await read_topic(kafka, await _completions(world)),
+        await read_topic(kafka, results),
+        [],
+        expected=lambda _: Fate.RESULT,
+    )
+
+
+async def _completions(world: RouterWorld) -> str:
+    (topic,) = [name for name in await world.cluster.kafka.topics() if name.startswith(COMPLETIONS)]
+    return topic
+
+
+async def _write_completions(world: RouterWorld, numbers: range) -> None:
+    """As the runner would have written them under the present configuration."""
+    kafka, topic = world.cluster.kafka, await _completions(world)
     head = await world.admin.get("/v1/admin/log/head")
     headers = {
         "ef-status": "succeeded",
@@ -111,7 +132,7 @@ async def _write_completions(world: RouterWorld) -> None:
         **kafka.client_settings(), acks="all", linger_ms=5, max_batch_size=256 * 1024
     ) as producer:
         sent = []
-        for number in range(RECORDS):
+        for number in numbers:
             request_id = ("ef-request-id", b"req-%d" % number)
             sent.append(
                 await producer.send(
