@@ -51,7 +51,6 @@ EXAMPLE_FLOWS, EXAMPLE_PARTITIONS = 200, 12
 IN_WORDS = {0.75: "three quarters", 2: "two", 3: "three", 10: "ten"}
 
 NUMBERS = [
-    ("nobody acknowledged in {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
     ("did not answer within {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
     ("is read again up to {:.0f} s after it can be", [kafka_leader_search.LONGEST_S]),
     ("waits up to {:.0f} s for a letter to come", [kafka_letter_topic.CALL_TIMEOUT_S]),
