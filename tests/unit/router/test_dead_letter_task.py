@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from catalog.events import DeadLetterSelection, FailureClass
+from catalog.events import DeadLetterSelection, FailureClass, GiveUp
 from catalog.records import DeadLetterTaskKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,12 +23,15 @@ from router.application import (
     task_gate,
 )
 from router.application.dead_letter_task import FLOW_GONE, IN_OWN_TOPIC, TaskRun
+from router.application.redelivery import TROUBLE
 from router.domain.dead_letter_record import LetterState
 from router.domain.delivery import RECORD_HELD_BYTES
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
+from router.domain.pace import OF_THE_TARGET
 from router.domain.redrive import ATTEMPTS_MAX, TokenBucket
 from router.domain.request_id import request_id
+from router.domain.retry_policy import RetryPolicy, RetryRule
 
 from tests.support.dead_letter_stage import Stage, started, task_of
 from tests.support.letters import START
@@ -94,12 +98,86 @@ async def test_a_letter_that_dies_in_a_task_is_not_taken_by_it_again(stage: Stag
 
 
 async def test_attempts_of_a_redrive_end(stage: Stage) -> None:
-    stage.target.default = BUSY
+    stage.target.default = failed(OutcomeKind.TIMED_OUT, "too slow")
     letter = stage.letter(delivery(1))
     async with asyncio.timeout(60):
         await stage.run_of(task_of()).run()
     assert [run.attempt for run in stage.target.runs] == list(range(1, ATTEMPTS_MAX + 1))
     assert stage.state(letter) is LetterState.DIED_AGAIN
+
+
+@pytest.mark.parametrize("kind", OF_THE_TARGET)
+async def test_an_outage_makes_a_redrive_wait_and_costs_no_letter(kind: OutcomeKind) -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    stage.target.default = failed(kind, "it is away")
+    letters = [stage.letter(delivery(number, key=b"%d" % number)) for number in range(3)]
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == len(letters))
+        run = stage.run_of(task_of(rate_per_s=1_000.0))
+        async with started(run.run()) as working:
+            await clock.run_until(lambda: clock.monotonic_s() > 600)
+            assert run.progress.state == "waiting"
+            assert run.progress.reason == TROUBLE.format(kind.value, "it is away")
+            assert len(stage.target.runs) < 600, "not all the time"
+            stage.target.default = SUCCEEDED
+            await clock.run_until(working.done)
+        await until(lambda: {stage.state(one) for one in letters} == {LetterState.REDRIVEN})
+    assert stage.ends == [("task-1", 3, 0, "")]
+
+
+async def test_a_letter_without_an_answer_dies_again_if_others_have_one_meanwhile() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    poison = stage.letter(delivery(0, key=b"poison"))
+    for number in range(1, 100):
+        stage.letter(delivery(number, key=b"%d" % number))
+    stage.target.answers[b"value-0"].extend([failed(OutcomeKind.NO_ANSWER, "gone")] * 100)
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 100)
+        async with started(stage.run_of(task_of(rate_per_s=2.0)).run()) as working:
+            await clock.run_until(working.done)
+        await until(lambda: stage.state(poison) is LetterState.DIED_AGAIN)
+    assert stage.target.values.count(b"value-0") == ATTEMPTS_MAX + 1, "the first says nothing"
+    assert stage.ends == [("task-1", 99, 1, "")]
+
+
+async def test_an_endpoint_that_fails_at_a_letter_does_not_hold_up_its_redrive() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    letter = stage.letter(delivery(0))
+    stage.target.default = failed(OutcomeKind.UNREACHABLE, "500", error_type="EndpointError")
+    async with started(stage.reader.run()):
+        await until(lambda: letter in stage.index.letters)
+        async with started(stage.run_of(task_of()).run()) as working:
+            await clock.run_until(working.done)
+        await until(lambda: stage.state(letter) is LetterState.DIED_AGAIN)
+    assert len(stage.target.runs) == ATTEMPTS_MAX
+
+
+async def test_a_flows_own_rules_say_how_long_its_redrive_waits_for_the_target() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    rules = (
+        RetryRule(failure=OutcomeKind.OVERLOADED, attempts_max=7, give_up=GiveUp.HALT_KEY),
+        RetryRule(attempts_max=9, give_up=GiveUp.HALT_FLOW),
+    )
+    stage.ready = replace(SUBSCRIBER, retries=RetryPolicy(rules=rules))
+    busy, away, slow = (stage.letter(delivery(number)) for number in range(3))
+    for value, kind in (
+        (b"value-0", OutcomeKind.OVERLOADED),
+        (b"value-1", OutcomeKind.UNREACHABLE),
+        (b"value-2", OutcomeKind.TIMED_OUT),
+    ):
+        stage.target.answers[value].extend([failed(kind, "no")] * 100)
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 3)
+        async with started(stage.run_of(task_of()).run()) as working:
+            await clock.run_until(working.done)
+        await until(
+            lambda: {stage.state(one) for one in (busy, away, slow)} == {LetterState.DIED_AGAIN}
+        )
+    assert Counter(stage.target.values) == {b"value-0": 7, b"value-1": 9, b"value-2": 5}
 
 
 async def test_the_selection_decides(stage: Stage) -> None:
@@ -495,6 +573,28 @@ async def test_a_changed_flow_is_redriven_as_it_is_now(stage: Stage) -> None:
         await stage.target.let_go(b"value-0")
         await until(working.done)
     assert [spec.timeout_s for spec in stage.opened] == [0, 9]
+
+
+async def test_letters_that_wait_for_a_target_go_on_by_the_changed_flow_in_their_order() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    stage.target.default = failed(OutcomeKind.UNREACHABLE, "this version is gone")
+    for number in range(4):
+        stage.letter(delivery(number, key=b"%d" % (number % 2)))
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 4)
+        async with started(stage.run_of(task_of()).run()) as working:
+            await clock.run_until(lambda: clock.monotonic_s() > 100)
+            assert set(stage.target.values) == {b"value-0", b"value-1"}, "their keys wait"
+            stage.ready, tried = replace(SUBSCRIBER, timeout_s=9), len(stage.target.runs)
+            stage.target.default = SUCCEEDED
+            await clock.run_until(working.done)
+    assert [spec.timeout_s for spec in stage.opened] == [0, 9]
+    last = stage.target.values[tried:]
+    assert Counter(last) == Counter(b"value-%d" % number for number in range(4))
+    assert last.index(b"value-0") < last.index(b"value-2")
+    assert last.index(b"value-1") < last.index(b"value-3")
+    assert stage.ends == [("task-1", 4, 0, "")]
 
 
 async def test_a_letter_whose_record_is_gone_is_passed_over(stage: Stage) -> None:

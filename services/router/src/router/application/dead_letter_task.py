@@ -36,7 +36,7 @@ from router.application.letters_at_work import LettersAtWork
 from router.application.limits import DRAIN_S
 from router.application.own_letters import OwnLetters
 from router.application.own_topics import NONE_OF_ITS_OWN
-from router.application.redelivery import Redelivery
+from router.application.redelivery import Outdated, Redelivery
 from router.application.task_gate import FlowGone, Stopped, TaskGate
 from router.application.task_letters import IndexedLetters, TaskLetters
 from router.application.task_tools import TaskTools
@@ -68,7 +68,7 @@ class TaskRun:
             not_born_in=task.dead_letter_task_id,
         )
         self._bucket = TokenBucket(task.rate_per_s, now_s=tools.clock.monotonic_s())
-        self._gate = TaskGate(lambda: tools.ready(task.flow_id), says=self._says, clock=tools.clock)
+        self._gate = TaskGate(self._ready, says=self._says, clock=tools.clock)
         self._persist = KeepTrying(
             says=self._says,
             names={"flow_id": task.flow_id, "task_id": task.dead_letter_task_id},
@@ -79,7 +79,12 @@ class TaskRun:
         self._letters = self._letters_of(task)
         self._at_work = LettersAtWork()
         self._redelivery: Redelivery | None = None
+        self._spec: tuple[FlowSpec, FlowSpec] | None = None
+        """The flow's newest spec, and what its redrive makes of it."""
         self._gone = False
+        self._outdated = False
+        """Did letters of this walk stay open, since the flow was changed? Then those behind them
+        do as well."""
 
     async def run(self) -> bool:
         """Work until the registry knows of the task's end: True; or until `stop`: False.
@@ -163,19 +168,19 @@ class TaskRun:
     async def _walk(self, known: Spans) -> bool:
         """Return when no letter of it is in work; False: it was left, since the index lacks what it
         knew."""
-        whole = True
-        while letters := await self._persist(self._more):
+        whole, self._outdated = True, False
+        while not self._outdated and (letters := await self._persist(self._more)):
             if await self._persist(self._watch.lacks, known):
                 whole = False
                 break
             for letter in letters:
-                if self.task.kind is DeadLetterTaskKind.PURGE:
-                    await self._at_work.begin(partial(self._purge, letter), lane=None, size_bytes=0)
-                else:
-                    await self._begin_redrive(letter)
+                if self._outdated:
+                    break
+                await self._begin(letter)
         await self._at_work.all_ended()
         if self._gone:
             raise FlowGone
+        whole = whole and not self._outdated
         return whole and not await self._persist(self._watch.lacks, known)
 
     async def _more(self) -> Sequence[Letter]:
@@ -186,7 +191,10 @@ class TaskRun:
             raise FlowGone
         return await self._letters.next()
 
-    async def _begin_redrive(self, letter: Letter) -> None:
+    async def _begin(self, letter: Letter) -> None:
+        if self.task.kind is DeadLetterTaskKind.PURGE:
+            await self._at_work.begin(partial(self._purge, letter), lane=None, size_bytes=0)
+            return
         wait_s = self._bucket.take(self._tools.clock.monotonic_s())
         if wait_s > 0:
             await self._tools.clock.sleep(wait_s)
@@ -199,6 +207,8 @@ class TaskRun:
         )
 
     async def _redrive(self, letter: Letter, redelivery: Redelivery) -> None:
+        if self._outdated:
+            return
         original = await self._persist(self._letters.original, letter)
         if original is None:  # its topic keeps it no longer, and soon the index neither
             self.progress = self.progress.one_less()
@@ -210,8 +220,9 @@ class TaskRun:
                 task_id=self.task.dead_letter_task_id,
                 gate=self._gate,
             )
-        except (FlowGone, Stopped) as end:  # the letter stays open
+        except (FlowGone, Outdated, Stopped) as end:  # the letter stays open
             self._gone = self._gone or isinstance(end, FlowGone)
+            self._outdated = self._outdated or isinstance(end, Outdated)
             return
         state = LetterState.REDRIVEN if succeeded else LetterState.DIED_AGAIN
         await self._mark(letter, state)
@@ -228,12 +239,20 @@ class TaskRun:
     async def _flow_ready(self) -> Redelivery:
         """The redelivery by the flow's spec of this moment; waits while the flow may not run."""
         try:
-            found = await self._gate.until_open()
+            spec = await self._gate.until_open()
         except FlowGone:
             await self._at_work.all_ended()
             raise
-        spec = spec_of_redrive(found, version=self.task.algorithm_version)
         return await self._persist(self._opened, spec)
+
+    def _ready(self) -> FlowSpec | str | None:
+        """As `TaskTools.ready`, with the spec of a redrive."""
+        found = self._tools.ready(self.task.flow_id)
+        if not isinstance(found, FlowSpec):
+            return found
+        if self._spec is None or self._spec[0] is not found:
+            self._spec = found, spec_of_redrive(found, version=self.task.algorithm_version)
+        return self._spec[1]
 
     async def _opened(self, spec: FlowSpec) -> Redelivery:
         have = self._redelivery

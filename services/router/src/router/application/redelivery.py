@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from kernel.errors import TooLarge, Unavailable
 
@@ -16,16 +16,24 @@ from router.application.task_figures import TaskFigures
 from router.application.work import Carried, Trial
 from router.domain.dead_letter import DeadLetter, died_in
 from router.domain.delivery import Delivery, Run
-from router.domain.flow_spec import FlowSpec
+from router.domain.flow_spec import FlowSpec, same_flow
 from router.domain.outcome import Outcome
+from router.domain.redrive import Suspicion, is_letters, with_an_end
 from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
+
+TROUBLE: Final = "the target is in trouble, and no letter is given up for that: {}: {}"
+ERROR_CHARACTERS_MAX: Final = 200
+
+
+class Outdated(Exception):
+    """The flow has another spec now, and nothing more is tried by this one."""
 
 
 class AttemptGate(Protocol):
     """Asked before each attempt; what it raises ends the delivery and leaves it as it was."""
 
-    async def until_open(self) -> object:
-        """Return once an attempt may begin."""
+    async def until_open(self) -> FlowSpec:
+        """The spec by which an attempt may begin now, once one may."""
         ...
 
     def is_open(self) -> bool:
@@ -34,6 +42,10 @@ class AttemptGate(Protocol):
 
     async def rest(self, delay_s: float) -> None:
         """Wait so long between two attempts."""
+        ...
+
+    def waits_for(self, trouble: str) -> None:
+        """The target is in this trouble; empty: it answers."""
         ...
 
 
@@ -70,11 +82,28 @@ class Redelivery:
     ) -> bool:
         """Return once the outcome is durable: True if it succeeded, False if it is a letter again.
 
-        Raises what the gate raises. Cancelling leaves open what happened.
+        Raises Outdated, and what the gate raises. Cancelling leaves open what happened.
         """
         spec = replace(self.spec, generation=generation)
         letters = _LettersOfTask(self._dead_letters, task_id)
-        courier = Courier(
+        courier, counted = self._courier(spec, letters), self._counted
+        suspicion = Suspicion(counted.answers)
+        work = _Redelivered(delivery)
+        with self._calls.holding(delivery.held_bytes):
+            while True:
+                verdict = await self._attempt(courier, work, gate)
+                gate.waits_for(counted.trouble)
+                if verdict is None:
+                    return not letters.written
+                assert isinstance(verdict, Rest), "no rule of a redrive halts"
+                assert work.trial is not None, "it failed"
+                suspicion.failed(work.trial.history.newest[-1].outcome, counted.answers)
+                if suspicion.is_grave:
+                    courier = self._courier(with_an_end(spec), letters)
+                await gate.rest(verdict.delay_s)
+
+    def _courier(self, spec: FlowSpec, letters: DeadLetters) -> Courier:
+        return Courier(
             spec,
             target=self._counted,
             dead_letters=letters,
@@ -82,21 +111,14 @@ class Redelivery:
             random=self._random,
             board=StatusBoard(spec.flow_id, self._clock, durations=self._durations),
         )
-        work = _Redelivered(delivery)
-        with self._calls.holding(delivery.held_bytes):
-            while True:
-                verdict = await self._attempt(courier, work, gate)
-                if verdict is None:
-                    return not letters.written
-                assert isinstance(verdict, Rest), "no rule of a redrive halts"
-                await gate.rest(verdict.delay_s)
 
     async def _attempt(self, courier: Courier, work: Carried, gate: AttemptGate) -> Verdict:
         """One attempt, or one more try to write the letter that it became: that needs no gate."""
         if work.trial is not None and work.trial.letter is not None:
             return await courier.attempt(work)
         while True:
-            await gate.until_open()
+            if not same_flow(await gate.until_open(), self.spec):
+                raise Outdated
             async with self._calls.one():
                 if gate.is_open():  # it may have been shut while we waited for the call
                     return await courier.attempt(work)
@@ -118,11 +140,14 @@ class _Redelivered:
 
 
 class _CountedTarget:
-    """Counts its attempts."""
+    """Counts its attempts, and what it answered to them. `trouble` is how the last one failed for
+    the target's sake; empty: it did not."""
 
     def __init__(self, target: Target, figures: TaskFigures) -> None:
         self._target = target
         self._figures = figures
+        self.answers = 0
+        self.trouble = ""
 
     async def invoke(self, run: Run) -> Outcome:
         self._figures.attempt_began()
@@ -131,6 +156,11 @@ class _CountedTarget:
             outcome = await self._target.invoke(run)
         finally:
             self._figures.attempt_ended(outcome)
+        if is_letters(outcome):
+            self.answers += 1
+            self.trouble = ""
+        else:
+            self.trouble = TROUBLE.format(outcome.word, outcome.error[:ERROR_CHARACTERS_MAX])
         return outcome
 
     async def close(self) -> None:

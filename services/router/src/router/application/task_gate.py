@@ -40,6 +40,7 @@ class TaskGate:
         self._says = says
         self._clock = clock
         self._stopping = asyncio.Event()
+        self._trouble = ""
 
     def stop(self) -> None:
         """Let nothing more begin: whoever waits here is told so at once. Harmless twice."""
@@ -67,7 +68,7 @@ class TaskGate:
             if found is None:
                 raise FlowGone
             if isinstance(found, FlowSpec):
-                self._says("working", "")
+                self._says("waiting" if self._trouble else "working", self._trouble)
                 return found
             self._says("waiting", found)
             await self.rest(LOOK_S)
@@ -77,3 +78,8 @@ class TaskGate:
         await rest(delay_s, until=self._stopping, clock=self._clock)
         if self._stopping.is_set():
             raise Stopped
+
+    def waits_for(self, trouble: str) -> None:
+        """The target is in this trouble; empty: it answers. Attempts find out when that is over."""
+        self._trouble = trouble
+        self._says("waiting" if trouble else "working", trouble)

@@ -37,14 +37,12 @@ the price of finding out that a target that takes forty takes more again."""
 STEP_FACTOR: Final = 1.25
 """So much more a success counts after as many of them as there may be calls, up to a whole one: a
 refusal while few calls were open keeps a flow of long runs slow for minutes and not for hours."""
-_OF_THE_TARGET: Final = frozenset(
-    {OutcomeKind.OVERLOADED, OutcomeKind.UNREACHABLE, OutcomeKind.NO_ANSWER}
-)
+OF_THE_TARGET: Final = (OutcomeKind.OVERLOADED, OutcomeKind.UNREACHABLE, OutcomeKind.NO_ANSWER)
 
 
 def is_targets(outcome: Outcome) -> bool:
     """Does a failure say something of the target, and nothing of the delivery?"""
-    return outcome.kind in _OF_THE_TARGET
+    return outcome.kind in OF_THE_TARGET
 
 
 class Pace:

@@ -1,5 +1,10 @@
 """How a redrive differs from live delivery: another generation, perhaps another version, and an end
-to its attempts. Pure."""
+to its attempts. Pure.
+
+Failures that are the letter's end its attempts soon; those of the target alone do not, or an outage
+would turn every letter of a task into one that died again. Which of both a failure is, is sometimes
+seen only by how other letters fare meanwhile (`Suspicion`).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,12 @@ from catalog.events import DeliveryOrder, FlowKind, GiveUp
 
 from router.domain.dead_letter_record import Letter
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
+from router.domain.outcome import Outcome, OutcomeKind
+from router.domain.pace import OF_THE_TARGET, is_targets
 from router.domain.retry_policy import RetryPolicy, RetryRule
 
 ATTEMPTS_MAX: Final = 5
+"""Of a letter that fails by itself."""
 AGE_MAX_S: Final = 60.0
 DELAY_LONGEST_S: Final = 10.0
 RATE_DEFAULT_PER_S: Final = 10.0
@@ -32,10 +40,42 @@ class TokenBucket:
         return at_s - now_s
 
 
+def is_letters(outcome: Outcome) -> bool:
+    """May the failure be about the letter? An endpoint that answers and says that it failed may say
+    so of this input for ever; its error has a type."""
+    return not is_targets(outcome) or bool(outcome.error_type)
+
+
+class Suspicion:
+    """Whether a letter that fails in the target's ways is itself to blame. `answers` count what the
+    target said to any letter of the task."""
+
+    __slots__ = ("_answers", "_failures")
+
+    def __init__(self, answers: int) -> None:
+        self._answers = answers
+        self._failures = 0
+
+    def failed(self, outcome: Outcome, answers: int) -> None:
+        """An attempt failed. Without an answer that is the letter's if others had one meanwhile."""
+        others_had_one = answers > self._answers
+        self._answers = answers
+        is_silent = outcome.kind is OutcomeKind.NO_ANSWER
+        if is_targets(outcome) and (is_letters(outcome) or (is_silent and others_had_one)):
+            self._failures += 1
+
+    @property
+    def is_grave(self) -> bool:
+        """Does one failure more end the letter's attempts, whatever kind it is of?"""
+        return self._failures >= ATTEMPTS_MAX - 1
+
+
 def spec_of_redrive(spec: FlowSpec, *, version: str) -> FlowSpec:
-    """The flow's spec with bounded attempts, and with the version that was asked for (empty: its
-    own). Of a publisher flow the version means nothing."""
-    bounded = replace(spec, retries=_bounded(spec.retries))
+    """The flow's spec with bounded attempts where the failure is the letter's, and with the version
+    that was asked for (empty: its own). Of a publisher flow the version means nothing."""
+    rules = tuple(one for rule in spec.retries.rules for one in _rules_of_redrive(rule))
+    defaults = tuple(one for rule in spec.retries.defaults for one in _rules_of_redrive(rule))
+    bounded = replace(spec, retries=RetryPolicy(rules=rules, defaults=defaults))
     if not version or not isinstance(spec.target, AlgorithmTargetSpec):
         return bounded
     target = AlgorithmTargetSpec(algorithm=spec.target.algorithm, version=version)
@@ -52,20 +92,39 @@ def lane_of(letter: Letter, order: DeliveryOrder) -> object | None:
     return None if letter.key is None else letter.key_hash
 
 
-def _bounded(policy: RetryPolicy) -> RetryPolicy:
-    return RetryPolicy(
-        rules=tuple(_bounded_rule(rule) for rule in policy.rules),
-        defaults=tuple(_bounded_rule(rule) for rule in policy.defaults),
+def with_an_end(spec: FlowSpec) -> FlowSpec:
+    """That of a redrive with bounded attempts for every failure; its rules keep their numbers."""
+    policy = RetryPolicy(
+        rules=tuple(_bounded_rule(rule) for rule in spec.retries.rules),
+        defaults=tuple(_bounded_rule(rule) for rule in spec.retries.defaults),
+    )
+    return replace(spec, retries=policy)
+
+
+def _rules_of_redrive(rule: RetryRule) -> tuple[RetryRule, ...]:
+    """One that is about every class becomes one for each of the target's, and the rest."""
+    if rule.error_type:
+        return (_bounded_rule(rule),)
+    if rule.failure is None:
+        of_target = (replace(rule, failure=kind) for kind in OF_THE_TARGET)
+        return (*(_patient_rule(one) for one in of_target), _bounded_rule(rule))
+    return (_patient_rule(rule) if rule.failure in OF_THE_TARGET else _bounded_rule(rule),)
+
+
+def _patient_rule(rule: RetryRule) -> RetryRule:
+    """As often and as long as the flow says: by default until the letter is 6 h in work."""
+    return replace(
+        rule,
+        delay_first_s=min(rule.delay_first_s, DELAY_LONGEST_S),
+        delay_longest_s=min(rule.delay_longest_s, DELAY_LONGEST_S),
+        give_up=GiveUp.DEAD_LETTER,
     )
 
 
 def _bounded_rule(rule: RetryRule) -> RetryRule:
     """0 stays 0: the default stands behind it, and is bounded too."""
     return replace(
-        rule,
+        _patient_rule(rule),
         attempts_max=min(rule.attempts_max, ATTEMPTS_MAX),
         age_max_s=min(rule.age_max_s, AGE_MAX_S),
-        delay_first_s=min(rule.delay_first_s, DELAY_LONGEST_S),
-        delay_longest_s=min(rule.delay_longest_s, DELAY_LONGEST_S),
-        give_up=GiveUp.DEAD_LETTER,
     )
