@@ -12,7 +12,11 @@ from eventflows.events.v1 import events_pb2
 from eventflows.registry.v1 import registry_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
+from kernel.errors import VersionConflict
 from registry.domain.dead_letter_task import OPEN_TASKS_MAX
+from router.adapters.registry_pauses import RegistryPauses
+from servicekit.identity import ServiceToken
+from servicekit.rpc import rpc_channel
 
 from tests.support.certificates import certified
 from tests.support.registry import Served, connection_request, context, refusal, verified
@@ -86,6 +90,24 @@ async def test_a_flow_is_paused_and_resumed_and_its_log_verifies(registry: Serve
         assert not flow.HasField("paused")
         assert flow.resumed_position == resumed.position
         assert (await verified(client)).intact
+
+
+async def test_a_router_pauses_a_flow_at_the_version_that_it_knows_and_resumes_none(
+    registry: Served,
+) -> None:
+    token = ServiceToken.load(registry.folder / "router.token")
+    async with registry.client() as client, rpc_channel(registry.address, token) as channel:
+        wires = await running(client)
+        pauses = RegistryPauses(channel)
+        with pytest.raises(VersionConflict):
+            await pauses.pause(wires.flow_id, reason="halted", stream_version=1)
+        assert not (await flow_of(wires)).HasField("paused")
+        position = await pauses.pause(wires.flow_id, reason="halted", stream_version=2)
+        found = (await flow_of(wires)).paused
+        assert (found.drain, found.reason, found.position) == (False, "halted", position)
+    async with registry.client("router") as router:
+        resume = pb.ResumeFlowRequest(context=wires.context(), flow_id=wires.flow_id)
+        assert (await refusal(router.ResumeFlow(resume)))[0] is StatusCode.PERMISSION_DENIED
 
 
 async def test_a_disabled_flow_cannot_be_paused_and_an_unknown_one_is_not_found(
