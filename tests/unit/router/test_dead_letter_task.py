@@ -27,7 +27,7 @@ from router.application.redelivery import TROUBLE
 from router.domain.dead_letter_record import LetterState
 from router.domain.delivery import RECORD_HELD_BYTES
 from router.domain.flow_spec import AlgorithmTargetSpec
-from router.domain.outcome import SUCCEEDED, OutcomeKind, failed
+from router.domain.outcome import ENDPOINT_ERROR, SUCCEEDED, OutcomeKind, failed
 from router.domain.pace import OF_THE_TARGET
 from router.domain.redrive import ATTEMPTS_MAX, TokenBucket
 from router.domain.request_id import request_id
@@ -107,10 +107,13 @@ async def test_attempts_of_a_redrive_end(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("kind", OF_THE_TARGET)
-async def test_an_outage_makes_a_redrive_wait_and_costs_no_letter(kind: OutcomeKind) -> None:
+@pytest.mark.parametrize("error_type", ["", "Unavailable"])
+async def test_an_outage_makes_a_redrive_wait_and_costs_no_letter(
+    kind: OutcomeKind, error_type: str
+) -> None:
     clock = ManualClock()
     stage = Stage(clock)
-    stage.target.default = failed(kind, "it is away")
+    stage.target.default = failed(kind, "it is away", error_type=error_type)
     letters = [stage.letter(delivery(number, key=b"%d" % number)) for number in range(3)]
     async with started(stage.reader.run()):
         await until(lambda: len(stage.index.letters) == len(letters))
@@ -146,7 +149,7 @@ async def test_an_endpoint_that_fails_at_a_letter_does_not_hold_up_its_redrive()
     clock = ManualClock()
     stage = Stage(clock)
     letter = stage.letter(delivery(0))
-    stage.target.default = failed(OutcomeKind.UNREACHABLE, "500", error_type="EndpointError")
+    stage.target.default = failed(OutcomeKind.UNREACHABLE, "500", error_type=ENDPOINT_ERROR)
     async with started(stage.reader.run()):
         await until(lambda: letter in stage.index.letters)
         async with started(stage.run_of(task_of()).run()) as working:

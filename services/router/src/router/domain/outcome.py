@@ -10,6 +10,9 @@ ERROR_TEXT_MAX = 4_096
 REASON_TOO_LARGE = "record_too_large"
 """The reason of a refusal: the other side takes no record of this size."""
 
+ENDPOINT_ERROR = "EndpointError"
+"""The error type with which a runner tells an endpoint that failed itself from one that is away."""
+
 
 class OutcomeKind(Enum):
     """The classes that the table of `retry` speaks about; the values are words of the glossary."""

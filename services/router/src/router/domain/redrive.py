@@ -15,7 +15,7 @@ from catalog.events import DeliveryOrder, FlowKind, GiveUp
 
 from router.domain.dead_letter_record import Letter
 from router.domain.flow_spec import AlgorithmTargetSpec, FlowSpec
-from router.domain.outcome import Outcome, OutcomeKind
+from router.domain.outcome import ENDPOINT_ERROR, Outcome, OutcomeKind
 from router.domain.pace import OF_THE_TARGET, is_targets
 from router.domain.retry_policy import RetryPolicy, RetryRule
 
@@ -42,8 +42,8 @@ class TokenBucket:
 
 def is_letters(outcome: Outcome) -> bool:
     """May the failure be about the letter? An endpoint that answers and says that it failed may say
-    so of this input for ever; its error has a type."""
-    return not is_targets(outcome) or bool(outcome.error_type)
+    so of this input for ever."""
+    return not is_targets(outcome) or outcome.error_type == ENDPOINT_ERROR
 
 
 class Suspicion:
@@ -103,7 +103,7 @@ def with_an_end(spec: FlowSpec) -> FlowSpec:
 
 def _rules_of_redrive(rule: RetryRule) -> tuple[RetryRule, ...]:
     """One that is about every class becomes one for each of the target's, and the rest."""
-    if rule.error_type:
+    if rule.error_type == ENDPOINT_ERROR:
         return (_bounded_rule(rule),)
     if rule.failure is None:
         of_target = (replace(rule, failure=kind) for kind in OF_THE_TARGET)
