@@ -54,6 +54,7 @@ NUMBERS = [
     ("did not answer within {:.0f} s", [kafka_writer.SEND_TIMEOUT_S]),
     ("is read again up to {:.0f} s after it can be", [kafka_leader_search.LONGEST_S]),
     ("waits up to {:.0f} s for a letter to come", [kafka_letter_topic.CALL_TIMEOUT_S]),
+    ("lag is measured every {:.0f} s", [limits.LAG_INTERVAL_S]),
     ("a worker carries out {} at once", [dead_letter_tasks.TASKS_AT_ONCE_MAX]),
     (
         "({:.0f} ms, or {} deliveries)",

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from catalog.events import GiveUp
 from router.adapters.memory_broker import MemoryBroker
+from router.application.limits import LAG_LOOK_S
 from router.application.session import NOT_ASSIGNED, STALE, WELL_S
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.retry_policy import AWAY_LONGEST_S, RetryPolicy, RetryRule
@@ -51,6 +52,22 @@ async def test_promise_10_a_flow_says_what_it_is_doing() -> None:
         await bench.target.let_go(b"two")
         await bench.pump.stop(grace_s=1)
         assert bench.pump.status().state is PumpState.STOPPED
+
+
+async def test_promise_10_lag_that_was_worked_off_is_not_shown_until_the_next_measurement() -> None:
+    limits = replace(TEST_LIMITS, lag_interval_s=HOUR_S)
+    broker = MemoryBroker()
+    for number in range(10):
+        broker.append(b"%d" % number)
+    async with running_pump(broker=broker, limits=limits) as bench:
+        bench.target.hold(b"9")
+        await bench.until_settled(9)
+        await bench.clock.run_until(lambda: bench.pump.status().lag_records > 0)
+        await bench.target.let_go(b"9")
+        await bench.until_settled(10)
+        done_s = bench.clock.monotonic_s()
+        await bench.clock.run_until(lambda: bench.pump.status().lag_records == 0)
+        assert bench.clock.monotonic_s() - done_s <= 2 * LAG_LOOK_S
 
 
 async def test_promise_10_a_broker_that_goes_away_is_told_and_heals_by_itself() -> None:

@@ -197,6 +197,8 @@ async def test_a_pump_that_failed_for_good_keeps_its_words_until_something_chang
         stage.plans.set(A, B)
         await until(lambda: stage.running().get("b") is PumpState.RUNNING)
         assert stage.running()["a"] is PumpState.FAILED
+        healthy = {one.flow_id: one.healthy for one in stage.supervisor.statuses()}
+        assert healthy == {"a": False, "b": True}
         assert len(stage.pumps["a"]) == 1
         stage.plans.set(spec("a", enabled_position=99), B)
         await stage.until_running("a", "b")

@@ -169,7 +169,7 @@ class FlowKeeper:
             status,
             state=state,
             reason=reason,
-            healthy=self.healthy,
+            healthy=self.healthy and state is not PumpState.FAILED,
             source_restarts_total=self._restarts,
             progress_total=status.progress_total + self._progress_of_earlier_pumps,
         )

@@ -34,6 +34,8 @@ SOURCE_CLOSE_MAX_S = CLOSING_FLUSH_S + 2 * GOODBYE_S
 STOP_ROOM_S = LAST_SETTLE_ROOM_S + SOURCE_CLOSE_MAX_S
 """What a pump's stop may take on top of its grace time."""
 LAG_INTERVAL_S = 5.0
+LAG_LOOK_S = 1.0
+"""A lag that was worked off since it was measured is shown no longer than so."""
 UNCONFIRMED_MAX_S = 20.0
 UNASSIGNED_MAX_S = 45.0
 """Room for a join that the broker lets time out, a second one, and finding out the positions."""

@@ -15,6 +15,7 @@ from kernel.errors import EventflowsError, Unavailable
 
 from router.application.assignment import Assignment
 from router.application.flow_parts import FlowParts
+from router.application.limits import LAG_LOOK_S
 from router.application.settles import Settles
 from router.application.status_board import Trouble
 from router.application.until_stop import until_stop
@@ -213,15 +214,29 @@ class Session:
 
     async def _measure_lag(self) -> None:
         while True:
-            assignment = self.assignment
+            assignment, positions = self.assignment, dict[int, int]()
             if assignment is not None:
+                positions = assignment.positions()
                 try:
-                    lag = await self._source.lag(assignment.positions())
+                    lag = await self._source.lag(positions)
                     self._board.lag_measured(lag)
                     assignment.passed(lag.passed)
                 except EventflowsError:
                     self._board.lag_unknown()
-            await self._clock.sleep(self._limits.lag_interval_s)
+            await self._lag_is_old(positions)
+
+    async def _lag_is_old(self, measured: Mapping[int, int]) -> None:
+        """Return when it is time to measure again: after the interval, and soon when all that was
+        received is done, so that nobody reads long of a lag that is none any more."""
+        until_s = self._clock.monotonic_s() + self._limits.lag_interval_s
+        while (left_s := until_s - self._clock.monotonic_s()) > 0:
+            waits = self._board.lag_records > 0
+            await self._clock.sleep(min(left_s, LAG_LOOK_S) if waits else left_s)
+            assignment = self.assignment
+            if not waits or assignment is None or assignment.oldest_unsettled_s() > 0:
+                continue
+            if assignment.positions() != measured:
+                return
 
     async def _retire(self, bound_s: float) -> None:
         """End the current assignment: drain, settle, forget (promises 3 and 9)."""

@@ -52,12 +52,12 @@ class PumpStatus:
     minute. Totals count since this pump was made; `repeats_total` counts deliveries that an earlier
     owner may have delivered; `attempts` are those that ended, by outcome. `partitions` is how many
     are assigned to this pump. `healthy` is False while records wait and nothing was done for too
-    long; what `domain.watchdog` judges that by are `progress_total` (attempts that ended, at the
-    target, the dead letters and the source, and settles), `polls_empty_total` (times that the
-    source was found empty), `queued` (the source waits for its turn to be opened), `resting`
-    (deliveries that wait for their next attempt), `ready` (those that could begin one now),
-    `received_total` (records that the source handed out) and `receivable` (those that it could hand
-    out when that was last measured; 0 as well while nobody knows).
+    long, and of a flow that failed; what `domain.watchdog` judges that by are `progress_total`
+    (attempts that ended, at the target, the dead letters and the source, and settles),
+    `polls_empty_total` (times that the source was found empty), `queued` (the source waits for its
+    turn to be opened), `resting` (deliveries that wait for their next attempt), `ready` (those that
+    could begin one now), `received_total` (records that the source handed out) and `receivable`
+    (those that it could hand out when that was last measured; 0 as well while nobody knows).
     """
 
     flow_id: str
