@@ -94,6 +94,8 @@ def _selection(
         chosen.since.FromDatetime(_time(since, "--since"))
     if until is not None:
         chosen.until.FromDatetime(_time(until, "--until"))
+        if since is not None and chosen.since.ToDatetime() >= chosen.until.ToDatetime():
+            raise InvalidInput("--since must be before --until")
     return chosen
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2
+from eventflows_cli.commands import dead_letters
 from eventflows_cli.selecting import OFFSET_MAX, with_selection
 from eventflows_cli.words import FAILURES, FlowState, LetterState
 from google.protobuf.json_format import ParseDict
 from kernel.errors import InvalidInput
+from registry.domain import dead_letter_task
 
 
 @with_selection
@@ -59,6 +61,10 @@ async def test_options_narrow_down(given: dict[str, Any], expected: dict[str, An
     [
         ({"since": "yesterday"}, "--since 'yesterday' is no time"),
         ({"until": "2026-11-24T10:00:00"}, "--until 2026-11-24T10:00:00 has no zone"),
+        (
+            {"since": "2026-11-24T10:00:00Z", "until": "2026-11-24T10:00:00Z"},
+            "--since must be before",
+        ),
         ({"since": "0001-01-01T00:00:00+23:00"}, "is before or after all times"),
         ({"failure": "bad luck"}, "--failure must be one of algorithm_error"),
         ({"key": "a", "key_hex": "61"}, "name the same thing"),
@@ -79,6 +85,16 @@ def names_of(kind: Any) -> set[str]:
     """The words of an enumeration, in lower case and without their prefix."""
     prefix = kind.keys()[0].removesuffix("UNSPECIFIED")
     return {name.removeprefix(prefix).lower() for name in kind.keys()[1:]}
+
+
+def test_the_rates_are_those_that_the_registry_takes() -> None:
+    ours = (
+        dead_letters.RATE_MIN_PER_S,
+        dead_letters.RATE_DEFAULT_PER_S,
+        dead_letters.RATE_MAX_PER_S,
+    )
+    theirs = (dead_letter_task.RATE_MIN_PER_S, dead_letter_task.RATE_DEFAULT_PER_S)
+    assert ours == (*theirs, dead_letter_task.RATE_MAX_PER_S)
 
 
 def test_the_words_are_those_of_the_contracts() -> None:

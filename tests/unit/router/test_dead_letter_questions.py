@@ -15,6 +15,7 @@ from catalog.events import BrokerKind, Channel, DeadLetterSelection, FlowEnabled
 from catalog.records import Flow
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
 from router.adapters.internal_topics import MESSAGE_BYTES_MAX
 from router.adapters.memory_letter_index import MemoryLetterIndex
@@ -52,6 +53,9 @@ def flow(flow_id: str, **settings: FlowEnabled) -> Flow:
         channel=channel,
         **settings,  # type: ignore[arg-type]
     )
+
+
+NOW = Timestamp(seconds=9)
 
 
 class Desk:
@@ -156,6 +160,7 @@ async def test_a_selection_is_read_as_the_log_writes_it() -> None:
         {"selection": events_pb2.DeadLetterSelection(letter_ids=["1-1"] * 1_001)},
         {"selection": events_pb2.DeadLetterSelection(offset_first=5, offset_last=2)},
         {"selection": events_pb2.DeadLetterSelection(topic="a\0b")},
+        {"selection": events_pb2.DeadLetterSelection(since=NOW, until=NOW)},
     ],
 )
 async def test_what_cannot_be_meant_is_refused(request_fields: dict[str, Any]) -> None:

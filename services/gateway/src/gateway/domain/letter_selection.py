@@ -54,9 +54,13 @@ def selection(
     if len(key) > KEY_BYTES_MAX:
         raise InvalidInput(f"key must have at most {KEY_BYTES_MAX} bytes")
     first, last = _offsets(offset_first, offset_last)
+    begin = point_in_time(since, field="since") if since else None
+    end = point_in_time(until, field="until") if until else None
+    if begin and end and begin >= end:
+        raise InvalidInput("since must be before until")
     return DeadLetterSelection(
-        since=point_in_time(since, field="since") if since else None,
-        until=point_in_time(until, field="until") if until else None,
+        since=begin,
+        until=end,
         failure=failure_class(failure),
         error_type=error_type,
         record_key=key,

@@ -84,6 +84,8 @@ class LetterQuery:
             raise InvalidInput("An offset or a partition is not negative.")
         if self.offsets is not None and selection.offset_last < selection.offset_first:
             raise InvalidInput("offset_last is below offset_first.")
+        if selection.since and selection.until and selection.since >= selection.until:
+            raise InvalidInput("since must be before until.")
         for word in (self.flow_id, selection.topic, selection.error_type):
             if "\0" in word:
                 raise InvalidInput("A word of a selection holds no NUL.")
