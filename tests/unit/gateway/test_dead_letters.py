@@ -10,7 +10,7 @@ import pytest
 from catalog.events import DeadLetterSelection
 from eventflows.events.v1 import events_pb2
 from eventflows.router.v1 import router_pb2
-from gateway.application.dead_letter_requests import RedriveWish, check_redrive
+from gateway.application.dead_letter_requests import RedriveWish, checked_redrive
 from gateway.application.dead_letters import QUESTIONS_MAX
 from gateway.entrypoints.rest.app import rest_app
 from google.protobuf.json_format import ParseDict
@@ -336,12 +336,14 @@ def test_the_version_of_a_redrive_is_one_of_the_algorithm_that_the_flow_runs() -
     chain = log.chain("acme/First", "acme/Second")
     catalog = log.catalog()
 
-    def check(flow_id: str, version: str) -> None:
+    def check(flow_id: str, version: str) -> str:
         flow = catalog.flow(flow_id)
         assert flow is not None
         wish = RedriveWish(flow=flow_id, chosen=DeadLetterSelection(), algorithm_version=version)
-        check_redrive(catalog, flow, wish)
+        return checked_redrive(catalog, flow, wish).algorithm_version
 
+    assert check(subscriber, "latest") == "1.0.0"
+    assert check(chain, "latest") == "2.0.0"
     for flow_id, version in ((subscriber, "1.0.0"), (chain, "2.0.0"), (publisher, "")):
         check(flow_id, version)
     for flow_id, version in ((subscriber, "2.0.0"), (chain, "1.0.0")):
@@ -358,6 +360,10 @@ def test_the_version_of_a_redrive_is_one_of_the_algorithm_that_the_flow_runs() -
         ({"letters": ["9999999999-0"]}, "letters must be ids of dead letters"),
         ({"letters": ["0-9999999999999999999"]}, "letters must be ids of dead letters"),
         ({"key": "a", "key_base64": "YQ=="}, "key and key_base64 name the same thing"),
+        (
+            {"since": "2026-11-24T10:00:00Z", "until": "2026-11-24T09:00:00Z"},
+            "since must be before until",
+        ),
         ({"partitions": [-1]}, "partitions[0] must be a whole number >= 0"),
         ({"surprise": 1}, "the body has an unknown field surprise in selection"),
     ],

@@ -9,6 +9,7 @@ from catalog.catalog import Catalog
 from catalog.codec import fill
 from catalog.events import DeadLetterSelection, FlowKind
 from catalog.records import DeadLetterTaskKind, DeadLetterTaskState, Flow
+from catalog.versions import newest_version
 from eventflows.registry.v1 import registry_pb2
 from kernel.errors import InvalidInput, StateForbids
 
@@ -22,7 +23,7 @@ from gateway.application.dead_letter_tasks import (
 )
 from gateway.application.dead_letters import LetterCount, count_letters
 from gateway.application.event_flows import flow_in_reach
-from gateway.application.flow_settings import check_version
+from gateway.application.flow_settings import LATEST, check_version
 from gateway.application.gateway import Gateway
 from gateway.domain.caller import Caller
 from gateway.domain.intent import Intent
@@ -32,7 +33,8 @@ Request: TypeAlias = registry_pb2.RequestRedriveRequest | registry_pb2.RequestPu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedriveWish:
-    """Dead letters of a flow that shall be sent again. Empty version: the flow's; a rate of 0: 10;
+    """Dead letters of a flow that shall be sent again. Empty version: the flow's, `latest`: the one
+    that was published last when it is asked for; a rate of 0: 10, it is a ceiling;
     `own_topic`: those in the flow's own dead letter topic."""
 
     flow: str
@@ -50,7 +52,7 @@ async def redrive(
     Raises NotFound (1014 for the version), NotAllowed, InvalidInput, StateForbids, VersionConflict.
     """
     flow = flow_in_reach(gateway.catalog, caller, ref, wish.flow)
-    check_redrive(gateway.catalog, flow, wish)
+    wish = checked_redrive(gateway.catalog, flow, wish)
     command = registry_pb2.RequestRedriveRequest(
         dead_letter_task_id=intent.new_id("dead letter task"),
         flow_id=flow.flow_id,
@@ -73,14 +75,17 @@ async def redrive_count(
 ) -> LetterCount:
     """How many a redrive would take now. Raises as `redrive`, and Unavailable."""
     flow = flow_in_reach(gateway.catalog, caller, ref, wish.flow)
-    check_redrive(gateway.catalog, flow, wish)
+    wish = checked_redrive(gateway.catalog, flow, wish)
     return await count_letters(gateway, flow, wish.chosen, own_topic=wish.own_topic)
 
 
-def check_redrive(catalog: Catalog, flow: Flow, wish: RedriveWish) -> None:
-    """Raises NotFound (1014) for a version that is not published of the algorithm that the flow
-    runs (of a chain flow the one at its end), InvalidInput for a flow that runs none, StateForbids
-    for the own topic of a flow without one."""
+def checked_redrive(catalog: Catalog, flow: Flow, wish: RedriveWish) -> RedriveWish:
+    """The wish, with the version that `latest` means now.
+
+    Raises NotFound (1014) for a version that is not published of the algorithm that the flow runs
+    (of a chain flow the one at its end), InvalidInput for a flow that runs none, StateForbids for
+    the own topic of a flow without one.
+    """
     if wish.algorithm_version and flow.kind is FlowKind.PUBLISHER:
         raise InvalidInput(
             "algorithm_version: a publisher flow writes to a topic and runs no algorithm, leave it "
@@ -92,8 +97,13 @@ def check_redrive(catalog: Catalog, flow: Flow, wish: RedriveWish) -> None:
             "letters are in the internal topic"
         )
     algorithm = catalog.algorithm(flow.target_algorithm_id or flow.algorithm_id)
-    if algorithm is not None:
-        check_version(algorithm, wish.algorithm_version)
+    if algorithm is None:
+        return wish
+    newest = newest_version(algorithm)
+    if wish.algorithm_version == LATEST and newest is not None:
+        return replace(wish, algorithm_version=newest.version)
+    check_version(algorithm, wish.algorithm_version)
+    return wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from kernel.errors import InvalidInput, NotFound, Unavailable
 from gateway.application.algorithms import AlgorithmRef, algorithm_of, own_algorithm
 from gateway.application.flow_records import PAST_STATES, STATES, FlowRecord, Statuses, flow_record
 from gateway.application.flow_settings import (
+    LATEST,
     FlowSettings,
     check,
     enabling,
@@ -27,7 +28,7 @@ from gateway.domain.field_names import named_as_sent
 from gateway.domain.intent import Intent
 from gateway.domain.paging import Page, PageRequest, SortKey, paginate
 
-NEWEST_VERSION_WORDS = ("", "latest")
+NEWEST_VERSION_WORDS = ("", LATEST)
 FLOWS_NAMED_MAX = 1_000
 _NAMES = {
     f"delivery.{name}": name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from catalog.catalog import Catalog
 from catalog.codec import fill
@@ -13,6 +14,9 @@ from kernel.errors import InvalidInput, NotAllowed, NotFound
 
 from gateway.application.versions import CODE_VERSION_NOT_FOUND
 from gateway.domain import fields
+
+LATEST: Final = "latest"
+"""The word for the version that was published last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -228,5 +228,5 @@ def _is_letter_id(text: str) -> bool:
 
 def _known(state: DeadLetterTask | None) -> DeadLetterTask:
     if state is None:
-        raise NotFound("there is no dead letter task with this dead_letter_task_id")
+        raise NotFound("there is no dead letter task with this id")
     return state
