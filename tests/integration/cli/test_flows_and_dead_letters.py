@@ -5,7 +5,7 @@ What the router tells is shown in `tests/e2e/test_flow_verbs.py`, where a router
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from tests.integration.cli.conftest import Told
 
@@ -18,8 +18,12 @@ async def test_flows_are_listed_with_what_the_log_says_of_them(told: Told) -> No
     (flow,) = ended.json["flows"]
     assert (flow["id"], flow["name"]) == (told.story.flow_id, NAME)
     assert (flow["state"], flow["paused"], flow["live"]) == ("enabled", None, None)
-    for words in (["--state", "paused"], ["--algorithm", "acme/other"]):
-        assert (await told.command.done("flow", "list", *words, "-o", "jsonl")).out == ""
+    assert (await told.command.done("flow", "list", "--state", "paused", "-o", "jsonl")).out == ""
+    unknown = await told.command("flow", "list", "--algorithm", "acme/other")
+    assert (unknown.code, "there is no algorithm with the name acme/other" in unknown.err) == (
+        1,
+        True,
+    )
     words = ["--state", "enabled", "--state", "paused", "--algorithm", "acme/digits"]
     assert NAME in (await told.command.done("flow", "list", *words)).out
 
@@ -75,7 +79,7 @@ async def test_a_redrive_and_a_purge_are_tasks_of_the_log(told_anew: Told) -> No
     told, id_ = told_anew, str(uuid4())
     words = (
         "dlq", "redrive", "acme/digits", "--failure", "algorithm_error", "--offsets", "5:",
-        "--version", "0.1.0", "--rate", "2.5", "--yes", "-o", "json", "--command-id", id_,
+        "--version", "latest", "--rate", "2.5", "--yes", "-o", "json", "--command-id", id_,
     )  # fmt: skip
     asked = (await told.command.done(*words)).json
     assert (await told.command.done(*words)).json == {**asked, "replayed": True}
@@ -84,6 +88,7 @@ async def test_a_redrive_and_a_purge_are_tasks_of_the_log(told_anew: Told) -> No
     assert (newest["kind"], oldest["kind"]) == ("purge", "redrive")
     assert (oldest["dead_letter_task_id"], oldest["flow_name"]) == (asked["stream_id"], NAME)
     assert (oldest["rate_per_s"], oldest["state"]) == (2.5, "requested")
+    assert oldest["algorithm_version"] == "0.1.0"
     assert oldest["selection"]["failure"] == "algorithm_error"
     assert newest["selection"]["letter_ids"] == ["0-1"]
     cancelled = await told.command.done("dlq", "cancel", asked["stream_id"])
@@ -99,6 +104,16 @@ async def test_a_version_that_is_not_published_is_refused_also_of_a_dry_run(told
         ended = await told.command("dlq", "redrive", "acme/digits", "--version", "9.9.9", *words)
         assert ended.code == 1, ended
         assert "there is no published version 9.9.9 of it, the newest is 0.1.0" in ended.err
+
+
+async def test_a_wrong_number_or_id_is_named_as_it_was_given(told: Told) -> None:
+    refused = await told.command("dlq", "redrive", "acme/digits", "--rate", "0.001", "--yes")
+    assert (refused.code, "--rate" in refused.err) == (2, True), refused
+    for task in ("first", str(UUID(int=0))):
+        refused = await told.command("dlq", "cancel", task)
+        assert (refused.code, f"'{task}' is no id of a task" in refused.err) == (2, True), refused
+    unknown = await told.command("dlq", "cancel", str(uuid4()))
+    assert (unknown.code, "no dead letter task with this id" in unknown.err) == (1, True), unknown
 
 
 async def test_a_flows_own_topic_is_redriven_where_it_has_one_and_never_purged(told: Told) -> None:

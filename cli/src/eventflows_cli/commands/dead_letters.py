@@ -27,6 +27,11 @@ from eventflows_cli.views import letters as view
 from eventflows_cli.words import LetterState
 
 PAGE_SIZE_MAX: Final = 500
+RATE_DEFAULT_PER_S: Final = 10.0
+RATE_MIN_PER_S: Final = 0.01
+RATE_MAX_PER_S: Final = 1_000.0
+LATEST: Final = "latest"
+"""The version that was published last when it is asked for, as it is of a flow."""
 LOOKED_THROUGH: Final = (
     "the newest records of the topic were looked through, up to a limit: there may be more"
 )
@@ -114,10 +119,18 @@ async def redrive(
     run: Run,
     *,
     which: Which,
-    version: Annotated[str, typer.Option(help="Of the algorithm; default: the flow's.")] = "",
+    version: Annotated[
+        str, typer.Option(help="Of the algorithm, or latest; default: the flow's.")
+    ] = "",
     rate: Annotated[
-        float, typer.Option(min=0, metavar="PER_SECOND", help="At most so many a second (10).")
-    ] = 0.0,
+        float,
+        typer.Option(
+            min=RATE_MIN_PER_S,
+            max=RATE_MAX_PER_S,
+            metavar="PER_SECOND",
+            help="At most so many a second; fewer where a key has several, or runs take long.",
+        ),
+    ] = RATE_DEFAULT_PER_S,
     own_topic: Annotated[
         bool, typer.Option("--own-topic", help="Those in the flow's own dead letter topic.")
     ] = False,
@@ -129,7 +142,7 @@ async def redrive(
     """Send dead letters of a flow through it again. `dlq tasks` shows how far that is."""
     async with run.registry() as calls:
         flow, name = await _named(calls, which)
-        await _check_version(calls, flow, version)
+        version = await _published(calls, flow, version)
         wanted = router_pb2.CountDeadLettersRequest(
             flow_id=flow.flow_id, selection=chosen, own_topic=own_topic
         )
@@ -202,20 +215,24 @@ async def _named(calls: Calls, which: str) -> tuple[catalog_pb2.Flow, str]:
     return flow, await Names(calls).of_aggregate(catalog_pb2.Aggregate(flow=flow))
 
 
-async def _check_version(calls: Calls, flow: catalog_pb2.Flow, version: str) -> None:
-    """As the registry does when it is asked in earnest: a dry run never asks it. Raises NotFound
-    for what is not published, InvalidInput for a flow that runs no algorithm."""
+async def _published(calls: Calls, flow: catalog_pb2.Flow, version: str) -> str:
+    """The version that is meant, checked as the registry does when it is asked in earnest: a dry
+    run never asks it. Raises NotFound for what is not published, InvalidInput for a flow that runs
+    no algorithm."""
     if not version:
-        return
+        return ""
     if flow.kind == FLOW_KIND_PUBLISHER:
         raise InvalidInput("--version: a publisher flow writes to a topic and runs no algorithm")
     run_id = flow.target_algorithm_id or flow.algorithm_id
     request = pb.GetAggregateRequest(kind=Kind.ALGORITHM.number, id=run_id)
     answer = await calls.ask(calls.stub.GetAggregate, request)
     published = [one.version for one in answer.aggregate.algorithm.versions]
+    if version == LATEST and published:
+        return str(published[-1])
     if version not in published:
         newest = f", the newest is {published[-1]}" if published else ""
         raise NotFound(f"--version: there is no published version {version} of it{newest}")
+    return version
 
 
 async def _counted(

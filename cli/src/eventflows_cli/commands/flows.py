@@ -13,7 +13,7 @@ from kernel.errors import Unavailable
 
 from eventflows_cli.app import flow as flows
 from eventflows_cli.appending import CommandId, appended, command_id_of, of_result
-from eventflows_cli.find import found_flow, listed
+from eventflows_cli.find import found_flow, found_id, listed
 from eventflows_cli.flow_shapes import of_flow, of_settings
 from eventflows_cli.kinds import Kind
 from eventflows_cli.names import Names
@@ -48,6 +48,8 @@ async def list_(
     """List event flows with what they do. Without the router: what the log says."""
     async with run.registry() as calls:
         names = Names(calls)
+        if algorithm is not None:
+            await found_id(calls, Kind.ALGORITHM, algorithm, None)
         found: list[tuple[catalog_pb2.Flow, str]] = []
         async for page in listed(calls, Kind.FLOW, None):
             for each in page.aggregates:

@@ -13,7 +13,7 @@ from kernel.errors import InvalidInput, NotFound, StateForbids, Unavailable
 
 from eventflows_cli.app import dlq
 from eventflows_cli.appending import CommandId, appended, command_id_of, of_result
-from eventflows_cli.find import found_flow, listed
+from eventflows_cli.find import found_flow, is_id, listed
 from eventflows_cli.kinds import Kind
 from eventflows_cli.letter_shapes import of_task
 from eventflows_cli.names import Names
@@ -61,10 +61,9 @@ async def cancel(
     command_id: CommandId = None,
 ) -> int:
     """Do nothing more for a redrive or a purge; what it did stays done."""
-    try:
-        task = str(UUID(task_id))
-    except ValueError as error:
-        raise InvalidInput(f"{task_id!r} is no id: `eventflows dlq tasks` shows them") from error
+    if not is_id(task_id) or not UUID(task_id).int:
+        raise InvalidInput(f"{task_id!r} is no id of a task: `eventflows dlq tasks` shows them")
+    task = str(UUID(task_id))
     context = pb.CommandContext(command_id=command_id_of(command_id))
     request = pb.CancelDeadLetterTaskRequest(context=context, dead_letter_task_id=task)
     async with run.registry() as calls:
