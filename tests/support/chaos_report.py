@@ -30,15 +30,16 @@ COLUMNS = (
     ("runs again", 11),
     ("share", 8),
     ("results again", 14),
+    ("letters again", 14),
     ("stall s", 14),
     ("end", 5),
     ("after s", 8),
 )
 LEGEND = """\
 order: order breaks of runs and of results; again: deliveries repeated by the router, in all and
-after the worst strike; runs again: runs repeated at the algorithm; stall: longest pause of a flow
-after a strike, median and longest; end: committed position = end of the topic, and how many
-seconds after the traffic."""
+after the worst strike; runs again: runs repeated at the algorithm; results again, letters again:
+beyond the first of each record; stall: longest pause of a flow after a strike, median and longest;
+end: committed position = end of the topic, and how many seconds after the traffic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,7 @@ class Report:
     deliveries_repeated_worst: int
     runs_repeated: int
     results_repeated: int
+    letters_repeated: int
     stalls_s: tuple[float, ...]
     uncommitted: int
     caught_up_s: float
@@ -136,6 +138,7 @@ def report(
         deliveries_repeated_worst=max(map(len, per_strike), default=0),
         runs_repeated=runs_repeated,
         results_repeated=sum(one.verdict.results_repeated for one in findings),
+        letters_repeated=sum(one.verdict.letters_repeated for one in findings),
         stalls_s=tuple(
             max(longest_gap_s(one.sent, since_s, min(until_s, stopped_s)) for one in findings)
             for since_s, until_s in windows
@@ -173,6 +176,7 @@ def broken_off(fault: str, error: BaseException) -> Report:
         deliveries_repeated_worst=0,
         runs_repeated=0,
         results_repeated=0,
+        letters_repeated=0,
         stalls_s=(),
         uncommitted=0,
         caught_up_s=0.0,
@@ -208,6 +212,7 @@ def _line(row: Report) -> str:
         row.runs_repeated,
         f"{row.runs_repeated / max(1, row.records):.3%}",
         row.results_repeated,
+        row.letters_repeated,
         f"{statistics.median(row.stalls_s):.1f} ≤ {max(row.stalls_s):.1f}" if row.stalls_s else "",
         "yes" if row.uncommitted == 0 else "NO",
         f"{row.caught_up_s:.1f}",

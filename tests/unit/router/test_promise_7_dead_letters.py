@@ -4,7 +4,10 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
-from router.domain.outcome import OutcomeKind, failed
+import pytest
+from router.adapters.memory_broker import MemoryBroker
+from router.adapters.memory_dead_letters import MemoryDeadLetters
+from router.domain.outcome import Outcome, OutcomeKind, failed
 from router.domain.retry_policy import (
     AWAY_LONGEST_S,
     CRASHED_ATTEMPTS_MAX,
@@ -33,6 +36,25 @@ async def test_promise_7_a_given_up_delivery_is_kept_with_its_history() -> None:
         assert headers["ef-dl-reason"] == b"algorithm_error"
         assert headers["ef-dl-attempts"] == b"2"
         assert headers["ef-dl-request-id"].decode() == bench.target.runs[0].request_id
+
+
+@pytest.mark.parametrize(("answers", "letters_in_all"), [([BROKEN], 2), ([], 1)])
+async def test_promise_7_a_kill_between_a_letter_and_its_commit_has_the_record_run_again(
+    answers: list[Outcome], letters_in_all: int
+) -> None:
+    """So it may leave two letters of a record, or a letter beside a success."""
+    broker, letters = MemoryBroker(), MemoryDeadLetters()
+    broker.append(b"bad")
+    async with running_pump(broker=broker, dead_letters=letters) as killed:
+        killed.target.answers[b"bad"].append(BROKEN)
+        await killed.until_settled(1)
+    assert broker.committed == {}
+    async with running_pump(broker=broker, dead_letters=letters) as successor:
+        successor.target.answers[b"bad"].extend(answers)
+        await successor.until_committed(1)
+        assert successor.target.values == [b"bad"]
+    assert len(letters.letters) == letters_in_all
+    assert len({dict(one.headers)["ef-dl-request-id"] for one in letters.letters}) == 1
 
 
 async def test_promise_7_it_is_settled_only_after_the_write_is_acknowledged() -> None:

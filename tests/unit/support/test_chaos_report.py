@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from router.application.limits import COMMIT_INTERVAL_S
@@ -189,6 +190,12 @@ def test_an_order_break_of_a_run_is_a_problem_and_stands_in_the_table() -> None:
     found = a_report([], run_order_breaks=[7])
     assert found.order_breaks == 1
     assert "WRONG, kill: 1 records whose run broke the order of its key: 7" in table([found])
+
+
+def test_second_results_and_second_letters_stand_in_the_table() -> None:
+    twice = replace(a_report([]), results_repeated=34_567, letters_repeated=45_678)
+    _, _, row, *_ = table([twice]).splitlines()
+    assert row.split()[9:12] == ["0.000%", "34567", "45678"]
 
 
 def test_a_position_short_of_the_end_is_a_problem() -> None:
