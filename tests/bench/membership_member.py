@@ -31,7 +31,9 @@ class Member:
     def __init__(self, source: kafka_source.KafkaSource) -> None:
         self._source = source
 
-    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
+    def on_assigned(
+        self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0, expired: int = 0
+    ) -> None:
         pass
 
     async def on_revoked(self) -> None:

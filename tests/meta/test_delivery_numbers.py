@@ -127,6 +127,8 @@ NUMBERS = [
             kafka_clients.RECORD_BYTES_MAX // MIB,
         ],
     ),
+    ("keeps it: {} days", [runner_limits.COMPLETION_RETENTION_DAYS]),
+    ("Completions wait {} days", [runner_limits.COMPLETION_RETENTION_DAYS]),
     ("The {} MiB of a worker", [budget.WORKER_BYTES_HELD_MAX // MIB]),
     ("of each partition at most {} KiB", [kafka_fetches.PARTITION_FETCH_BYTES_MAX // KIB]),
     ("an answer of at most {} MiB", [kafka_fetches.FETCH_BYTES_MAX // MIB]),

@@ -55,6 +55,11 @@ class RunningPump:
             while self.status.settled_total < count:
                 await asyncio.sleep(LOOK_S)
 
+    async def until_value(self, target: MemoryTarget, value: bytes) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while value not in target.values:
+                await asyncio.sleep(LOOK_S)
+
     async def kill(self) -> None:
         """End it as abruptly as a task can end: nothing is drained, nothing is settled."""
         self.task.cancel()

@@ -119,7 +119,9 @@ class Joiner:
     def __init__(self) -> None:
         self.partitions: frozenset[int] = frozenset()
 
-    def on_assigned(self, marks: Mapping[int, object], *, epoch: int, unreadable: int = 0) -> None:
+    def on_assigned(
+        self, marks: Mapping[int, object], *, epoch: int, unreadable: int = 0, expired: int = 0
+    ) -> None:
         self.partitions = frozenset(marks)
 
     async def on_revoked(self) -> None:

@@ -5,10 +5,11 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import NewPartitions
+from aiokafka.admin import NewPartitions, RecordsToDelete
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata
 from catalog.events import SecurityProtocol, StartAt
@@ -21,7 +22,7 @@ from router.adapters.memory_positions import MemoryPositions
 from router.adapters.memory_source import MemorySource
 from router.adapters.system_clock import SystemClock
 from router.domain.delivery import Delivery, Headers
-from router.domain.flow_spec import FlowSpec, KafkaSourceSpec
+from router.domain.flow_spec import INTERNAL_CONNECTION, FlowSpec, KafkaSourceSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.domain.low_water import Mark, Ranges
 from router.ports import Positions, Source
@@ -56,6 +57,14 @@ class Topic(Protocol):
         """One more member of the group, not open yet; `start` is the same for all of them."""
         ...
 
+    def be_ours(self) -> None:
+        """Be a topic of completions, for all sources from now on."""
+        ...
+
+    async def expire(self, end: int) -> None:
+        """Forget the records of partition 0 below `end`, as a retention does."""
+        ...
+
     async def grow(self, partitions: int) -> None:
         """Add partitions up to so many; they can be written to on return."""
         ...
@@ -82,14 +91,18 @@ class Reader:
         self.positions: dict[int, int] = {}
         self.finished: dict[int, Ranges] = {}
         self.assignments = 0
+        self.expired = 0
         self.revocations = 0
         self.deliveries: list[Delivery] = []
         self.when_revoked: Callable[[], Any] | None = None
 
-    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
+    def on_assigned(
+        self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0, expired: int = 0
+    ) -> None:
         self.positions = {partition: mark.position for partition, mark in marks.items()}
         self.finished = {partition: mark.finished for partition, mark in marks.items()}
         self.epoch = epoch
+        self.expired += expired
         self.assignments += 1
 
     async def on_revoked(self) -> None:
@@ -160,6 +173,12 @@ class MemoryTopic:
         self.broker.start = start
         return MemorySource(self.broker)
 
+    def be_ours(self) -> None:
+        self.broker.is_ours = True
+
+    async def expire(self, end: int) -> None:
+        self.broker.forget_below(end)
+
     async def grow(self, partitions: int) -> None:
         self.broker.grow(partitions)
 
@@ -180,6 +199,8 @@ class KafkaTopic:
         self.name = name
         self.group_id = f"eventflows-{name}"
         self.positions = MemoryPositions()
+        self.wanted_since: datetime | None = None
+        self._connection_id = "c-1"
         self._kafka = kafka
         self._producer = producer
 
@@ -189,7 +210,18 @@ class KafkaTopic:
 
     def spec(self, base: FlowSpec = SUBSCRIBER, start: StartAt = StartAt.EARLIEST) -> FlowSpec:
         """A flow from this topic."""
-        return spec_of(base, topic=self.name, group_id=self.group_id, start=start)
+        spec = spec_of(base, topic=self.name, group_id=self.group_id, start=start)
+        source = replace(
+            spec.source, connection_id=self._connection_id, wanted_since=self.wanted_since
+        )
+        return replace(spec, source=source)
+
+    def be_ours(self) -> None:
+        self._connection_id = INTERNAL_CONNECTION
+
+    async def expire(self, end: int) -> None:
+        async with admin(self._kafka) as client:
+            await client.delete_records({TopicPartition(self.name, 0): RecordsToDelete(end)})
 
     async def append(
         self,

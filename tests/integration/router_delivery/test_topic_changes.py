@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from router.adapters.kafka_source import KafkaSource
 from router.adapters.memory_target import MemoryTarget
 from router.domain.errors import PositionLost
 from router.domain.low_water import Mark
+from router.domain.run_mode import RunMode
 from router.domain.status import PumpState
 from router.domain.topic_identity import TopicIdentity
 
@@ -195,3 +197,42 @@ async def test_a_cluster_that_gives_topics_no_ids_is_read_all_the_same(
         assert reader.values == [b"new"]
     (kept,) = topic.positions._store.values()
     assert {place.identity.topic_id for place in kept.values() if place.identity} == {""}
+
+
+async def test_completions_that_expire_during_a_pause_are_counted_and_the_flow_goes_on(
+    topic: KafkaTopic,
+) -> None:
+    topic.be_ours()
+    await topic.append(b"before")
+    target = MemoryTarget()
+    async with kafka_pump(topic, target) as running:
+        await running.until_settled(1)
+        running.pump.steer(RunMode.PAUSED, 0)
+        for _ in range(10):
+            await topic.append(bytes(500_000))  # more than is fetched while it is paused
+        await topic.expire(11)
+        running.pump.steer(RunMode.RUNNING, 1)
+        await topic.append(b"after")
+        await running.until_value(target, b"after")
+        status = await running.until_state(PumpState.RUNNING)
+        assert 1 <= status.expired_total <= 10
+        assert status.expired_total == 12 - len(target.values), "each ran or was counted"
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+async def test_completions_that_expired_before_the_flow_was_enabled_are_no_loss_where_it_shows(
+    topic: KafkaTopic, is_left: bool
+) -> None:
+    topic.be_ours()
+    await topic.commit(0)
+    now = datetime.now(UTC)
+    topic.wanted_since = now + timedelta(hours=1)
+    for _ in range(5):
+        await topic.append(b"old", timestamp_ms=int(now.timestamp() * 1_000))
+    await topic.expire(4 if is_left else 5)
+    async with reading(topic) as reader:
+        assert reader.expired == (0 if is_left else 5)
+    topic.wanted_since = now - timedelta(hours=1)
+    await topic.commit(0)
+    async with reading(topic) as reader:
+        assert reader.expired == (4 if is_left else 5)

@@ -149,6 +149,16 @@ async def test_the_topic_has_our_partitions_retention_and_size(
     assert config["max.message.bytes"] == str(24 * 1024 * 1024)
 
 
+async def test_a_topic_that_is_made_keeps_its_completions_as_long_as_is_set(kafka: Kafka) -> None:
+    completions, one = KafkaCompletions(kafka.bootstrap_servers, retention_days=2), completion()
+    try:
+        await completions.prepare(one.algorithm_id)
+    finally:
+        await completions.close()
+    config = await _config(kafka, completions_topic(one.algorithm_id))
+    assert config["retention.ms"] == str(2 * 24 * 3_600_000)
+
+
 async def test_a_topic_made_by_hand_for_small_records_takes_every_completion(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import pytest_asyncio
 from catalog.events import StartAt
+from kernel.errors import Unavailable
 from router.domain.delivery import NO_TIME_MS
 from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.low_water import Mark
@@ -295,6 +296,60 @@ async def test_a_position_that_is_gone_is_never_skipped(topic: Topic) -> None:
         await source.close()
     assert reader.deliveries == []
     assert await topic.committed() == 77
+
+
+async def test_records_that_are_gone_at_the_position_are_never_skipped(topic: Topic) -> None:
+    for value in (b"gone", b"there"):
+        await topic.append(value)
+    await topic.commit(0)
+    await topic.expire(1)
+    source = topic.source()
+    reader = Reader(source)
+    try:
+        await source.open(reader)
+        with pytest.raises(PositionLost):
+            await reader.read(1)
+    finally:
+        await source.close()
+    assert (reader.deliveries, await topic.committed()) == ([], 0)
+
+
+async def test_in_a_topic_of_ours_what_expired_is_passed_over_and_counted(topic: Topic) -> None:
+    topic.be_ours()
+    for number in range(6):
+        await topic.append(b"%d" % number)
+    async with reading(topic) as reader:
+        await reader.read(6)
+        await reader.settle(1, (2, 2))
+    await topic.expire(4)
+    async with reading(topic) as reader:
+        await reader.read(2)
+        assert (reader.values, reader.expired) == ([b"4", b"5"], 2)
+        assert await topic.committed() == 4, "it is committed before anything is read"
+
+
+async def test_what_expires_under_an_open_source_of_ours_is_passed_over_when_it_opens_again(
+    topic: Topic,
+) -> None:
+    topic.be_ours()
+    source = topic.source()
+    reader = Reader(source)
+    try:
+        await source.open(reader)
+        await reader.until(lambda: reader.assignments)
+        source.pause([0])
+        for _ in range(5):
+            await topic.append(bytes(500_000))  # more than is fetched while it is paused
+        await topic.expire(5)
+        await topic.append(b"left")
+        source.resume([0])
+        with pytest.raises(Unavailable):
+            await reader.until(lambda: b"left" in reader.values)
+        await source.open(reader)
+        await reader.until(lambda: b"left" in reader.values)
+    finally:
+        await source.close()
+    assert (reader.values[-1], reader.expired) == (b"left", 5)
 
 
 async def test_a_source_can_be_closed_early_and_twice_and_opened_again(topic: Topic) -> None:

@@ -166,7 +166,7 @@ def _as_rest(flow: pb.EventFlow) -> dict[str, Any]:
     live = fields["live"]
     for name in (
         "lag_records", "settled_total", "dead_lettered_total", "retries_total", "repeats_total",
-        "bytes_held",
+        "bytes_held", "expired_total",
     ):  # fmt: skip
         live[name] = int(live[name])
     fields["paused"]["since"] = _milliseconds(fields["paused"]["since"])

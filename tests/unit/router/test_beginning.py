@@ -2,7 +2,7 @@
 
 import pytest
 from catalog.events import StartAt
-from router.domain.beginning import Beginnings, Place, TopicReplaced, begin
+from router.domain.beginning import Beginnings, Place, TopicReplaced, begin, behind_expired
 from router.domain.low_water import Mark
 from router.domain.topic_identity import TopicIdentity, split_identity
 
@@ -94,3 +94,24 @@ def test_the_identity_stands_before_whatever_else_stands_with_a_commit(rest: str
 @pytest.mark.parametrize("text", ["", "1;00000000;1-2", "t:xyz:4;", "t:" + OLD_ID, "hello"])
 def test_text_without_an_identity_is_left_as_it_is(text: str) -> None:
     assert split_identity(text) == (None, text)
+
+
+@pytest.mark.parametrize(
+    ("mark", "earliest", "goes_on", "gone"),
+    [
+        (Mark(position=3), 5, Mark(position=5), 2),
+        (Mark(position=0, finished=((2, 3), (7, 9))), 5, Mark(position=5, finished=((7, 9),)), 3),
+        (
+            Mark(position=0, finished=((2, 8), (10, 11))),
+            5,
+            Mark(position=9, finished=((10, 11),)),
+            2,
+        ),
+        (Mark(position=0, finished=((1, 4),)), 5, Mark(position=5), 1),
+        (Mark(position=0, finished=((5, 6),)), 5, Mark(position=7), 5),
+    ],
+)
+def test_behind_what_expired_nothing_is_done_twice_and_only_what_was_open_is_lost(
+    mark: Mark, earliest: int, goes_on: Mark, gone: int
+) -> None:
+    assert behind_expired(mark, earliest) == (goes_on, gone)

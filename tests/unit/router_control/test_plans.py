@@ -84,12 +84,15 @@ def test_a_subscriber_flow_reads_its_topic_and_runs_its_algorithm(log: EventLog)
 
 def test_a_publisher_flow_reads_the_completions_and_writes_its_topic(log: EventLog) -> None:
     flow_id = log.publish_to("cluster", "labels", "acme/echo")
-    spec = spec_of_flow(log, flow_id)
+    spec, flow = spec_of_flow(log, flow_id), log.catalog().flow(flow_id)
+    assert flow is not None
     assert spec.source == KafkaSourceSpec(
         connection_id=INTERNAL_CONNECTION,
         topic=completions_topic(id_of("acme/echo")),
         group_id=f"prefix-{flow_id}",
+        wanted_since=flow.enabled_time,
     )
+    assert spec.source.wanted_since is not None
     assert spec.target == KafkaTargetSpec(connection_id=id_of("cluster"), topic="labels")
 
 

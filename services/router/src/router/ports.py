@@ -44,11 +44,14 @@ class Random(Protocol):
 class AssignmentListener(Protocol):
     """What a source tells its reader about its partitions. All of them come and go together."""
 
-    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
+    def on_assigned(
+        self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0, expired: int = 0
+    ) -> None:
         """These are ours under `epoch`; records of `p` begin at `marks[p].position` or higher.
 
         What a mark calls finished comes once more and need not be done again. Of `unreadable`
-        partitions only the position could be read.
+        partitions only the position could be read. `expired` records of a topic of ours were gone
+        before they were read.
         """
         ...
 
@@ -130,7 +133,7 @@ class Source(Protocol):
     opened again. Start: a flow's start rule counts the first time only, and what it leads to is
     settled before a record is handed out; a partition that is added later is read from its
     beginning. A position whose records are gone, or that belongs to another topic of the same name,
-    is never skipped.
+    is never skipped; but in a topic of ours what expired is passed over, and counted.
     """
 
     async def open(self, listener: AssignmentListener) -> None:

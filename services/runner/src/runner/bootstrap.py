@@ -98,7 +98,8 @@ async def serve(
         channel = await stack.enter_async_context(rpc_channel(settings.registry_address, token))
         follower = CatalogFollower(channel, snapshot_file=settings.catalog_snapshot_file)
         completions = KafkaCompletions(
-            ",".join(str(address) for address in settings.kafka_bootstrap_servers)
+            ",".join(str(address) for address in settings.kafka_bootstrap_servers),
+            retention_days=settings.completions_retention_days,
         )
         stack.push_async_callback(completions.close)
         await stack.enter_async_context(serve_metrics(settings.metrics_listen, registry=collector))

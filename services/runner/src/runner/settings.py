@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from servicekit.settings import Address, Addresses, Listen, ServiceSettings
 
+from runner.domain.limits import COMPLETION_RETENTION_DAYS
+
 GIB = 1024**3
 SOURCE_SCHEMES = frozenset({"https", "ssh", "file"})
 
@@ -19,6 +21,12 @@ class RunnerSettings(ServiceSettings, env_prefix="EVENTFLOWS_RUNNER_"):
     registry_address: Address = Field(description="host:port of the registry")
     kafka_bootstrap_servers: Addresses = Field(
         description="addresses of our own Kafka, which takes the completions, with commas"
+    )
+    completions_retention_days: int = Field(
+        COMPLETION_RETENTION_DAYS,
+        ge=1,
+        le=3_650,
+        description="days for which completions are kept, of topics that are made from now on",
     )
     data_dir: Path = Field(
         description="folder for builds and environments, used by one runner at a time"

@@ -59,6 +59,7 @@ class LiveRecord:
     settled_per_s: float
     error_ratio: float
     repeats_total: int
+    expired_total: int
     halted_keys: int
     bytes_held: int
     healthy: bool
@@ -201,6 +202,7 @@ def _live(status: router_pb2.FlowStatus) -> LiveRecord:
         settled_per_s=status.settled_per_s,
         error_ratio=status.error_ratio,
         repeats_total=status.repeats_total,
+        expired_total=status.expired_total,
         halted_keys=status.halted_keys,
         bytes_held=status.bytes_held,
         healthy=status.healthy,

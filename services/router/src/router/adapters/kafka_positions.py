@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 from kernel.errors import EventflowsError, NotFound, Unavailable
 
 from router.adapters.kafka_errors import kafka_errors
+from router.adapters.kafka_expiry import find_expired, have_expired
 from router.adapters.kafka_membership import KafkaMembership, Member
 from router.adapters.kafka_topics import identify
 from router.domain.beginning import Beginnings, Place, TopicReplaced, begin
@@ -64,6 +65,8 @@ class KafkaPositions:
         self._metadata_bytes_max = METADATA_BYTES_MAX
         self.unreadable = 0
         """Partitions of the last `resolve` whose finished offsets could not be read."""
+        self.expired = 0
+        """Records that were gone then, unread, of a topic of ours."""
 
     async def resolve(self, partitions: Iterable[TopicPartition]) -> dict[int, Mark]:
         """Where to begin, by `domain.beginning`; committed before anything is read from there.
@@ -99,7 +102,9 @@ class KafkaPositions:
                 beginnings.recalled,
             )
         marks = {**beginnings.marks, **found}
-        fresh = {n: marks[n] for n in numbers if n not in commits}
+        passed = await self._pass_expired(marks)
+        marks |= passed
+        fresh = {n: marks[n] for n in numbers if n not in commits or n in passed}
         if fresh:
             await self.commit(fresh)
         return marks
@@ -112,6 +117,13 @@ class KafkaPositions:
         if self.identity is not None and self.identity.is_another(topic):
             raise self._replaced()
         return topic
+
+    async def has_expired(self, positions: Mapping[int, int]) -> bool:
+        """Are records at these positions gone, so that `resolve` goes on behind them? Raises
+        aiokafka's errors."""
+        if not self._spec.is_ours:
+            return False
+        return await have_expired(self._consumer, self._spec.topic, positions)
 
     async def commit(self, marks: Mapping[int, Mark]) -> int:
         """Commit as the member that we are; of calls that overlap the last one's marks stand.
@@ -147,6 +159,27 @@ class KafkaPositions:
 
     async def _recall(self) -> Mapping[int, Place]:
         return await self._memory.recall(self._spec.group_id, self._spec.topic)
+
+    async def _pass_expired(self, marks: Mapping[int, Mark]) -> Mapping[int, Mark]:
+        """Of partitions whose records are gone, if the topic is ours; tells and counts them."""
+        self.expired = 0
+        if not self._spec.is_ours:
+            return {}
+        expired = await find_expired(
+            self._consumer, self._spec.topic, marks, wanted_since=self._spec.wanted_since
+        )
+        self.expired = expired.lost
+        if expired.marks:
+            _log.warning(
+                "%s: the retention of %s took %d completions before they were read, and %d from"
+                " before the flow was enabled; partitions %s go on with the earliest record",
+                self._spec.group_id,
+                self._spec.topic,
+                expired.lost,
+                expired.unwanted,
+                sorted(expired.marks),
+            )
+        return expired.marks
 
     async def _starts(self, beginnings: Beginnings) -> dict[int, Mark]:
         """The ends of the log that the start rule names."""

@@ -26,7 +26,7 @@ from router.adapters.kafka_probe import diagnose
 from router.adapters.kafka_topics import identify
 from router.application.limits import CLOSING_FLUSH_S, GOODBYE_S, REVOKED_FLUSH_S
 from router.domain.delivery import Delivery
-from router.domain.errors import StaleAssignment
+from router.domain.errors import PositionLost, StaleAssignment
 from router.domain.flow_spec import FlowSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.domain.lag import Lag
@@ -122,6 +122,9 @@ class KafkaSource:
         membership.poll_begins()
         try:
             return await self._receive(wait_s, records_max)
+        except PositionLost as lost:
+            await self._let_expire(lost)
+            raise
         finally:
             membership.poll_ends()
 
@@ -216,7 +219,12 @@ class KafkaSource:
         fetches.begin(marks)
         self._last_epoch += 1
         self._receiving = self._settling = self._last_epoch
-        listener.on_assigned(marks, epoch=self._last_epoch, unreadable=positions.unreadable)
+        listener.on_assigned(
+            marks,
+            epoch=self._last_epoch,
+            unreadable=positions.unreadable,
+            expired=positions.expired,
+        )
         self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -256,6 +264,19 @@ class KafkaSource:
         except Unavailable:
             self._metadata_is_new = True
         return not self._metadata_is_new
+
+    async def _let_expire(self, lost: PositionLost) -> None:
+        """Raise Unavailable if the source goes on behind what is gone, once it is opened anew."""
+        positions, fetches = self._positions, self._fetches
+        if positions is None or fetches is None:
+            return
+        reached = {number: fetches.position(number) for number in fetches.next_offsets}
+        with kafka_errors(f"reading {self._topic}"):
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                if await positions.has_expired(reached):
+                    raise Unavailable(
+                        f"the retention of {self._topic} took unread records"
+                    ) from lost
 
     async def _wait(self, wait_s: float) -> None:
         """Until something was fetched or has changed, or for so long."""

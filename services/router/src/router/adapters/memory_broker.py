@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from catalog.events import StartAt
 
+from router.domain.beginning import behind_expired
 from router.domain.delivery import Headers
 from router.domain.low_water import RANGES_MAX, Mark, Ranges
 
@@ -44,6 +45,9 @@ class MemoryBroker:
         self._began = False
         self.log: list[dict[int, MemoryRecord]] = [{} for _ in range(partitions)]
         self.ends = [0] * partitions
+        self.begins = [0] * partitions
+        self.is_ours = False
+        """Tests set True: members go on behind what expired, and count it."""
         self.committed: dict[int, int] = {}
         self.finished: dict[int, Ranges] = {}
         self.commits: list[dict[int, Mark]] = []
@@ -83,6 +87,12 @@ class MemoryBroker:
         for member in self._members:
             member.wake()
 
+    def forget_below(self, end: int, partition: int = 0) -> None:
+        """Forget the records of a partition below `end`."""
+        self.begins[partition] = end
+        for offset in [offset for offset in self.log[partition] if offset < end]:
+            del self.log[partition][offset]
+
     def commit(self, marks: dict[int, Mark]) -> int:
         """Remember marks, and of each as many ranges as there is room for; how many were cut?"""
         for partition, mark in marks.items():
@@ -96,6 +106,7 @@ class MemoryBroker:
         for _ in range(partitions - len(self.log)):
             self.log.append({})
             self.ends.append(0)
+            self.begins.append(0)
 
     async def notice(self) -> None:
         """The members learn of partitions that were added."""
@@ -138,11 +149,24 @@ class MemoryBroker:
                 self.committed.update(enumerate(self.ends))
         for index, member in enumerate(self._members):
             mine = range(index, len(self.log), len(self._members))
+            marks = {p: self._mark(p) for p in mine}
+            expired = self._pass_expired(marks) if self.is_ours else 0
             member.assign(
-                {p: self._mark(p) for p in mine},
+                marks,
                 epoch=self._epoch,
                 unreadable=len(self.unreadable & set(mine)),
+                expired=expired,
             )
+
+    def _pass_expired(self, marks: dict[int, Mark]) -> int:
+        """Move marks behind what is gone, and say how much that is."""
+        expired = 0
+        for partition, mark in marks.items():
+            if mark.position < self.begins[partition]:
+                marks[partition], gone = behind_expired(mark, self.begins[partition])
+                expired += gone
+                self.commit({partition: marks[partition]})
+        return expired
 
     def _mark(self, partition: int) -> Mark:
         position = self.committed.get(partition, 0)

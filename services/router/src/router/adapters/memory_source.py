@@ -137,13 +137,13 @@ class MemorySource:
             await self._listener.on_revoked()
         self._settling = None
 
-    def assign(self, marks: dict[int, Mark], *, epoch: int, unreadable: int) -> None:
+    def assign(self, marks: dict[int, Mark], *, epoch: int, unreadable: int, expired: int) -> None:
         """Begin anew."""
         assert self._listener is not None
         self._next = {partition: mark.position for partition, mark in marks.items()}
         self._paused.clear()
         self._receiving = self._settling = epoch
-        self._listener.on_assigned(marks, epoch=epoch, unreadable=unreadable)
+        self._listener.on_assigned(marks, epoch=epoch, unreadable=unreadable, expired=expired)
         self._wake.set()
 
     def _check_reachable(self) -> None:
@@ -161,6 +161,11 @@ class MemorySource:
 
     def _take_from(self, partition: int, records_max: int, epoch: int) -> list[Delivery]:
         log, end = self._broker.log[partition], self._broker.ends[partition]
+        begin = self._broker.begins[partition]
+        if self._next[partition] < begin and self._broker.is_ours:
+            raise Unavailable(f"the records of partition {partition} before {begin} have expired")
+        if self._next[partition] < begin:
+            raise PositionLost(f"partition {partition} begins at {begin}")
         if self._next[partition] > end:
             raise PositionLost(f"partition {partition} ends at {end}")
         deliveries: list[Delivery] = []

@@ -98,12 +98,15 @@ class Session:
                     helper.cancel()
         return error
 
-    def on_assigned(self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0) -> None:
+    def on_assigned(
+        self, marks: Mapping[int, Mark], *, epoch: int, unreadable: int = 0, expired: int = 0
+    ) -> None:
         """Begin anew with these partitions."""
         parts = self._parts
         if self.assignment is not None:
             self._forget(self.assignment)
         self._board.commit_metadata_ignored_total += unreadable
+        self._board.expired_total += expired
         self.assignment = Assignment(
             marks,
             epoch=epoch,

@@ -88,6 +88,8 @@ class StatusBoard:
         """Commits found whose metadata could not be used: promise 3 says to count them."""
         self.commit_metadata_cut_total = 0
         """Marks settled without some of their finished offsets, for want of room: the same."""
+        self.expired_total = 0
+        """Records of a topic of ours that were gone before they were read."""
         self.repeats_total = 0
         self.received_total = 0
         self.lag_unknown()
@@ -254,6 +256,7 @@ class StatusBoard:
             dead_lettered_total=self._dead_lettered_total,
             retries_total=self._retries_total,
             repeats_total=self.repeats_total,
+            expired_total=self.expired_total,
             halted_keys=self._halted_keys,
             bytes_held=bytes_held,
             partitions=partitions,

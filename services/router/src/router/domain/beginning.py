@@ -7,6 +7,8 @@ no commit, a position is        there, if it is one of this topic; else nowhere
   remembered by us
 no commit, nothing remembered   at the earliest record, for a partition that was added after the
                                 flow had begun; else by the flow's start rule
+
+Of a topic of ours whose retention took the records at a position: at the earliest that is left.
 """
 
 from __future__ import annotations
@@ -75,3 +77,17 @@ def begin(
         recalled=tuple(n for n in partitions if n in remembered and n not in commits),
         identity=TopicIdentity(topic_id=topic.topic_id, partitions=began_with or topic.partitions),
     )
+
+
+def behind_expired(mark: Mark, earliest: int) -> tuple[Mark, int]:
+    """The mark from which to go on where all before `earliest`, above the position, is gone; and
+    how many offsets are gone that were not finished."""
+    gone, position = earliest - mark.position, earliest
+    finished: list[tuple[int, int]] = []
+    for first, last in mark.finished:
+        gone -= max(0, min(last + 1, earliest) - first)
+        if first > earliest:
+            finished.append((first, last))
+        elif last >= earliest:
+            position = last + 1
+    return Mark(position=position, finished=tuple(finished)), gone

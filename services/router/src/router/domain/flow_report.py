@@ -55,6 +55,7 @@ class FlowReport:
     dead_lettered_total: int = 0
     retries_total: int = 0
     repeats_total: int = 0
+    expired_total: int = 0
     halted_keys: int = 0
     bytes_held: int = 0
     partitions: int = 0
@@ -81,6 +82,7 @@ def report_of_pump(status: PumpStatus, *, worker: str) -> FlowReport:
         dead_lettered_total=status.dead_lettered_total,
         retries_total=status.retries_total,
         repeats_total=status.repeats_total,
+        expired_total=status.expired_total,
         halted_keys=status.halted_keys,
         bytes_held=status.bytes_held,
         partitions=status.partitions,
@@ -146,6 +148,7 @@ def merged(reports: Sequence[FlowReport]) -> FlowReport:
         dead_lettered_total=sum(report.dead_lettered_total for report in reports),
         retries_total=sum(report.retries_total for report in reports),
         repeats_total=sum(report.repeats_total for report in reports),
+        expired_total=sum(report.expired_total for report in reports),
         halted_keys=sum(report.halted_keys for report in reports),
         bytes_held=sum(report.bytes_held for report in reports),
         partitions=sum(report.partitions for report in reports),

@@ -6,6 +6,7 @@ A change of any field is a new spec and so a new pump; a spec never holds a secr
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TypeAlias
 
 from catalog.events import DeliveryOrder, FlowKind, SecurityProtocol, StartAt
@@ -38,6 +39,7 @@ class KafkaSourceSpec:
 
     `start` is where the flow begins on a partition for which its group has no committed offset.
     `read_committed` leaves out records of transactions that are open or were aborted.
+    `wanted_since` is when a flow that reads completions was enabled last; None: not known.
     """
 
     connection_id: str
@@ -45,6 +47,13 @@ class KafkaSourceSpec:
     group_id: str
     start: StartAt = StartAt.EARLIEST
     read_committed: bool = False
+    wanted_since: datetime | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Is it a topic of completions? Then nobody but our retention takes its records away, and
+        the flow goes on behind what is gone."""
+        return self.connection_id == INTERNAL_CONNECTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

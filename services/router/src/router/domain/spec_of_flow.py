@@ -118,6 +118,7 @@ def _source(runnable: Runnable, group: str) -> KafkaSourceSpec:
         connection_id=INTERNAL_CONNECTION,
         topic=completions_topic(runnable.algorithm.algorithm_id),
         group_id=group,
+        wanted_since=runnable.flow.enabled_time,
     )
 
 

@@ -50,7 +50,8 @@ class PumpStatus:
     `oldest_unsettled_s` how long ago the oldest delivery that is not settled was received, 0
     without one. `settled_per_s` and `error_ratio` (failed attempts among all) are of the last
     minute. Totals count since this pump was made; `repeats_total` counts deliveries that an earlier
-    owner may have delivered; `attempts` are those that ended, by outcome. `partitions` is how many
+    owner may have delivered, `expired_total` completions that their topic's retention took before
+    this pump had read them; `attempts` are those that ended, by outcome. `partitions` is how many
     are assigned to this pump. `healthy` is False while records wait and nothing was done for too
     long, and of a flow that failed; what `domain.watchdog` judges that by are `progress_total`
     (attempts that ended, at the target, the dead letters and the source, and settles),
@@ -77,6 +78,7 @@ class PumpStatus:
     settled_per_s: float = 0.0
     error_ratio: float = 0.0
     repeats_total: int = 0
+    expired_total: int = 0
     halted_keys: int = 0
     bytes_held: int = 0
     healthy: bool = True

@@ -147,6 +147,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[PumpStatus], int]], ...] = (
         "Deliveries received that had been begun before.",
         lambda status: status.repeats_total,
     ),
+    (
+        "router_flow_expired",
+        "Completions that their topic's retention took before they were read.",
+        lambda status: status.expired_total,
+    ),
     ("router_flow_commits", "Settles of positions.", lambda status: status.commits_total),
     (
         "router_flow_commit_metadata_ignored",

@@ -38,11 +38,11 @@ from servicekit.kafka_topics import (
 
 from runner.adapters.shared_attempts import SharedAttempts
 from runner.domain.completion import Completion
-from runner.domain.limits import COMPLETION_BYTES_MAX
+from runner.domain.limits import COMPLETION_BYTES_MAX, COMPLETION_RETENTION_DAYS
 
 CLIENT_ID: Final = "eventflows-runner"
 PARTITIONS: Final = 8
-RETENTION_MS: Final = 7 * 24 * 3_600_000
+DAY_MS: Final = 24 * 3_600_000
 RECORD_LIMIT: Final = "max.message.bytes"
 BATCH_BYTES_MAX: Final = 64 * 1024
 START_TIMEOUT_S: Final = 10.0
@@ -56,10 +56,14 @@ _PRODUCER: Final = "producer"
 
 
 class KafkaCompletions:
-    """Port `Completions`. `connect` may be called early, to know that Kafka is there."""
+    """Port `Completions`. `connect` may be called early, to know that Kafka is there. Topics that
+    are made keep their completions for `retention_days`."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(
+        self, bootstrap_servers: str, *, retention_days: int = COMPLETION_RETENTION_DAYS
+    ) -> None:
         self._servers = bootstrap_servers
+        self._retention_ms = retention_days * DAY_MS
         self._producer: AIOKafkaProducer | None = None
         self._topics: set[str] = set()
         self._attempts = SharedAttempts()
@@ -148,17 +152,17 @@ class KafkaCompletions:
             async with _unavailable(f"The topic {topic} could not be made"):
                 async with asyncio.timeout(TOPIC_TIMEOUT_S):
                     await admin.start()
-                    await _create(admin, topic)
+                    await _create(admin, topic, retention_ms=self._retention_ms)
             self._topics.add(topic)
         finally:
             self._end(close_admin(admin, wait_s=STOP_TIMEOUT_S))
 
 
-async def _create(admin: AIOKafkaAdminClient, topic: str) -> None:
+async def _create(admin: AIOKafkaAdminClient, topic: str, *, retention_ms: int) -> None:
     """See that the topic is there, as we need it. Raises the driver's errors, and Unavailable."""
     brokers = (await admin.describe_cluster())["brokers"]
     copies = max(1, min(REPLICATION_MAX, len(brokers)))
-    config = {"retention.ms": RETENTION_MS, **_needs(copies)}
+    config = {"retention.ms": retention_ms, **_needs(copies)}
     config_text = {name: str(value) for name, value in config.items()}
     wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config_text)
     if topic not in await created_topics(admin, [wanted]):

@@ -44,6 +44,8 @@ REPEAT_RESULT_BYTES_MAX: Final = 1 * MIB
 
 COMPLETION_BYTES_MAX: Final = 24 * MIB
 """Largest record of our Kafka topics (ARCHITECTURE.md, internal topics)."""
+COMPLETION_RETENTION_DAYS: Final = 7
+"""How long followers may be away, unless the settings say so otherwise."""
 
 OVERLOAD_RETRY_AFTER_S: Final = 1.0
 """What callers are asked to wait after a 429 or 503."""

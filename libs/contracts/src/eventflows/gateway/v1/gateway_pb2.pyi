@@ -545,6 +545,7 @@ class EventFlowLive(_message.Message):
     BYTES_HELD_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
+    EXPIRED_TOTAL_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     lag_records: _builtins.int
     """absent: not known yet"""
@@ -569,6 +570,8 @@ class EventFlowLive(_message.Message):
     """false: lag without progress for too long"""
     instances: _builtins.int
     """those that this speaks of"""
+    expired_total: _builtins.int
+    """completions that their topic's retention took before they were read"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -594,10 +597,11 @@ class EventFlowLive(_message.Message):
         bytes_held: _builtins.int = ...,
         healthy: _builtins.bool = ...,
         instances: _builtins.int = ...,
+        expired_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lag_records", b"_lag_records", "_lag_s", b"_lag_s", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_records", b"_lag_records", "_lag_s", b"_lag_s", "bytes_held", b"bytes_held", "dead_lettered_total", b"dead_lettered_total", "error_ratio", b"error_ratio", "halted_keys", b"halted_keys", "healthy", b"healthy", "in_flight", b"in_flight", "instances", b"instances", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "oldest_unsettled_s", b"oldest_unsettled_s", "partitions", b"partitions", "repeats_total", b"repeats_total", "retries_total", b"retries_total", "settled_per_s", b"settled_per_s", "settled_total", b"settled_total", "since", b"since", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_records", b"_lag_records", "_lag_s", b"_lag_s", "bytes_held", b"bytes_held", "dead_lettered_total", b"dead_lettered_total", "error_ratio", b"error_ratio", "expired_total", b"expired_total", "halted_keys", b"halted_keys", "healthy", b"healthy", "in_flight", b"in_flight", "instances", b"instances", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "oldest_unsettled_s", b"oldest_unsettled_s", "partitions", b"partitions", "repeats_total", b"repeats_total", "retries_total", b"retries_total", "settled_per_s", b"settled_per_s", "settled_total", b"settled_total", "since", b"since", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lag_records: _TypeAlias = _typing.Literal["lag_records"]  # noqa: Y015
     _WhichOneofArgType__lag_records: _TypeAlias = _typing.Literal["_lag_records", b"_lag_records"]  # noqa: Y015

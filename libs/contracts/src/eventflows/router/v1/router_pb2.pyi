@@ -244,6 +244,7 @@ class FlowStatus(_message.Message):
     HEALTHY_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
     INSTANCE_FIELD_NUMBER: _builtins.int
+    EXPIRED_TOTAL_FIELD_NUMBER: _builtins.int
     flow_id: _builtins.str
     state: Global___FlowState.ValueType
     reason: _builtins.str
@@ -275,6 +276,8 @@ class FlowStatus(_message.Message):
     """of `parallelism`, those that this report speaks of"""
     instance: _builtins.int
     """with `local_only`: which of them, since each has a report of its own"""
+    expired_total: _builtins.int
+    """completions that their topic's retention took before they were read"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -304,10 +307,11 @@ class FlowStatus(_message.Message):
         healthy: _builtins.bool = ...,
         instances: _builtins.int = ...,
         instance: _builtins.int = ...,
+        expired_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_progress", b"last_progress", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_held", b"bytes_held", "dead_lettered_total", b"dead_lettered_total", "error_ratio", b"error_ratio", "flow_id", b"flow_id", "halted_keys", b"halted_keys", "healthy", b"healthy", "in_flight", b"in_flight", "instance", b"instance", "instances", b"instances", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "oldest_unsettled_s", b"oldest_unsettled_s", "partitions", b"partitions", "reason", b"reason", "repeats_total", b"repeats_total", "retries_total", b"retries_total", "settled_per_s", b"settled_per_s", "settled_total", b"settled_total", "since", b"since", "state", b"state", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_held", b"bytes_held", "dead_lettered_total", b"dead_lettered_total", "error_ratio", b"error_ratio", "expired_total", b"expired_total", "flow_id", b"flow_id", "halted_keys", b"halted_keys", "healthy", b"healthy", "in_flight", b"in_flight", "instance", b"instance", "instances", b"instances", "lag_records", b"lag_records", "lag_s", b"lag_s", "last_progress", b"last_progress", "oldest_unsettled_s", b"oldest_unsettled_s", "partitions", b"partitions", "reason", b"reason", "repeats_total", b"repeats_total", "retries_total", b"retries_total", "settled_per_s", b"settled_per_s", "settled_total", b"settled_total", "since", b"since", "state", b"state", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -201,6 +201,7 @@ class Live(Struct, frozen=True):
     settled_per_s: float
     error_ratio: float
     repeats_total: int
+    expired_total: int
     halted_keys: int
     bytes_held: int
     healthy: bool

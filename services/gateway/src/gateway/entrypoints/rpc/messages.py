@@ -106,6 +106,7 @@ def _live(record: LiveRecord) -> gateway_pb2.EventFlowLive:
         settled_per_s=record.settled_per_s,
         error_ratio=record.error_ratio,
         repeats_total=record.repeats_total,
+        expired_total=record.expired_total,
         halted_keys=record.halted_keys,
         bytes_held=record.bytes_held,
         healthy=record.healthy,
