@@ -1226,9 +1226,9 @@ class RedriveDeadLettersRequest(_message.Message):
     """owner/name; may be empty with an admin key"""
     flow: _builtins.str
     algorithm_version: _builtins.str
-    """empty: the flow's"""
+    """empty: the flow's; latest: the one published last when asked for"""
     rate_per_s: _builtins.float
-    """0: 10"""
+    """a ceiling; 0: 10"""
     dry_run: _builtins.bool
     expected_version: _builtins.int
     """of the task's stream, which is to begin: 0"""

@@ -33,7 +33,8 @@ class SelectionBody(Body, frozen=True):
 
 
 class Redrive(Body, frozen=True):
-    """Send them through their flow again. Without a version: the flow's; rate 10 a second.
+    """Send them through their flow again. Without a version: the flow's, `latest`: the one that
+    was published last when this is asked for. The rate is a ceiling, of 10 a second by default.
     `own_topic`: those in the flow's own dead letter topic, not those in the internal one."""
 
     selection: SelectionBody | None = None
