@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
 from eventflows.events.v1.events_pb2 import DeadLetterSelection, FailureClass
-from kernel.errors import InvalidInput
+from kernel.errors import InvalidInput, StateForbids, TooLarge
 
 from eventflows_cli.words import FAILURES
 
@@ -18,6 +19,14 @@ OFFSET_MAX: Final = 2**63 - 1
 OFFSET_DIGITS_MAX: Final = 19
 PARTITION_MAX: Final = 2**31 - 1
 _PARAMETER: Final = "chosen"
+_OPTIONS: Final = {
+    "selection.error_type": "--error-type",
+    "selection.letter_ids": "--letter",
+    "selection.partitions": "--partition",
+    "selection.record_key": "--key",
+    "selection.topic": "--topic",
+    "own_topic": "--own-topic",
+}
 
 
 def with_selection(function: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[int]]:
@@ -35,6 +44,18 @@ def with_selection(function: Callable[..., Awaitable[int]]) -> Callable[..., Awa
     )
     selecting.__doc__ = function.__doc__
     return selecting
+
+
+@contextmanager
+def by_options() -> Iterator[None]:
+    """Have a refusal name what it is about by the option that was given, not by our field."""
+    try:
+        yield
+    except (InvalidInput, TooLarge, StateForbids) as error:
+        message = error.message
+        for field, option in _OPTIONS.items():
+            message = message.replace(field, option)
+        raise type(error)(message) from error
 
 
 def _selection(

@@ -109,6 +109,9 @@ async def test_a_version_that_is_not_published_is_refused_also_of_a_dry_run(told
 async def test_a_wrong_number_or_id_is_named_as_it_was_given(told: Told) -> None:
     refused = await told.command("dlq", "redrive", "acme/digits", "--rate", "0.001", "--yes")
     assert (refused.code, "--rate" in refused.err) == (2, True), refused
+    words = ("dlq", "redrive", "acme/digits", "--topic", "no topic", "--yes")
+    refused = await told.command(*words)
+    assert (refused.code, "--topic must be a Kafka topic name" in refused.err) == (2, True), refused
     for task in ("first", str(UUID(int=0))):
         refused = await told.command("dlq", "cancel", task)
         assert (refused.code, f"'{task}' is no id of a task" in refused.err) == (2, True), refused
@@ -118,7 +121,7 @@ async def test_a_wrong_number_or_id_is_named_as_it_was_given(told: Told) -> None
 
 async def test_a_flows_own_topic_is_redriven_where_it_has_one_and_never_purged(told: Told) -> None:
     ended = await told.command("dlq", "redrive", "acme/digits", "--own-topic", "--yes")
-    assert (ended.code, "no dead letter topic of its own" in ended.err) == (1, True), ended
+    assert (ended.code, "of its own: leave --own-topic out" in ended.err) == (1, True), ended
     ended = await told.command("dlq", "purge", "acme/digits", "--own-topic", "--yes")
     assert (ended.code, "by its retention" in ended.err) == (2, True), ended
 

@@ -22,7 +22,7 @@ from eventflows_cli.kinds import Kind
 from eventflows_cli.letter_shapes import of_letter, of_whole_letter
 from eventflows_cli.names import Names
 from eventflows_cli.run import DONE, Run, command
-from eventflows_cli.selecting import with_selection
+from eventflows_cli.selecting import by_options, with_selection
 from eventflows_cli.views import letters as view
 from eventflows_cli.words import LetterState
 
@@ -161,7 +161,8 @@ async def redrive(
             rate_per_s=rate,
             own_topic=own_topic,
         )
-        result = await appended(calls, calls.stub.RequestRedrive, request)
+        with by_options():
+            result = await appended(calls, calls.stub.RequestRedrive, request)
     run.output.show(of_result(result, context.command_id), view.task_result)
     return DONE
 
@@ -197,7 +198,8 @@ async def purge(
             flow_id=flow.flow_id,
             selection=chosen,
         )
-        result = await appended(calls, calls.stub.RequestPurge, request)
+        with by_options():
+            result = await appended(calls, calls.stub.RequestPurge, request)
     run.output.show(of_result(result, context.command_id), view.task_result)
     return DONE
 
