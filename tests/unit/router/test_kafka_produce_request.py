@@ -24,9 +24,10 @@ def answer(topics: list[Any]) -> bytes:
     return encoded
 
 
+@pytest.mark.parametrize("transaction", [None, "", "of somebody else in this process"])
 @pytest.mark.parametrize("topics", [[], BATCHES[:1], BATCHES])
-def test_a_request_is_written_as_by_aiokafka(topics: list[Any]) -> None:
-    fields = [None, -1, 15_000, topics]
+def test_a_request_is_written_as_by_aiokafka(topics: list[Any], transaction: str | None) -> None:
+    fields = [transaction, -1, 15_000, topics]
     assert ProduceRequest_v7.encode is not ProduceRequest_v7.__mro__[1].encode
     assert ProduceRequest_v7(*fields).encode() == ProduceRequest_v7.SCHEMA.encode(fields)
 

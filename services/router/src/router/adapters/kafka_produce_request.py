@@ -16,13 +16,13 @@ from typing import Final
 
 from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 
-_HEAD: Final = struct.Struct(">hhii")
+_HEAD: Final = struct.Struct(">hii")
 _COUNT: Final = struct.Struct(">i")
 _LENGTH: Final = struct.Struct(">h")
 _BATCH: Final = struct.Struct(">ii")
 _WRITTEN: Final = struct.Struct(">ihqqq")
-_NULL: Final = -1
-"""The length of what is not there: the id of a transaction, which no producer of ours has."""
+_NULL: Final = _LENGTH.pack(-1)
+"""A text that is not there."""
 
 
 def write_quickly() -> None:
@@ -32,15 +32,21 @@ def write_quickly() -> None:
 
 
 def _encode(request: ProduceRequest_v7) -> bytes:
-    assert request.transactional_id is None
-    topics = request.topics
-    parts = [_HEAD.pack(_NULL, request.required_acks, request.timeout, len(topics))]
+    transaction, topics = request.transactional_id, request.topics
+    parts = [
+        _NULL if transaction is None else _text(transaction),
+        _HEAD.pack(request.required_acks, request.timeout, len(topics)),
+    ]
     for topic, batches in topics:
-        name = topic.encode()
-        parts += (_LENGTH.pack(len(name)), name, _COUNT.pack(len(batches)))
+        parts += (_text(topic), _COUNT.pack(len(batches)))
         for partition, batch in batches:
             parts += (_BATCH.pack(partition, len(batch)), batch)
     return b"".join(parts)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return _LENGTH.pack(len(data)) + data
 
 
 def _decode(answer: BytesIO) -> ProduceResponse_v7:
