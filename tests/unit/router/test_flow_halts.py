@@ -155,6 +155,25 @@ async def test_a_halted_flow_stays_halted_under_a_new_pump_while_the_registry_is
             assert halts.of(registry.flow_id) is None
 
 
+async def test_a_flow_that_halts_while_its_pump_drains_is_halted_under_the_next_one() -> None:
+    registry, broker = Registry(), MemoryBroker()
+    registry.away = True
+    async with halts_of(registry, ManualClock()) as halts:
+        async with running_pump(registry.spec, broker=broker, halts=halts) as bench:
+            bench.target.hold(b"bad")
+            bench.target.answers[b"bad"].append(BROKEN)
+            broker.append(b"bad", key=b"a")
+            await bench.target.until_runs(1)
+            stopping = asyncio.create_task(bench.pump.stop(grace_s=5.0))
+            await until(lambda: bench.pump.status().state is PumpState.DRAINING)
+            await bench.target.let_go(b"bad")
+            await stopping
+        broker.append(b"other", key=b"b")
+        async with running_pump(registry.spec, broker=broker, halts=halts) as bench:
+            await bench.until_state(PumpState.HALTED)
+            assert bench.target.values == []
+
+
 async def test_a_registry_that_is_away_is_asked_again_after_longer_and_longer_pauses() -> None:
     registry, clock = Registry(), ManualClock()
     registry.away = True

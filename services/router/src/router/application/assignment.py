@@ -254,13 +254,14 @@ class Assignment:
                 self.dispatch()
             return
         self._rests.tell_pace(work, verdict, calls_open=self._slots.busy)
+        if isinstance(verdict, Halt) and verdict.whole_flow:
+            self._switch.halt(verdict.reason, noted=verdict.noted)  # it outlives the assignment
         if self._ended:
             return
         if isinstance(verdict, Halt):
             self._halted.append(work)
             self.halted_reason = verdict.reason
             if verdict.whole_flow:
-                self._switch.halt(verdict.reason, noted=verdict.noted)
                 self.held.regulate()
         else:
             self._rests.add(work, verdict.delay_s)
