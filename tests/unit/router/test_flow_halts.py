@@ -39,6 +39,8 @@ class Registry:
         self.read = self.log.catalog()
         self.away = False
         self.behind = False
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.calls = 0
 
     @property
@@ -56,6 +58,7 @@ class Registry:
 
     async def pause(self, flow_id: str, *, reason: str, stream_version: int) -> int:
         self.calls += 1
+        await self.answers.wait()
         if self.away:
             raise Unavailable("the registry is away")
         if stream_version != self.log.version(flow_id):
@@ -227,3 +230,22 @@ async def test_a_pause_that_the_registry_took_is_not_asked_for_twice_by_a_late_c
         registry.tell()
         await clock.run_until(lambda: not clock.waits())
     assert (registry.calls, registry.pauses) == (2, ["halted"])
+
+
+async def test_a_flow_that_halts_anew_while_the_registry_hears_of_another_stays_halted() -> None:
+    registry = Registry()
+    other = registry.log.subscribe("cluster", "other", "acme/Digits")
+    registry.tell()
+    async with halts_of(registry, ManualClock()) as halts:
+        registry.answers.clear()
+        halts.begin(registry.flow_id, halt())
+        halts.begin(other, halt())
+        await until(lambda: registry.calls == 1)
+        registry.log.resume(other)
+        registry.tell()
+        assert halts.of(other) is None
+        again = halt(len(registry.log.recorded))
+        halts.begin(other, again)
+        registry.answers.set()
+        await until(lambda: len(registry.pauses) == 2)
+        assert halts.of(other) == again

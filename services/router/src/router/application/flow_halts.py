@@ -88,8 +88,8 @@ class FlowHalts:
     async def _tell_all(self) -> bool:
         """Tell each that is untold once; True: none is left."""
         all_told = True
-        for flow_id, halt in tuple(self._halts.items()):
-            flow = self._flow(flow_id)
+        for flow_id in tuple(self._halts):
+            flow, halt = self._flow(flow_id), self._halts[flow_id]  # both may be newer than the id
             if flow is None or _is_over(flow, halt):
                 del self._halts[flow_id]
             elif flow.paused is None:
