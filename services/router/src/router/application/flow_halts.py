@@ -1,11 +1,12 @@
 """Whole flows that a rule halted here, until the registry's log says so as well.
 
-    a rule halts ──▶ untold ──the log has a pause──▶ told ──resume, disable──▶ forgotten
-                      │  ▲ └────────resume, disable───────────────────────────────▲
+    a rule halts ──▶ untold ──the log has a pause──▶ told ──resume──▶ over
+                      │  ▲ └───────────────resume, disable──────────────▲
                       └──┘ the registry is away, or the flow was changed meanwhile
 
-A halt becomes a pause of the flow in the log, so it outlives pumps, workers, settings and versions,
-and a resume ends it. A worker that dies before the registry has it loses it: the record that halted
+A halt becomes a pause of the flow in the log, so it outlives pumps, workers, settings, versions and
+disabling, and a resume ends it. One that is over is forgotten when the next one is told, and holds
+nobody until then. A worker that dies before the registry has it loses it: the record that halted
 the flow is not settled, so the next owner comes to it again, with others beside it.
 """
 
