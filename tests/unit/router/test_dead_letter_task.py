@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from catalog.events import DeadLetterSelection, FailureClass, GiveUp
+from catalog.events import DeadLetterSelection, DeliveryOrder, FailureClass, GiveUp
 from catalog.records import DeadLetterTaskKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,20 +129,78 @@ async def test_an_outage_makes_a_redrive_wait_and_costs_no_letter(
     assert stage.ends == [("task-1", 3, 0, "")]
 
 
-async def test_a_letter_without_an_answer_dies_again_if_others_have_one_meanwhile() -> None:
+@pytest.mark.parametrize("kind", [OutcomeKind.NO_ANSWER, OutcomeKind.UNREACHABLE])
+@pytest.mark.parametrize("order", [DeliveryOrder.KEY, DeliveryOrder.PARTITION])
+async def test_a_letter_without_an_answer_dies_again_if_others_have_one_meanwhile(
+    kind: OutcomeKind, order: DeliveryOrder
+) -> None:
     clock = ManualClock()
     stage = Stage(clock)
-    poison = stage.letter(delivery(0, key=b"poison"))
-    for number in range(1, 100):
-        stage.letter(delivery(number, key=b"%d" % number))
-    stage.target.answers[b"value-0"].extend([failed(OutcomeKind.NO_ANSWER, "gone")] * 100)
+    stage.ready = replace(SUBSCRIBER, order=order)
+    letters = [
+        stage.letter(delivery(number, partition=number // 4, key=b"%d" % (number // 2)))
+        for number in range(40)
+    ]
+    poison = b"value-0"
+    stage.target.answers[poison].extend([failed(kind, "gone")] * 100)
     async with started(stage.reader.run()):
-        await until(lambda: len(stage.index.letters) == 100)
+        await until(lambda: len(stage.index.letters) == len(letters))
         async with started(stage.run_of(task_of(rate_per_s=2.0)).run()) as working:
             await clock.run_until(working.done)
-        await until(lambda: stage.state(poison) is LetterState.DIED_AGAIN)
-    assert stage.target.values.count(b"value-0") == ATTEMPTS_MAX + 1, "the first says nothing"
-    assert stage.ends == [("task-1", 99, 1, "")]
+        await until(lambda: stage.state(letters[0]) is LetterState.DIED_AGAIN)
+    assert clock.monotonic_s() < 120, "soon"
+    values = stage.target.values
+    assert values.count(poison) == ATTEMPTS_MAX + 2, "others begin after the second"
+    last = len(values) - values[::-1].index(poison)
+    behind = {b"value-1"} if order is DeliveryOrder.KEY else {b"value-1", b"value-2", b"value-3"}
+    assert behind.isdisjoint(values[:last]), "what waits for it keeps its order"
+    assert Counter(values[last:]) | Counter(behind) == Counter(values[last:])
+    assert stage.ends == [("task-1", 39, 1, "")]
+
+
+async def test_a_letter_that_waits_for_long_holds_up_only_those_of_its_key() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    keys = [b"busy", b"busy", *(b"%d" % number for number in range(50)), b"busy"]
+    letters = [stage.letter(delivery(number, key=key)) for number, key in enumerate(keys)]
+    stage.target.answers[b"value-0"].extend([BUSY] * 1_000)
+    others = {b"value-%d" % number for number in range(2, 52)}
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == len(letters))
+        run = stage.run_of(task_of())
+        async with started(run.run()) as working:
+            await clock.run_until(lambda: others <= set(stage.target.values))
+            await clock.run_until(lambda: clock.monotonic_s() > 600)
+            assert set(stage.target.values) == others | {b"value-0"}
+            assert run.progress.left == 3
+            stage.target.answers[b"value-0"].clear()
+            await clock.run_until(working.done)
+    assert stage.target.values[-3:] == [b"value-0", b"value-1", b"value-52"]
+    assert Counter(stage.target.values) - Counter([b"value-0"] * 1_000) == Counter(
+        [*others, b"value-1", b"value-52"]
+    ), "each of them once"
+    assert stage.ends == [("task-1", len(letters), 0, "")]
+
+
+@pytest.mark.parametrize("kind", OF_THE_TARGET)
+async def test_an_outage_that_begins_in_a_redrive_costs_no_letter(kind: OutcomeKind) -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    for number in range(20):
+        stage.letter(delivery(number, key=b"%d" % number))
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 20)
+        stage.target.hold(b"value-3")
+        async with started(stage.run_of(task_of(rate_per_s=10.0)).run()) as working:
+            await clock.run_until(lambda: len(stage.target.runs) == 5)
+            stage.target.default = failed(kind, "it is away")
+            stage.target.answers[b"value-3"].append(SUCCEEDED)
+            await clock.run_until(lambda: clock.monotonic_s() > 10)
+            await stage.target.let_go(b"value-3")  # it had begun before, and ends now
+            await clock.run_until(lambda: clock.monotonic_s() > 600)
+            stage.target.default = SUCCEEDED
+            await clock.run_until(working.done)
+    assert stage.ends == [("task-1", 20, 0, "")]
 
 
 async def test_an_endpoint_that_fails_at_a_letter_does_not_hold_up_its_redrive() -> None:

@@ -20,7 +20,7 @@ end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -162,12 +162,13 @@ class TaskRun:
             if whole and proven:
                 return
             self._letters.begin_again()
+            self._at_work.begin_walk()  # before the marks of what ended until now are waited for
             known = await self._persist(self._watch.caught_up)
             await self._persist(self._count)
 
     async def _walk(self, known: Spans) -> bool:
         """Return when no letter of it is in work; False: it was left, since the index lacks what it
-        knew."""
+        knew, or letters of it were passed over."""
         whole, self._outdated = True, False
         while not self._outdated and (letters := await self._persist(self._more)):
             if await self._persist(self._watch.lacks, known):
@@ -177,10 +178,10 @@ class TaskRun:
                 if self._outdated:
                     break
                 await self._begin(letter)
-        await self._at_work.all_ended()
+        whole = await self._at_work.walked() and whole and not self._outdated
         if self._gone:
+            await self._at_work.all_ended()
             raise FlowGone
-        whole = whole and not self._outdated
         return whole and not await self._persist(self._watch.lacks, known)
 
     async def _more(self) -> Sequence[Letter]:
@@ -193,20 +194,27 @@ class TaskRun:
 
     async def _begin(self, letter: Letter) -> None:
         if self.task.kind is DeadLetterTaskKind.PURGE:
-            await self._at_work.begin(partial(self._purge, letter), lane=None, size_bytes=0)
+            await self._at_work.begin(
+                partial(self._purge, letter), lane=letter.letter_id, size_bytes=0
+            )
+            return
+        redelivery = await self._flow_ready()
+        lane = lane_of(letter, redelivery.spec.order)
+        if not await self._at_work.is_free(lane):
             return
         wait_s = self._bucket.take(self._tools.clock.monotonic_s())
         if wait_s > 0:
             await self._tools.clock.sleep(wait_s)
-        redelivery = await self._flow_ready()
         await self._at_work.begin(
             partial(self._redrive, letter, redelivery),
-            lane=lane_of(letter, redelivery.spec.order),
+            lane=lane,
             size_bytes=letter.value_bytes,
             most=redelivery.spec.concurrency_max,
         )
 
-    async def _redrive(self, letter: Letter, redelivery: Redelivery) -> None:
+    async def _redrive(
+        self, letter: Letter, redelivery: Redelivery, held_up: Callable[[], None]
+    ) -> None:
         if self._outdated:
             return
         original = await self._persist(self._letters.original, letter)
@@ -219,6 +227,7 @@ class TaskRun:
                 generation=letter.generation + 1,
                 task_id=self.task.dead_letter_task_id,
                 gate=self._gate,
+                held_up=held_up,
             )
         except (FlowGone, Outdated, Stopped) as end:  # the letter stays open
             self._gone = self._gone or isinstance(end, FlowGone)
@@ -228,7 +237,7 @@ class TaskRun:
         await self._mark(letter, state)
         self.progress = self.progress.one_less(succeeded=int(succeeded), failed=int(not succeeded))
 
-    async def _purge(self, letter: Letter) -> None:
+    async def _purge(self, letter: Letter, _: Callable[[], None]) -> None:
         await self._mark(letter, LetterState.PURGED)
         self.progress = self.progress.one_less(succeeded=1)
 

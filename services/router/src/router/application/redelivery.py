@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -70,7 +72,7 @@ class Redelivery:
         """`spec` is one of a redrive: its attempts end, and nothing in it halts."""
         self.spec = spec
         self._target = target
-        self._counted = _CountedTarget(target, figures)
+        self._counted = _CountedTarget(target, figures, clock)
         self._dead_letters = dead_letters
         self._clock = clock
         self._random = random
@@ -78,16 +80,23 @@ class Redelivery:
         self._calls = CallsInTurn(budget)
 
     async def deliver(
-        self, delivery: Delivery, *, generation: int, task_id: str, gate: AttemptGate
+        self,
+        delivery: Delivery,
+        *,
+        generation: int,
+        task_id: str,
+        gate: AttemptGate,
+        held_up: Callable[[], None],
     ) -> bool:
         """Return once the outcome is durable: True if it succeeded, False if it is a letter again.
 
+        `held_up` is told that it failed more than once, each time it waits for another attempt.
         Raises Outdated, and what the gate raises. Cancelling leaves open what happened.
         """
         spec = replace(self.spec, generation=generation)
         letters = _LettersOfTask(self._dead_letters, task_id)
         courier, counted = self._courier(spec, letters), self._counted
-        suspicion = Suspicion(counted.answers)
+        suspicion = Suspicion()
         work = _Redelivered(delivery)
         with self._calls.holding(delivery.held_bytes):
             while True:
@@ -97,9 +106,13 @@ class Redelivery:
                     return not letters.written
                 assert isinstance(verdict, Rest), "no rule of a redrive halts"
                 assert work.trial is not None, "it failed"
-                suspicion.failed(work.trial.history.newest[-1].outcome, counted.answers)
+                history = work.trial.history
+                outcome, now_s = history.newest[-1].outcome, self._clock.monotonic_s()
+                suspicion.failed(outcome, now_s=now_s, served_s=counted.served_s)
                 if suspicion.is_grave:
                     courier = self._courier(with_an_end(spec), letters)
+                if history.count > 1:  # one failure is often over with the next attempt
+                    held_up()
                 await gate.rest(verdict.delay_s)
 
     def _courier(self, spec: FlowSpec, letters: DeadLetters) -> Courier:
@@ -140,16 +153,19 @@ class _Redelivered:
 
 
 class _CountedTarget:
-    """Counts its attempts, and what it answered to them. `trouble` is how the last one failed for
-    the target's sake; empty: it did not."""
+    """Counts its attempts, and notes what it answered to them. `served_s` is when the newest one
+    began that had an answer; `trouble` how the last one failed for the target's sake; empty: it did
+    not."""
 
-    def __init__(self, target: Target, figures: TaskFigures) -> None:
+    def __init__(self, target: Target, figures: TaskFigures, clock: Clock) -> None:
         self._target = target
         self._figures = figures
-        self.answers = 0
+        self._clock = clock
+        self.served_s = -math.inf
         self.trouble = ""
 
     async def invoke(self, run: Run) -> Outcome:
+        began_s = self._clock.monotonic_s()
         self._figures.attempt_began()
         outcome = None
         try:
@@ -157,7 +173,7 @@ class _CountedTarget:
         finally:
             self._figures.attempt_ended(outcome)
         if is_letters(outcome):
-            self.answers += 1
+            self.served_s = max(self.served_s, began_s)
             self.trouble = ""
         else:
             self.trouble = TROUBLE.format(outcome.word, outcome.error[:ERROR_CHARACTERS_MAX])

@@ -8,6 +8,7 @@ seen only by how other letters fare meanwhile (`Suspicion`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -47,21 +48,28 @@ def is_letters(outcome: Outcome) -> bool:
 
 
 class Suspicion:
-    """Whether a letter that fails in the target's ways is itself to blame. `answers` count what the
-    target said to any letter of the task."""
+    """Whether a letter that fails in the target's ways is itself to blame: it is once a call that
+    began after its first failure had an answer. One that began before tells nothing: a target that
+    goes away may still end what it had begun.
 
-    __slots__ = ("_answers", "_failures")
+    The price: of a target that serves a call and then stays away, the letters that had failed
+    before that call are taken to be the cause.
+    """
 
-    def __init__(self, answers: int) -> None:
-        self._answers = answers
+    __slots__ = ("_failed_s", "_failures")
+
+    def __init__(self) -> None:
+        self._failed_s = math.inf
+        """When it failed first."""
         self._failures = 0
 
-    def failed(self, outcome: Outcome, answers: int) -> None:
-        """An attempt failed. Without an answer that is the letter's if others had one meanwhile."""
-        others_had_one = answers > self._answers
-        self._answers = answers
-        is_silent = outcome.kind is OutcomeKind.NO_ANSWER
-        if is_targets(outcome) and (is_letters(outcome) or (is_silent and others_had_one)):
+    def failed(self, outcome: Outcome, *, now_s: float, served_s: float) -> None:
+        """An attempt failed. `served_s`: when the newest call began that had an answer, whoever's
+        it was."""
+        others_had_one = served_s > self._failed_s
+        self._failed_s = min(self._failed_s, now_s)
+        is_suspect = others_had_one and outcome.kind is not OutcomeKind.OVERLOADED
+        if is_targets(outcome) and (is_letters(outcome) or is_suspect):
             self._failures += 1
 
     @property
@@ -83,13 +91,14 @@ def spec_of_redrive(spec: FlowSpec, *, version: str) -> FlowSpec:
     return replace(bounded, target=target, version=runs)
 
 
-def lane_of(letter: Letter, order: DeliveryOrder) -> object | None:
-    """Letters with the same lane must not run at the same time; None: with any other."""
-    if order is DeliveryOrder.NONE:
-        return None
+def lane_of(letter: Letter, order: DeliveryOrder) -> object:
+    """Letters with the same lane must not run at the same time; one without an order has its
+    own."""
     if order is DeliveryOrder.PARTITION:
         return (letter.topic, letter.source_partition)
-    return None if letter.key is None else letter.key_hash
+    if order is DeliveryOrder.NONE or letter.key is None:
+        return letter.letter_id
+    return letter.key_hash
 
 
 def with_an_end(spec: FlowSpec) -> FlowSpec:
