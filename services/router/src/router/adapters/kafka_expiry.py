@@ -2,18 +2,32 @@
 
 A topic of completions is ours: its flow's owner could set no offset there, and would have nothing
 to gain by it. So the flow goes on with the earliest record, and says how much is gone.
+
+Nobody waits long for it: a partition of which this cannot be told now begins where it stands, and
+if its fetch fails because that is gone, this is asked again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, LeaderNotAvailableError
 
+from router.adapters.kafka_errors import describe
+from router.adapters.kafka_leader_search import NO_LEADER
 from router.domain.beginning import behind_expired
 from router.domain.low_water import Mark
+
+ASK_TIMEOUT_S: Final = 2.0
+"""aiokafka asks again while one of the leaders says nothing, whatever the others say."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +50,42 @@ async def find_expired(
     *,
     wanted_since: datetime | None,
 ) -> Expired:
-    """Ask the broker where its records begin. Raises aiokafka's errors."""
+    """Ask those who lead the partitions where their records begin, within ASK_TIMEOUT_S.
+
+    What nobody tells counts as not expired. Raises nothing.
+    """
+    try:
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            return await _find(consumer, topic, marks, wanted_since)
+    except TimeoutError:
+        reason = f"no answer within {ASK_TIMEOUT_S:g} s"
+    except KafkaError as error:
+        reason = describe(error)
+    _log.info("%s: what expired is not known yet: %s", topic, reason)
+    return Expired(marks={}, lost=0, unwanted=0)
+
+
+async def have_expired(
+    consumer: AIOKafkaConsumer, topic: str, positions: Mapping[int, int]
+) -> bool:
+    """Do the records of a partition begin behind its position?
+
+    Raises aiokafka's errors, LeaderNotAvailableError if it may be so of one that nobody leads.
+    """
+    begins = await _begins(consumer, topic, positions)
+    if any(positions[number] < begin for number, begin in begins.items()):
+        return True
+    if len(begins) < len(positions):
+        raise LeaderNotAvailableError(f"partitions {sorted(positions.keys() - begins.keys())}")
+    return False
+
+
+async def _find(
+    consumer: AIOKafkaConsumer,
+    topic: str,
+    marks: Mapping[int, Mark],
+    wanted_since: datetime | None,
+) -> Expired:
     begins = await _begins(consumer, topic, marks)
     gone = {n: begin for n, begin in begins.items() if marks[n].position < begin}
     if not gone:
@@ -53,16 +102,13 @@ async def find_expired(
     return Expired(marks=passed, lost=lost, unwanted=unwanted)
 
 
-async def have_expired(
-    consumer: AIOKafkaConsumer, topic: str, positions: Mapping[int, int]
-) -> bool:
-    """Do the records of a partition begin behind its position? Raises aiokafka's errors."""
-    begins = await _begins(consumer, topic, positions)
-    return any(positions[number] < begin for number, begin in begins.items())
-
-
 async def _begins(consumer: AIOKafkaConsumer, topic: str, numbers: Iterable[int]) -> dict[int, int]:
-    wanted = [TopicPartition(topic, number) for number in numbers]
+    """Of the partitions that somebody leads, by the newest that the cluster said."""
+    client = consumer._client
+    await client._maybe_wait_metadata()  # as aiokafka does before it picks whom to ask
+    leader_of = client.cluster.leader_for_partition
+    places = [TopicPartition(topic, number) for number in numbers]
+    wanted = [place for place in places if leader_of(place) not in NO_LEADER]
     found = await consumer.beginning_offsets(wanted) if wanted else {}
     return {place.partition: offset for place, offset in found.items()}
 

@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 from router.adapters.kafka_fetch_exchange import break_off
 from router.adapters.kafka_fetch_session import FetchAnswer, FetchSession
 from router.adapters.kafka_fetched import Fetched, Make, fetched, maker
-from router.adapters.kafka_leader_search import LeaderSearch, pause_s
+from router.adapters.kafka_leader_search import NO_LEADER, LeaderSearch, pause_s
 from router.adapters.kafka_node_fetches import FetchPlan, NodeFetches
 from router.domain.delivery import Delivery
 from router.domain.low_water import Mark
@@ -46,7 +46,6 @@ HOLD_S: Final = 0.1
 LOOK_S: Final = 1.0
 """Of a broker from which nothing is wanted: nothing that it waits for needs it."""
 FRESH_S: Final = 3 * IDLE_WAIT_MS / 1000
-NO_LEADER: Final = (None, -1)
 MOVED: Final = (
     errors.NotLeaderForPartitionError,
     errors.UnknownTopicOrPartitionError,

@@ -11,6 +11,8 @@ from typing import Final
 from kernel.backoff import ceiling_s
 
 LONGEST_S: Final = 5.0
+NO_LEADER: Final = (None, -1)
+"""What aiokafka's cluster says of a partition that it does not know, and of one that is not led."""
 
 
 def pause_s(failures: int, *, first_s: float) -> float:
