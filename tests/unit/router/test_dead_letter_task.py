@@ -13,7 +13,7 @@ from catalog.events import DeadLetterSelection, DeliveryOrder, FailureClass, Giv
 from catalog.records import DeadLetterTaskKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel.errors import TooLarge
+from kernel.errors import EventflowsError, TooLarge, Unavailable
 from registry.domain import values
 from router.application import (
     dead_letter_task,
@@ -23,7 +23,7 @@ from router.application import (
     task_gate,
 )
 from router.application.dead_letter_task import FLOW_GONE, IN_OWN_TOPIC, TaskRun
-from router.application.redelivery import TROUBLE
+from router.application.redelivery import TROUBLE, UNWRITTEN
 from router.domain.dead_letter_record import LetterState
 from router.domain.delivery import RECORD_HELD_BYTES
 from router.domain.flow_spec import AlgorithmTargetSpec
@@ -601,6 +601,73 @@ async def test_a_letter_whose_flow_was_deleted_between_attempts_stays_open(stage
         await until(working.done)
     assert stage.state(letter) is LetterState.OPEN
     assert stage.ends == [("task-1", 0, 0, FLOW_GONE)]
+
+
+@pytest.mark.parametrize("error", [TooLarge("raise max.message.bytes"), Unavailable("no Kafka")])
+async def test_a_redrive_says_why_what_died_again_cannot_be_written(
+    error: EventflowsError,
+) -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    unwritable = stage.letter(delivery(1, value=b"bad", key=b"a"))
+    others = [stage.letter(delivery(n, key=b"ab"[n % 2 : n % 2 + 1])) for n in range(2, 6)]
+    stage.target.answers[b"bad"].append(BAD)
+    stage.write_failures.extend([error] * 1_000)
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 1 + len(others))
+        run = stage.run_of(task_of())
+        async with started(run.run()) as working:
+            await clock.run_until(lambda: clock.monotonic_s() > 600)
+            assert run.progress.state == "waiting"
+            assert run.progress.reason == UNWRITTEN.format(error.message)
+            behind = {f"value-{n}".encode() for n in (2, 4)}
+            assert behind.isdisjoint(stage.target.values), "they wait for it"
+            assert {b"value-3", b"value-5"} <= set(stage.target.values), "others do not"
+            stage.write_failures.clear()
+            await clock.run_until(working.done)
+        await until(lambda: stage.state(unwritable) is LetterState.DIED_AGAIN)
+    assert stage.target.values.count(b"bad") == 1
+    assert stage.ends == [("task-1", len(others), 1, "")]
+
+
+async def test_a_letter_that_cannot_be_written_does_not_outlive_its_flow() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    stage.target.default = BAD
+    stage.write_failures.extend([TooLarge("raise max.message.bytes")] * 1_000)
+    letter = stage.letter(delivery(1))
+    async with started(stage.reader.run()):
+        await until(lambda: letter in stage.index.letters)
+        run = stage.run_of(task_of())
+        async with started(run.run()) as working:
+            await clock.run_until(lambda: clock.monotonic_s() > 60)
+            stage.ready = "the flow is paused"
+            await clock.run_until(lambda: clock.monotonic_s() > 120)
+            assert not working.done()
+            assert run.progress.reason == UNWRITTEN.format("raise max.message.bytes")
+            stage.ready = None
+            await clock.run_until(working.done)
+    assert stage.state(letter) is LetterState.OPEN
+    assert stage.ends == [("task-1", 0, 0, FLOW_GONE)]
+
+
+async def test_a_letter_that_cannot_be_written_goes_on_by_the_changed_flow() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    stage.target.default = BAD
+    stage.write_failures.extend([TooLarge("raise max.message.bytes")] * 1_000)
+    letter = stage.letter(delivery(1))
+    async with started(stage.reader.run()):
+        await until(lambda: letter in stage.index.letters)
+        async with started(stage.run_of(task_of()).run()) as working:
+            await clock.run_until(lambda: clock.monotonic_s() > 60)
+            stage.write_failures.clear()
+            stage.ready = replace(
+                SUBSCRIBER, dead_letter_topic="large", dead_letter_connection_id="c-1"
+            )
+            await clock.run_until(working.done)
+    assert [spec.dead_letter_topic for spec in stage.opened] == [None, "large"]
+    assert stage.ends == [("task-1", 0, 1, "")]
 
 
 async def test_a_purge_marks_and_needs_no_flow(stage: Stage) -> None:

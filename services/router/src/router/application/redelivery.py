@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from kernel.errors import TooLarge, Unavailable
+from kernel.errors import EventflowsError, TooLarge, Unavailable
 
 from router.application.budget import WorkerBudget
 from router.application.calls_in_turn import CallsInTurn
@@ -24,6 +24,7 @@ from router.domain.redrive import Suspicion, is_letters, with_an_end
 from router.ports import Clock, DeadLetters, DeliveryTrace, Random, Target
 
 TROUBLE: Final = "the target is in trouble, and no letter is given up for that: {}: {}"
+UNWRITTEN: Final = "what died again cannot be written as a letter: {}"
 ERROR_CHARACTERS_MAX: Final = 200
 
 
@@ -42,12 +43,16 @@ class AttemptGate(Protocol):
         """May it begin now?"""
         ...
 
+    def spec_now(self) -> FlowSpec | None:
+        """As `until_open`, without waiting; None: no attempt may begin now."""
+        ...
+
     async def rest(self, delay_s: float) -> None:
         """Wait so long between two attempts."""
         ...
 
     def waits_for(self, trouble: str) -> None:
-        """The target is in this trouble; empty: it answers."""
+        """The target, or what takes its letters, is in this trouble; empty: all goes well."""
         ...
 
 
@@ -90,7 +95,7 @@ class Redelivery:
     ) -> bool:
         """Return once the outcome is durable: True if it succeeded, False if it is a letter again.
 
-        `held_up` is told that it failed more than once, each time it waits for another attempt.
+        `held_up` is told that it failed more than once or cannot be written, each time it waits.
         Raises Outdated, and what the gate raises. Cancelling leaves open what happened.
         """
         spec = replace(self.spec, generation=generation)
@@ -101,7 +106,7 @@ class Redelivery:
         with self._calls.holding(delivery.held_bytes):
             while True:
                 verdict = await self._attempt(courier, work, gate)
-                gate.waits_for(counted.trouble)
+                gate.waits_for(letters.trouble or counted.trouble)
                 if verdict is None:
                     return not letters.written
                 assert isinstance(verdict, Rest), "no rule of a redrive halts"
@@ -111,7 +116,8 @@ class Redelivery:
                 suspicion.failed(outcome, now_s=now_s, served_s=counted.served_s)
                 if suspicion.is_grave:
                     courier = self._courier(with_an_end(spec), letters)
-                if history.count > 1:  # one failure is often over with the next attempt
+                # One failure is often over with the next attempt.
+                if history.count > 1 or letters.trouble:
                     held_up()
                 await gate.rest(verdict.delay_s)
 
@@ -126,15 +132,20 @@ class Redelivery:
         )
 
     async def _attempt(self, courier: Courier, work: Carried, gate: AttemptGate) -> Verdict:
-        """One attempt, or one more try to write the letter that it became: that needs no gate."""
+        """One attempt, or one more try to write the letter that it became: that waits for no gate,
+        but it does not outlive its flow, nor what the flow says of where letters go."""
         if work.trial is not None and work.trial.letter is not None:
+            self._check(gate.spec_now())
             return await courier.attempt(work)
         while True:
-            if not same_flow(await gate.until_open(), self.spec):
-                raise Outdated
+            self._check(await gate.until_open())
             async with self._calls.one():
                 if gate.is_open():  # it may have been shut while we waited for the call
                     return await courier.attempt(work)
+
+    def _check(self, spec: FlowSpec | None) -> None:
+        if spec is not None and not same_flow(spec, self.spec):
+            raise Outdated
 
     async def close(self) -> None:
         """Give back what is held. Harmless twice."""
@@ -184,19 +195,25 @@ class _CountedTarget:
 
 
 class _LettersOfTask:
-    """Letters that say in which task they died."""
+    """Letters that say in which task they died. `trouble` is why the last one was not written;
+    empty: it was, or none was to be."""
 
     def __init__(self, letters: DeadLetters, task_id: str) -> None:
         self._letters = letters
         self._task_id = task_id
         self.written = False
+        self.trouble = ""
 
     async def write(self, letter: DeadLetter) -> None:
         try:
             await self._letters.write(died_in(letter, self._task_id))
-        except TooLarge as error:
-            raise Unavailable(error.message) from error  # the letter that it was stands meanwhile
+        except EventflowsError as error:
+            self.trouble = UNWRITTEN.format(error.message[:ERROR_CHARACTERS_MAX])
+            if isinstance(error, TooLarge):  # the letter that it was stands meanwhile
+                raise Unavailable(error.message) from error
+            raise
         self.written = True
+        self.trouble = ""
 
     async def close(self) -> None:
         """The letters belong to the redelivery."""

@@ -59,14 +59,15 @@ class TaskGate:
         """May an attempt begin now?"""
         return not self._stopping.is_set() and isinstance(self._ready(), FlowSpec)
 
+    def spec_now(self) -> FlowSpec | None:
+        """The spec by which an attempt may begin now; None: none may. Raises FlowGone, Stopped."""
+        found = self._found()
+        return found if isinstance(found, FlowSpec) else None
+
     async def until_open(self) -> FlowSpec:
-        """The spec by which an attempt may begin now. Raises FlowGone, Stopped."""
+        """As `spec_now`, once an attempt may begin."""
         while True:
-            if self._stopping.is_set():
-                raise Stopped
-            found = self._ready()
-            if found is None:
-                raise FlowGone
+            found = self._found()
             if isinstance(found, FlowSpec):
                 self._says("waiting" if self._trouble else "working", self._trouble)
                 return found
@@ -80,6 +81,16 @@ class TaskGate:
             raise Stopped
 
     def waits_for(self, trouble: str) -> None:
-        """The target is in this trouble; empty: it answers. Attempts find out when that is over."""
+        """The target, or what takes its letters, is in this trouble; empty: all goes well. Attempts
+        find out when that is over."""
         self._trouble = trouble
         self._says("waiting" if trouble else "working", trouble)
+
+    def _found(self) -> FlowSpec | str:
+        """As `TaskTools.ready`. Raises FlowGone, Stopped."""
+        if self._stopping.is_set():
+            raise Stopped
+        found = self._ready()
+        if found is None:
+            raise FlowGone
+        return found
