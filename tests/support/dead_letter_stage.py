@@ -21,6 +21,7 @@ from router.application.dead_letter_reader import DeadLetterReader
 from router.application.dead_letter_task import TaskRun
 from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
+from router.application.served import Served
 from router.application.shards import SHARDS
 from router.application.task_figures import TaskFigures
 from router.application.task_tools import TaskTools
@@ -58,6 +59,7 @@ class Stage:
         self.budget = WorkerBudget()
         self.figures = TaskFigures()
         self.durations = RunDurations()
+        self.served = Served()
         self.reader = DeadLetterReader(
             feed=MemoryLetterFeed(self.topic),
             index=self.index,
@@ -105,6 +107,7 @@ class Stage:
             budget=self.budget,
             figures=self.figures,
             durations=self.durations,
+            served=self.served,
         )
 
     async def finish(self, task_id: str, *, succeeded: int, failed: int, problem: str) -> None:

@@ -13,6 +13,7 @@ from router.application.budget import WorkerBudget
 from router.application.flow_halts import FlowHalts
 from router.application.limits import PumpLimits
 from router.application.pump import Pump
+from router.application.served import Served
 from router.domain.flow_spec import FlowSpec
 from router.domain.outcome import OutcomeKind, failed
 from router.domain.run_mode import RunMode
@@ -69,6 +70,7 @@ async def running_pump(
     tracing: Tracing | None = None,
     dead_letters: DeadLetters | None = None,
     halts: FlowHalts | None = None,
+    served: Served | None = None,
     prepare: Callable[[Bench], None] = lambda bench: None,
 ) -> AsyncIterator[Bench]:
     """Run a pump; cancel it in the end if the test did not stop it.
@@ -92,6 +94,7 @@ async def running_pump(
         mode=mode,
         tracing=tracing,
         halts=halts,
+        served=served,
     )
     bench = Bench(
         broker=broker,

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel.errors import EventflowsError, TooLarge, Unavailable
 from registry.domain import values
+from router.adapters.memory_broker import MemoryBroker
 from router.application import (
     dead_letter_task,
     index_watch,
@@ -24,12 +25,13 @@ from router.application import (
 )
 from router.application.dead_letter_task import FLOW_GONE, IN_OWN_TOPIC, TaskRun
 from router.application.redelivery import TROUBLE, UNWRITTEN
+from router.application.served import Served
 from router.domain.dead_letter_record import LetterState
 from router.domain.delivery import RECORD_HELD_BYTES
 from router.domain.flow_spec import AlgorithmTargetSpec
 from router.domain.outcome import ENDPOINT_ERROR, SUCCEEDED, OutcomeKind, failed
 from router.domain.pace import OF_THE_TARGET
-from router.domain.redrive import ATTEMPTS_MAX, TokenBucket
+from router.domain.redrive import ATTEMPTS_MAX, TokenBucket, is_answer
 from router.domain.request_id import request_id
 from router.domain.retry_policy import RetryPolicy, RetryRule
 
@@ -37,7 +39,7 @@ from tests.support.dead_letter_stage import Stage, started, task_of
 from tests.support.letters import START
 from tests.support.manual_clock import ManualClock, let_others_run, until
 from tests.support.router_flows import SUBSCRIBER, delivery
-from tests.support.router_pumps import BROKEN
+from tests.support.router_pumps import BROKEN, running_pump
 
 BAD = failed(OutcomeKind.ALGORITHM_ERROR, "bad again", error_type="InputError")
 BUSY = failed(OutcomeKind.OVERLOADED, "busy")
@@ -156,6 +158,31 @@ async def test_a_letter_without_an_answer_dies_again_if_others_have_one_meanwhil
     assert behind.isdisjoint(values[:last]), "what waits for it keeps its order"
     assert Counter(values[last:]) | Counter(behind) == Counter(values[last:])
     assert stage.ends == [("task-1", 39, 1, "")]
+
+
+async def test_a_letter_without_an_answer_dies_again_if_live_records_have_one_meanwhile() -> None:
+    served, broker = Served(), MemoryBroker()
+    async with running_pump(broker=broker, served=served) as live:
+        stage = Stage(live.clock)
+        stage.served = served
+        letters = [stage.letter(delivery(number, key=b"one")) for number in range(2)]
+        stage.target.default = failed(OutcomeKind.UNREACHABLE, "502")
+        async with started(stage.reader.run()):
+            await until(lambda: len(stage.index.letters) == len(letters))
+            async with started(stage.run_of(task_of()).run()) as working:
+                await live.clock.run_until(lambda: live.clock.monotonic_s() > 600)
+                assert not working.done(), "it may be an outage"
+                broker.append(b"live")
+                await live.until_settled(1)
+                await live.clock.run_until(lambda: b"value-1" in stage.target.values)
+                stage.target.default = SUCCEEDED
+                await live.clock.run_until(working.done)
+    assert stage.ends == [("task-1", 1, 1, "")]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OutcomeKind if kind not in OF_THE_TARGET])
+def test_what_the_algorithm_itself_says_shows_that_it_serves(kind: OutcomeKind) -> None:
+    assert is_answer(failed(kind, "no")) is (kind is not OutcomeKind.REFUSED)
 
 
 async def test_a_letter_that_waits_for_long_holds_up_only_those_of_its_key() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+from weakref import WeakValueDictionary
 
 from catalog.follow import CatalogFollower
 from servicekit.identity import ServiceToken
@@ -26,9 +27,10 @@ from router.application.openings import Openings
 from router.application.pump import Pump
 from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
+from router.application.served import Served
 from router.application.shards import ShardOwnership, shard_of
 from router.application.task_figures import TaskFigures
-from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec
+from router.domain.flow_spec import INTERNAL_CONNECTION, AlgorithmTargetSpec, FlowSpec, TargetSpec
 from router.domain.kafka_connection import KafkaConnection
 from router.ports import Positions, Target, Tracing
 from router.settings import RouterSettings
@@ -62,6 +64,8 @@ class PumpFactory:
         self._budget = WorkerBudget()
         self._openings = Openings()
         self._durations = durations
+        self._served = WeakValueDictionary[tuple[str, TargetSpec], Served]()
+        """For as long as a pump or a redrive has it."""
         self._tracing = tracing
         self._halts = halts
 
@@ -86,6 +90,7 @@ class PumpFactory:
             budget=self._budget,
             openings=self._openings,
             durations=self._durations,
+            served=self._served_of(spec),
             tracing=self._tracing,
             halts=self._halts,
         )
@@ -102,7 +107,12 @@ class PumpFactory:
             budget=self._budget,
             figures=figures,
             durations=self._durations,
+            served=self._served_of(spec),
         )
+
+    def _served_of(self, spec: FlowSpec) -> Served:
+        """One for a flow and its target: another version may be away while this one serves."""
+        return self._served.setdefault((spec.flow_id, spec.target), Served())
 
     async def _letter_connections(
         self, spec: FlowSpec

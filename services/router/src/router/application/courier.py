@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from catalog.events import GiveUp
 from kernel.errors import EventflowsError, TooLarge
 
+from router.application.served import Served
 from router.application.status_board import StatusBoard
 from router.application.work import Carried, Trial
 from router.domain.dead_letter import Attempt, DeadLetter, dead_letter
@@ -18,6 +19,7 @@ from router.domain.hops import HOPS_MAX, hops_of, loop_refusal
 from router.domain.outcome import SUCCEEDED, Outcome, OutcomeKind, failed
 from router.domain.pace import is_targets
 from router.domain.published_record import run_told_of
+from router.domain.redrive import is_answer
 from router.domain.request_id import request_id
 from router.domain.retry_policy import AWAY_LONGEST_S, Again, GivenUp, backoff_s, decide
 from router.domain.trace_context import traceparent_of
@@ -65,6 +67,7 @@ class Courier:
         clock: Clock,
         random: Random,
         board: StatusBoard,
+        served: Served,
     ) -> None:
         self._spec = spec
         self._runs_algorithm = isinstance(spec.target, AlgorithmTargetSpec)
@@ -73,6 +76,7 @@ class Courier:
         self._clock = clock
         self._random = random
         self._board = board
+        self._served = served
 
     async def attempt(self, work: Carried) -> Verdict:
         """Try once. Cancelling leaves the work as it was before this attempt."""
@@ -88,6 +92,8 @@ class Courier:
                 else:
                     outcome = await self._traced(work.trace, run)
                 self._board.durations.add(self._clock.monotonic_s() - began_s)
+                if outcome.kind is OutcomeKind.SUCCEEDED or is_answer(outcome):
+                    self._served.answered(began_s)
             else:
                 outcome = run
             if outcome is SUCCEEDED or outcome.kind is OutcomeKind.SUCCEEDED:

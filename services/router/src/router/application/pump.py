@@ -23,6 +23,7 @@ from router.application.flow_switch import FlowSwitch
 from router.application.limits import PumpLimits
 from router.application.openings import Openings
 from router.application.run_durations import RunDurations
+from router.application.served import Served
 from router.application.session import Session
 from router.application.status_board import StatusBoard
 from router.application.until_stop import until_stop
@@ -40,9 +41,10 @@ class Pump:
 
     `fence` says whether this worker still owns the flow; while it is False nothing new is invoked.
     `budget`, `openings`, `durations` and `tracing` (None: nothing is traced) are what it shares
-    with the other flows of its worker. `mode` and `resumed_position` are what `steer` would say
-    now; `halts` has what halted the flow under an earlier pump, and takes what halts it under this
-    one (None: nobody is told). The pump closes `source`, `target` and `dead_letters` when it ends.
+    with the other flows of its worker, `served` with redrives of its own. `mode` and
+    `resumed_position` are what `steer` would say now; `halts` has what halted the flow under an
+    earlier pump, and takes what halts it under this one (None: nobody is told). The pump closes
+    `source`, `target` and `dead_letters` when it ends.
     One `run`, ever.
     """
 
@@ -61,6 +63,7 @@ class Pump:
         budget: WorkerBudget,
         openings: Openings | None = None,
         durations: RunDurations | None = None,
+        served: Served | None = None,
         tracing: Tracing | None = None,
         halts: FlowHalts | None = None,
         mode: RunMode = RunMode.RUNNING,
@@ -80,6 +83,7 @@ class Pump:
                 clock=clock,
                 random=random,
                 board=self._board,
+                served=served or Served(),
             ),
             clock=clock,
             limits=limits,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -13,6 +12,7 @@ from router.application.budget import WorkerBudget
 from router.application.calls_in_turn import CallsInTurn
 from router.application.courier import Courier, Rest, Verdict
 from router.application.run_durations import RunDurations
+from router.application.served import Served
 from router.application.status_board import StatusBoard
 from router.application.task_figures import TaskFigures
 from router.application.work import Carried, Trial
@@ -73,11 +73,14 @@ class Redelivery:
         budget: WorkerBudget,
         figures: TaskFigures,
         durations: RunDurations,
+        served: Served,
     ) -> None:
-        """`spec` is one of a redrive: its attempts end, and nothing in it halts."""
+        """`spec` is one of a redrive: its attempts end, and nothing in it halts. `served` also
+        knows of live deliveries to the same target."""
         self.spec = spec
         self._target = target
-        self._counted = _CountedTarget(target, figures, clock)
+        self._counted = _CountedTarget(target, figures)
+        self._served = served
         self._dead_letters = dead_letters
         self._clock = clock
         self._random = random
@@ -113,7 +116,7 @@ class Redelivery:
                 assert work.trial is not None, "it failed"
                 history = work.trial.history
                 outcome, now_s = history.newest[-1].outcome, self._clock.monotonic_s()
-                suspicion.failed(outcome, now_s=now_s, served_s=counted.served_s)
+                suspicion.failed(outcome, now_s=now_s, served_s=self._served.newest_s)
                 if suspicion.is_grave:
                     courier = self._courier(with_an_end(spec), letters)
                 # One failure is often over with the next attempt.
@@ -129,6 +132,7 @@ class Redelivery:
             clock=self._clock,
             random=self._random,
             board=StatusBoard(spec.flow_id, self._clock, durations=self._durations),
+            served=self._served,
         )
 
     async def _attempt(self, courier: Courier, work: Carried, gate: AttemptGate) -> Verdict:
@@ -164,19 +168,15 @@ class _Redelivered:
 
 
 class _CountedTarget:
-    """Counts its attempts, and notes what it answered to them. `served_s` is when the newest one
-    began that had an answer; `trouble` how the last one failed for the target's sake; empty: it did
-    not."""
+    """Counts its attempts. `trouble` is how the last one failed for the target's sake; empty: it
+    did not."""
 
-    def __init__(self, target: Target, figures: TaskFigures, clock: Clock) -> None:
+    def __init__(self, target: Target, figures: TaskFigures) -> None:
         self._target = target
         self._figures = figures
-        self._clock = clock
-        self.served_s = -math.inf
         self.trouble = ""
 
     async def invoke(self, run: Run) -> Outcome:
-        began_s = self._clock.monotonic_s()
         self._figures.attempt_began()
         outcome = None
         try:
@@ -184,7 +184,6 @@ class _CountedTarget:
         finally:
             self._figures.attempt_ended(outcome)
         if is_letters(outcome):
-            self.served_s = max(self.served_s, began_s)
             self.trouble = ""
         else:
             self.trouble = TROUBLE.format(outcome.word, outcome.error[:ERROR_CHARACTERS_MAX])

@@ -47,6 +47,11 @@ def is_letters(outcome: Outcome) -> bool:
     return not is_targets(outcome) or outcome.error_type == ENDPOINT_ERROR
 
 
+def is_answer(outcome: Outcome) -> bool:
+    """Does it show that the target serves? A refusal may come from before it."""
+    return is_letters(outcome) and outcome.kind is not OutcomeKind.REFUSED
+
+
 class Suspicion:
     """Whether a letter that fails in the target's ways is itself to blame: it is once a call that
     began after its first failure had an answer. One that began before tells nothing: a target that
@@ -64,8 +69,8 @@ class Suspicion:
         self._failures = 0
 
     def failed(self, outcome: Outcome, *, now_s: float, served_s: float) -> None:
-        """An attempt failed. `served_s`: when the newest call began that had an answer, whoever's
-        it was."""
+        """An attempt failed. `served_s`: when the newest call began that had an answer, of a letter
+        or of a live record."""
         others_had_one = served_s > self._failed_s
         self._failed_s = min(self._failed_s, now_s)
         is_suspect = others_had_one and outcome.kind is not OutcomeKind.OVERLOADED
