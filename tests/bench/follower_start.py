@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 from catalog import snapshot
 from catalog.follow import CatalogFollower
+from servicekit.clock import monotonic_s
 from servicekit.identity import ServiceToken
 from servicekit.rpc import rpc_channel
 from servicekit.settings import HostPort
@@ -25,7 +26,7 @@ async def main(address: str, token_file: str, way: str) -> None:
         snapshot.FOLD = "0-of-another-build"  # type: ignore[misc]  # refused, as after an upgrade
     token = ServiceToken.load(Path(token_file))
     async with rpc_channel(HostPort.parse(address), token) as channel:
-        follower = CatalogFollower(channel)
+        follower = CatalogFollower(channel, clock=monotonic_s)
         following = asyncio.create_task(follower.run())
         async with asyncio.timeout(CAUGHT_UP_TIMEOUT_S):
             await follower.caught_up.wait()

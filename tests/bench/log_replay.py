@@ -27,6 +27,7 @@ from eventflows.registry.v1 import registry_pb2 as pb
 from eventflows.registry.v1.registry_pb2_grpc import RegistryStub
 from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.application.log_pages import PAGE_EVENTS_MAX
+from servicekit.clock import monotonic_s
 
 from tests.bench.cores import cpu_s
 from tests.bench.measurement import Measurement, measured
@@ -74,7 +75,9 @@ async def measure_catalog() -> Measurement:
                     references.append(EVENTS / await _copy_s(database))
                     served_s, own_s = cpu_s(registry.process.pid), cpu_s(os.getpid())
                     async with registry.channel() as channel:
-                        values.append(EVENTS / await _follow_s(CatalogFollower(channel)))
+                        values.append(
+                            EVENTS / await _follow_s(CatalogFollower(channel, clock=monotonic_s))
+                        )
                     served_s = cpu_s(registry.process.pid) - served_s
                     own_s = cpu_s(os.getpid()) - own_s
                     notes |= {

@@ -20,6 +20,7 @@ from registry.adapters.postgres_event_store import PostgresEventStore
 from registry.adapters.postgres_pool import PostgresPool
 from registry.adapters.postgres_snapshots import PostgresSnapshots
 from registry.application.projection import recorded
+from servicekit.clock import monotonic_s
 from servicekit.identity import ServiceToken
 from servicekit.rpc import rpc_channel
 
@@ -192,7 +193,7 @@ async def test_a_follower_starts_from_the_snapshot_and_goes_on_live(
     await kept_positions(database, at_least=1)
     token = ServiceToken.load(registry.folder / "router.token")
     async with rpc_channel(registry.address, token) as channel:
-        follower = CatalogFollower(channel)
+        follower = CatalogFollower(channel, clock=monotonic_s)
         changes = follower.changes()
         following = asyncio.create_task(follower.run())
         try:

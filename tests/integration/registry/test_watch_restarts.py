@@ -16,6 +16,7 @@ from devstack import Postgres
 from eventflows.registry.v1 import registry_pb2 as pb
 from eventflows.registry.v1.registry_pb2_grpc import RegistryStub
 from registry.application import log_head
+from servicekit.clock import monotonic_s
 
 from tests.support.registry import Database, account_request, fresh_database, served
 from tests.support.registry_process import registry_process
@@ -43,7 +44,7 @@ class Following:
     """A follower in its task; every position that its catalog had, in order."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.follower = CatalogFollower(channel)
+        self.follower = CatalogFollower(channel, clock=monotonic_s)
         self.positions: list[int] = []
         self._tasks = [
             asyncio.create_task(self.follower.run()),

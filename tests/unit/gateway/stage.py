@@ -30,6 +30,7 @@ from registry.adapters.envelope import Envelope
 from registry.adapters.memory_event_store import MemoryEventStore
 from registry.adapters.memory_vault import MemoryVault
 from registry.bootstrap import Registry, rpc_service
+from servicekit.clock import monotonic_s
 from servicekit.identity import Identities, ServiceToken
 from servicekit.rpc import RpcServer, rpc_channel, rpc_server
 from servicekit.settings import HostPort
@@ -166,7 +167,7 @@ async def opened_stage() -> AsyncIterator[Stage]:
     async with AsyncExitStack() as exits:
         server = await exits.enter_async_context(_registry(token))
         channel = await exits.enter_async_context(rpc_channel(server.address, token))
-        follower = CatalogFollower(channel)
+        follower = CatalogFollower(channel, clock=monotonic_s)
         following = asyncio.create_task(follower.run())
         exits.push_async_callback(_cancelled, following)
         router, runner = MemoryRouter(), MemoryRunner()

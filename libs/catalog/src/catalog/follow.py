@@ -25,7 +25,6 @@ import asyncio
 import logging
 import math
 import random as random_numbers
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,8 +60,8 @@ class CatalogFollower:
     """Follows the log on one channel. `run` is called once; everything else at any time.
 
     `token` is the bearer token of this service; None: the channel adds it by itself. `clock` gives
-    seconds that never go back, `random` numbers in [0, 1). `snapshot_file` is where the catalog is
-    kept over restarts; None: nowhere.
+    seconds that never go back and never stand still, `random` numbers in [0, 1). `snapshot_file` is
+    where the catalog is kept over restarts; None: nowhere.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class CatalogFollower:
         channel: grpc.aio.Channel,
         token: str | None = None,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
         random: Callable[[], float] = random_numbers.random,
         silence_max_s: float = SILENCE_MAX_S,
         snapshot_file: Path | None = None,

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from catalog.follow import CatalogFollower
 from kernel.errors import Unavailable
+from servicekit.clock import monotonic_s
 from servicekit.identity import ServiceToken
 from servicekit.metrics import serve_metrics
 from servicekit.rpc import RECORD_ANSWER_BYTES_MAX, RpcServer, rpc_channel
@@ -89,7 +90,9 @@ async def _gateway(settings: GatewaySettings) -> AsyncIterator[tuple[Gateway, Ca
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         )
-        follower = CatalogFollower(registry, snapshot_file=settings.catalog_snapshot_file)
+        follower = CatalogFollower(
+            registry, clock=monotonic_s, snapshot_file=settings.catalog_snapshot_file
+        )
         gateway = Gateway(
             view=follower,
             moments=Moments(GrpcPast(registry)),

@@ -176,7 +176,9 @@ async def open_router(settings: RouterSettings) -> AsyncIterator[Router]:
         enter = stack.enter_async_context
         await enter(serve_metrics(settings.metrics_listen, registry=_registry(metrics)))
         registry = await enter(rpc_channel(settings.registry_address, token))
-        follower = CatalogFollower(registry, snapshot_file=settings.catalog_snapshot_file)
+        follower = CatalogFollower(
+            registry, clock=clock.monotonic_s, snapshot_file=settings.catalog_snapshot_file
+        )
         connections = Connections(
             feed=follower,
             credentials=RegistryCredentials(registry),

@@ -21,6 +21,7 @@ from eventflows.runner.v1 import runner_pb2, runner_pb2_grpc
 from kernel.backoff import delay_s
 from kernel.errors import EventflowsError
 from prometheus_client import REGISTRY, CollectorRegistry
+from servicekit.clock import monotonic_s
 from servicekit.identity import Identities, ServiceToken
 from servicekit.logs import configure_logs
 from servicekit.metrics import serve_metrics
@@ -96,7 +97,9 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_owner(settings.data_dir))
         channel = await stack.enter_async_context(rpc_channel(settings.registry_address, token))
-        follower = CatalogFollower(channel, snapshot_file=settings.catalog_snapshot_file)
+        follower = CatalogFollower(
+            channel, clock=monotonic_s, snapshot_file=settings.catalog_snapshot_file
+        )
         completions = KafkaCompletions(
             ",".join(str(address) for address in settings.kafka_bootstrap_servers),
             retention_days=settings.completions_retention_days,

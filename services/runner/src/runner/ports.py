@@ -18,7 +18,8 @@ class Clock(Protocol):
     """Time as an argument."""
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back; only differences mean anything."""
+        """Seconds that never go back and never stand still, whatever happens to the process; only
+        differences mean anything."""
         ...
 
     def now(self) -> datetime:

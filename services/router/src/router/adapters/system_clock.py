@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
-from typing import Final
 
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux's CLOCK_MONOTONIC stands still while the machine is suspended, macOS's goes on."""
+from servicekit import clock
 
 
 class SystemClock:
-    """Clock of real time. `monotonic_s` goes on while the process is stopped by a signal and while
-    the machine is suspended: leases are judged by it."""
+    """Clock of real time."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        return time.clock_gettime(_CLOCK)
+        return clock.monotonic_s()
 
     async def sleep(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)

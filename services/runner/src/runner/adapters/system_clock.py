@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
+
+from servicekit import clock
 
 
 class SystemClock:
@@ -11,7 +12,7 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         """See `ports.Clock`."""
-        return time.monotonic()
+        return clock.monotonic_s()
 
     def now(self) -> datetime:
         """See `ports.Clock`."""
