@@ -12,6 +12,7 @@ from router.adapters.kafka_sequences import REFUSALS, keep_sequences
 
 PLACE = TopicPartition("t", 0)
 NO_ERROR, TIMED_OUT, TOO_LARGE, OUT_OF_ORDER = 0, 7, 10, 45
+INVALID_TOPIC = 17
 
 
 class Producing:
@@ -19,11 +20,12 @@ class Producing:
 
     def __init__(self) -> None:
         self.producer = AIOKafkaProducer(enable_idempotence=True, retry_backoff_ms=1)
+        self.gaps = 0
         self._codes: list[int] = []
         self._manager = self.producer._txn_manager
         self._manager.set_pid_and_epoch(1, 0)
         self.producer.client.send = self._answer
-        keep_sequences(self.producer)
+        keep_sequences(self.producer, gap_left=self._count)
 
     async def send(self, records: int, *codes: int) -> None:
         """One batch of so many records, with the broker's answers to it."""
@@ -41,6 +43,9 @@ class Producing:
     @property
     def next_number(self) -> int:
         return int(self._manager.sequence_number(PLACE))
+
+    def _count(self) -> None:
+        self.gaps += 1
 
     async def _answer(self, node_id: int, request: Any) -> Any:
         return ProduceResponse_v7([("t", [(0, self._codes.pop(0), 0, -1, 0)])], 0)
@@ -60,13 +65,24 @@ async def test_a_batch_that_a_broker_refuses_leaves_no_gap(code: int) -> None:
         await some.send(2, code)
         assert some.next_number == 3
         await some.send(1, NO_ERROR)
-        assert some.next_number == 4
+        assert (some.next_number, some.gaps) == (4, 0)
 
 
 async def test_a_batch_that_may_have_been_appended_keeps_its_numbers() -> None:
     """Other records under the same numbers would be taken for it."""
     async with producing() as some:
         await some.send(2, TIMED_OUT, TOO_LARGE)
-        assert some.next_number == 2
-        await some.send(2, OUT_OF_ORDER)
-        assert some.next_number == 4
+        assert (some.next_number, some.gaps) == (2, 1)
+
+
+@pytest.mark.parametrize("code", [INVALID_TOPIC, OUT_OF_ORDER])
+async def test_a_batch_that_failed_for_another_reason_leaves_a_gap_that_is_told(code: int) -> None:
+    async with producing() as some:
+        await some.send(2, code)
+        assert (some.next_number, some.gaps) == (2, 1)
+
+
+async def test_a_batch_that_was_written_at_last_leaves_no_gap() -> None:
+    async with producing() as some:
+        await some.send(2, TIMED_OUT, NO_ERROR)
+        assert (some.next_number, some.gaps) == (2, 0)

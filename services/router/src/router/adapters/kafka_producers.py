@@ -2,8 +2,8 @@
 
 A producer that could not write a batch is thrown away: aiokafka has counted its sequence numbers up
 already, and the broker refuses everything that follows in that partition as out of order (checked).
-One whose batch a broker refused to append is kept (`kafka_sequences`): else all flows of a
-connection would wait for a new one at each record of one of them that is too large.
+One whose batch a broker refused to append is kept if that leaves no gap (`kafka_sequences`): else
+all flows of a connection would wait for a new one at each record of one of them that is too large.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class SharedProducer:
                 self._retire(writer)
 
     def release(self) -> None:
-        """Nobody uses it any more: end the producer, and do not wait for that."""
+        """Nobody uses the producer any more: end it, and do not wait for that."""
         writer, self._writer = self._writer, None
         if writer is not None:
             self._retire(writer)
@@ -151,7 +151,7 @@ class SharedProducer:
             max_request_size=RECORD_BYTES_MAX,
             max_batch_size=BATCH_BYTES_MAX,
         )
-        keep_sequences(producer)
+        keep_sequences(producer, gap_left=lambda: self._end(producer))
         try:
             with kafka_errors("cannot write"):
                 async with asyncio.timeout(START_TIMEOUT_S):
@@ -165,6 +165,11 @@ class SharedProducer:
             await stop_producer(producer, wait_s=CLOSE_TIMEOUT_S)
             raise
         return producer
+
+    def _end(self, producer: AIOKafkaProducer) -> None:
+        """The next `send` begins with a new one; perhaps nobody waits for what this one failed."""
+        if self._writer is not None and self._writer.producer is producer:
+            self.release()
 
     def _replace(self, writer: KafkaWriter) -> None:
         """The next `send` begins with a new producer; running ones end with the old one."""
