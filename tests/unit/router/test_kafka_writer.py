@@ -1,12 +1,20 @@
-"""How long a write waits, with a producer of aiokafka that is told what to do."""
+"""How long a write waits, and what follows when its batch is refused, with a producer of aiokafka
+that is told what to do."""
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 from router.adapters import kafka_writer
 from router.adapters.kafka_writer import KafkaWriter, NotAcknowledged
+
+from tests.support.offline_broker import TOPIC, OfflineBroker
+
+TOO_LARGE = 10
 
 
 class SilentProducer:
@@ -46,3 +54,21 @@ async def test_a_record_that_found_its_batch_late_is_given_up_no_later_than_othe
     assert not others.done()
     others.cancel()
     await asyncio.wait({others})
+
+
+@pytest.mark.parametrize(("key", "left"), [(b"k", {}), (None, {}), (b"k", {TOPIC: {}})], ids=repr)
+async def test_a_topic_that_is_gone_when_a_record_is_sent_again_alone_is_told(
+    key: bytes | None, left: dict[str, Any]
+) -> None:
+    """Whoever wrote got a TypeError, which ended its flow's task."""
+
+    def lose_topic(_: Sequence[Any]) -> int:
+        producer._metadata._partitions = left
+        return TOO_LARGE
+
+    producer = AIOKafkaProducer(enable_idempotence=True)
+    await OfflineBroker(lose_topic).start(producer)
+    writer = KafkaWriter(producer)
+    with pytest.raises(UnknownTopicOrPartitionError):
+        await writer.write(TOPIC, key=key, value=b"v", headers=())
+    await producer.stop()

@@ -18,7 +18,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import (
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    ProducerClosed,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.partitioner import murmur2
 
 SEND_TIMEOUT_S: Final = 30.0
@@ -136,12 +141,17 @@ class KafkaWriter:
         value: bytes | None,
         fields: list[tuple[str, bytes]],
     ) -> asyncio.Future[Any]:
-        """Into a batch that nothing else joins: its topic may take it that refused the other."""
+        """Into a batch that nothing else joins: its topic may take it that refused the other. That
+        may be gone meanwhile."""
         accumulator = self._accumulator
         if accumulator._closed or accumulator._exception is not None:
             raise ProducerClosed
-        number = self.producer._partition(topic, partition, None, None, key, None)
-        place = TopicPartition(topic, number)
+        partitions = self._metadata._partitions.get(topic, ())
+        if partition is None and partitions:
+            partition = self.producer._partition(topic, None, None, None, key, None)
+        if partition not in partitions:
+            raise UnknownTopicOrPartitionError
+        place = TopicPartition(topic, partition)
         batch = accumulator._append_batch(accumulator.create_builder(), place)
         written: asyncio.Future[Any] = batch.append(
             key, value, None, self._loop.create_future, headers=fields
