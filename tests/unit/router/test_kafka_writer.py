@@ -10,11 +10,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 from router.adapters import kafka_writer
+from router.adapters.kafka_errors import InvalidRecordError
+from router.adapters.kafka_sequences import keep_sequences
 from router.adapters.kafka_writer import KafkaWriter, NotAcknowledged
 
-from tests.support.offline_broker import TOPIC, OfflineBroker
+from tests.support.offline_broker import NO_ERROR, TOPIC, OfflineBroker
 
-TOO_LARGE = 10
+TOO_LARGE, INVALID_RECORD = 10, 87
 
 
 class SilentProducer:
@@ -71,4 +73,27 @@ async def test_a_topic_that_is_gone_when_a_record_is_sent_again_alone_is_told(
     writer = KafkaWriter(producer)
     with pytest.raises(UnknownTopicOrPartitionError):
         await writer.write(TOPIC, key=key, value=b"v", headers=())
+    await producer.stop()
+
+
+async def test_a_record_without_a_key_keeps_nothing_else_out_of_a_compacted_topic() -> None:
+    """It took all records of its batch with it, whenever it was tried again."""
+
+    def compacted(records: Sequence[Any]) -> int:
+        return INVALID_RECORD if any(record.key is None for record in records) else NO_ERROR
+
+    producer = AIOKafkaProducer(enable_idempotence=True)
+    keep_sequences(producer, gap_left=lambda: pytest.fail("numbers were lost"))
+    broker = OfflineBroker(compacted)
+    await broker.start(producer)
+    writer = KafkaWriter(producer)
+    records = [(b"k", b"first"), (None, b"refused"), (b"l", b"second"), (b"k", b"third")]
+    results = await asyncio.gather(
+        *(writer.write(TOPIC, key=key, value=value, headers=()) for key, value in records),
+        return_exceptions=True,
+    )
+    refused = results.pop(1)
+    assert isinstance(refused, InvalidRecordError)
+    assert results == [None, None, None]
+    assert broker.values == [b"first", b"second", b"third"]
     await producer.stop()

@@ -26,6 +26,8 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import murmur2
 
+from router.adapters.kafka_errors import InvalidRecordError
+
 SEND_TIMEOUT_S: Final = 30.0
 """A record that is not acknowledged by then may still arrive; then writing it again repeats it."""
 SWEEP_S: Final = 1.0
@@ -91,7 +93,7 @@ class KafkaWriter:
                 assert written is not None
             self._expect(written, deadline)
             await written
-        except MessageSizeTooLargeError:
+        except (MessageSizeTooLargeError, InvalidRecordError):  # perhaps another record's
             if written is None or len(key or b"") + len(value or b"") > BATCH_BYTES_MAX:
                 raise
             self._unacknowledged.pop(written, None)
