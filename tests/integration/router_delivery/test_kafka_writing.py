@@ -16,7 +16,7 @@ from aiokafka.structs import ConsumerRecord
 from devstack import Kafka
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel.errors import NotFound, TooLarge, Unavailable
+from kernel.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from router.adapters import kafka_producers, kafka_writer
 from router.adapters.internal_topics import ensure_internal_topics
 from router.adapters.kafka_dead_letters import KafkaDeadLetters
@@ -183,7 +183,7 @@ async def test_what_a_compacted_topic_refuses_is_told_and_harms_nobody_else(
     async with kafka_topic(customer_kafka, 1, **{"cleanup.policy": "compact"}) as topic:
         producer = producers.use(topic.connection)
         await producer.send(topic.name, key=b"k", value=b"v", headers=())
-        with pytest.raises(Unavailable, match="takes no record without a key"):
+        with pytest.raises(InvalidInput, match="takes no record without a key"):
             await producer.send(topic.name, key=None, value=b"v", headers=())
         await producer.send(topic.name, key=b"k", value=b"v", headers=())
         await producers.release(topic.connection)

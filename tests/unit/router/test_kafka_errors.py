@@ -2,7 +2,7 @@
 
 import pytest
 from aiokafka import errors
-from kernel.errors import EventflowsError, NotAllowed, NotFound, TooLarge, Unavailable
+from kernel.errors import EventflowsError, InvalidInput, NotAllowed, NotFound, TooLarge, Unavailable
 from router.adapters.kafka_errors import kafka_errors
 from router.domain.errors import PositionLost, StaleAssignment
 
@@ -21,7 +21,7 @@ from router.domain.errors import PositionLost, StaleAssignment
         (31, NotAllowed, "IDEMPOTENT_WRITE"),
         (81, Unavailable, "GroupMaxSizeReached"),
         (82, StaleAssignment, "FencedInstanceId"),
-        (87, Unavailable, "takes no record without a key"),
+        (87, InvalidInput, "takes no record without a key"),
         (88, Unavailable, "UnstableOffsetCommit"),
     ],
 )

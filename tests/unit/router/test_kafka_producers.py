@@ -46,7 +46,7 @@ async def test_what_is_refused_costs_its_producer_only_if_it_was_sent_twice(
     """The next record of the partition was refused too, as out of order."""
     answers = [NO_ERROR, *codes]
 
-    def judge(_: Sequence[Any]) -> int:
+    def judge(_: str, __: Sequence[Any]) -> int:
         return answers.pop(0) if answers else NO_ERROR
 
     broker = OfflineBroker(judge)

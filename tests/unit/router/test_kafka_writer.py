@@ -14,9 +14,9 @@ from router.adapters.kafka_errors import InvalidRecordError
 from router.adapters.kafka_sequences import keep_sequences
 from router.adapters.kafka_writer import KafkaWriter, NotAcknowledged
 
-from tests.support.offline_broker import NO_ERROR, TOPIC, OfflineBroker
+from tests.support.offline_broker import TOPIC, OfflineBroker, compacted
 
-TOO_LARGE, INVALID_RECORD = 10, 87
+TOO_LARGE = 10
 
 
 class SilentProducer:
@@ -64,7 +64,7 @@ async def test_a_topic_that_is_gone_when_a_record_is_sent_again_alone_is_told(
 ) -> None:
     """Whoever wrote got a TypeError, which ended its flow's task."""
 
-    def lose_topic(_: Sequence[Any]) -> int:
+    def lose_topic(_: str, __: Sequence[Any]) -> int:
         producer._metadata._partitions = left
         return TOO_LARGE
 
@@ -78,10 +78,6 @@ async def test_a_topic_that_is_gone_when_a_record_is_sent_again_alone_is_told(
 
 async def test_a_record_without_a_key_keeps_nothing_else_out_of_a_compacted_topic() -> None:
     """It took all records of its batch with it, whenever it was tried again."""
-
-    def compacted(records: Sequence[Any]) -> int:
-        return INVALID_RECORD if any(record.key is None for record in records) else NO_ERROR
-
     producer = AIOKafkaProducer(enable_idempotence=True)
     keep_sequences(producer, gap_left=lambda: pytest.fail("numbers were lost"))
     broker = OfflineBroker(compacted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kernel.errors import TooLarge
+from kernel.errors import InvalidInput, TooLarge
 
 from router.adapters.internal_topics import DEAD_LETTER_ROOM_BYTES, MESSAGE_BYTES_MAX
 from router.adapters.kafka_clients import RECORD_BYTES_MAX
@@ -18,7 +18,7 @@ MIB: Final = 1024 * 1024
 
 
 class KafkaDeadLetters:
-    """Dead letters of one flow; what is too large for its own topic goes to the internal one."""
+    """Dead letters of one flow; what its own topic never takes goes to the internal one."""
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class KafkaDeadLetters:
         if self._own is not None:
             try:
                 await _send(self._own, self._own_topic, letter)
-            except TooLarge:
-                pass  # the internal topic takes larger records
+            except (TooLarge, InvalidInput):
+                pass  # the internal topic takes larger records, and such without a key
             else:
                 return
         try:

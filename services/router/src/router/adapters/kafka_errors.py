@@ -9,6 +9,7 @@ from typing import Final
 from aiokafka import errors
 from kernel.errors import (
     EventflowsError,
+    InvalidInput,
     NotAllowed,
     NotFound,
     TooLarge,
@@ -91,6 +92,7 @@ _MEANINGS: Final[tuple[tuple[tuple[type[errors.KafkaError], ...], type[Eventflow
         Unauthenticated,
     ),
     ((errors.UnknownTopicOrPartitionError, errors.InvalidTopicError), NotFound),
+    ((InvalidRecordError,), InvalidInput),
     (
         (
             errors.MessageSizeTooLargeError,

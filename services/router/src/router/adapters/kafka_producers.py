@@ -28,7 +28,7 @@ from router.adapters.kafka_clients import RECORD_BYTES_MAX, client_settings
 from router.adapters.kafka_errors import kafka_errors
 from router.adapters.kafka_probe import diagnose
 from router.adapters.kafka_produce_request import write_quickly
-from router.adapters.kafka_sequences import REFUSALS, keep_sequences
+from router.adapters.kafka_sequences import keep_sequences
 from router.adapters.kafka_writer import BATCH_BYTES_MAX, KafkaWriter
 from router.domain.kafka_connection import KafkaConnection
 
@@ -78,8 +78,9 @@ class SharedProducer:
         """Return once all in-sync replicas have the record. `partition` None: by its key.
 
         A record with neither key nor value gets an empty value: aiokafka cannot send it otherwise.
-        Raises TooLarge, NotFound, NotAllowed, Unauthenticated, Unavailable, and of the last kind
-        TimedOut when the record was handed over and may be there.
+        Raises TooLarge, InvalidInput for what the topic takes from nobody, NotFound, NotAllowed,
+        Unauthenticated, Unavailable, and of the last kind TimedOut when the record was handed over
+        and may be there.
         """
         if key is None and value is None:
             value = b""
@@ -118,7 +119,7 @@ class SharedProducer:
             with kafka_errors(f"cannot write to {topic}"):
                 raise failure
         except EventflowsError as error:
-            if isinstance(error, Unavailable) and not isinstance(failure, REFUSALS):
+            if isinstance(error, Unavailable):
                 self._replace(writer)
             if isinstance(failure, _PERHAPS_WRITTEN):
                 return TimedOut(error.message)

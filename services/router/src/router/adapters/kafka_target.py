@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.errors import EventflowsError, TimedOut, TooLarge
+from kernel.errors import EventflowsError, InvalidInput, TimedOut, TooLarge
 
 from router.adapters.kafka_producers import KafkaProducers
 from router.domain.delivery import Run
@@ -39,6 +39,8 @@ class KafkaTarget:
                 error_type="RecordTooLarge",
                 reason=REASON_TOO_LARGE,
             )
+        except InvalidInput as error:
+            return failed(OutcomeKind.REFUSED, error.message, error_type="InvalidRecord")
         except TimedOut as error:
             return failed(OutcomeKind.NO_ANSWER, error.message, error_type="TimedOut")
         except EventflowsError as error:
