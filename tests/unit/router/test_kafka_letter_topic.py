@@ -1,4 +1,5 @@
-"""How long whoever reads a topic of dead letters waits. What is read: tests/ports/letter_topic."""
+"""How long whoever reads a topic of dead letters waits, and what is asked of its broker. What is
+read: tests/ports/letter_topic."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.structs import ConsumerRecord
 from kernel.errors import Unavailable
 from router.adapters import kafka_letter_topic
 from router.adapters.kafka_letter_topic import KafkaLetterTopic
@@ -67,6 +70,29 @@ class FrozenConsumer(SilentConsumer):
         await self.thawed.wait()
 
 
+class StockedConsumer(SilentConsumer):
+    """aiokafka's, with a broker that has these offsets, and counts who asks for them."""
+
+    first, end, asked = 0, 0, 0
+    _next = 0
+
+    async def beginning_offsets(self, _: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        type(self).asked += 1
+        return {ONE: self.first}
+
+    async def end_offsets(self, _: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {ONE: self.end}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._next = offset
+
+    async def getone(self, partition: TopicPartition) -> ConsumerRecord[bytes, bytes]:
+        if not self.first <= self._next < self.end:
+            raise OffsetOutOfRangeError({partition: self._next})
+        at = self._next
+        return ConsumerRecord(ONE.topic, 0, at, 0, 0, b"k", b"v", None, 1, 1, ())
+
+
 async def connect() -> KafkaConnection:
     return KafkaConnection(connection_id="connection-1", bootstrap_servers=("127.0.0.1:9",))
 
@@ -100,3 +126,39 @@ async def test_a_scan_does_not_wait_for_ever_for_what_does_not_come(
     with pytest.raises(Unavailable, match="no answer in time"):
         async with aclosing(topic.forwards({ONE.partition: (0, 1)})) as batches:
             await anext(batches)
+
+
+async def test_ends_are_asked_for_again_only_for_a_letter_behind_the_known_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each read of a letter asked for both, one after the other: half of its time."""
+    monkeypatch.setattr(kafka_letter_topic, "AIOKafkaConsumer", StockedConsumer)
+    monkeypatch.setattr(StockedConsumer, "first", 1)
+    monkeypatch.setattr(StockedConsumer, "end", 3)
+    monkeypatch.setattr(StockedConsumer, "asked", 0)
+    topic = KafkaLetterTopic(connect, topic=ONE.topic, client_id="letters")
+    assert await offsets_read(topic, 2, 1, 2) == [2, 1, 2]
+    assert StockedConsumer.asked == 1
+    monkeypatch.setattr(StockedConsumer, "end", 5)
+    assert await offsets_read(topic, 4, 0, 1) == [4, None, 1]
+    assert StockedConsumer.asked == 3
+    await topic.close()
+    assert await offsets_read(topic, 1) == [1]
+    assert StockedConsumer.asked == 4
+
+
+async def test_a_letter_that_its_topic_dropped_after_its_ends_were_asked_for_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_letter_topic, "AIOKafkaConsumer", StockedConsumer)
+    monkeypatch.setattr(StockedConsumer, "first", 0)
+    monkeypatch.setattr(StockedConsumer, "end", 9)
+    topic = KafkaLetterTopic(connect, topic=ONE.topic, client_id="letters")
+    assert await offsets_read(topic, 1) == [1]
+    monkeypatch.setattr(StockedConsumer, "first", 5)
+    assert await offsets_read(topic, 1, 5) == [None, 5]
+
+
+async def offsets_read(topic: KafkaLetterTopic, *offsets: int) -> list[int | None]:
+    found = [await topic.read(LetterId(partition=0, offset=offset)) for offset in offsets]
+    return [None if one is None else one.offset for one in found]

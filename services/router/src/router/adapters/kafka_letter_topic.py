@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 from kernel.errors import StateForbids, Unavailable
 from servicekit.kafka_goodbye import stop_consumer
@@ -56,18 +57,23 @@ class KafkaLetterTopic:
         self._client_id = client_id
         self._one_at_a_time = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
+        self._bounds: dict[TopicPartition, tuple[int, int]] = {}
+        """First offset and end as this consumer found them; both may be further by now."""
 
     async def read(self, letter_id: LetterId) -> Delivery | None:
         partition = TopicPartition(self._topic, letter_id.partition)
         async with self._connected() as consumer, asyncio.timeout(CALL_TIMEOUT_S):
             if partition not in await partitions_of(consumer, self._topic):
                 return None
-            first, end = (await bounds_of(consumer, [partition]))[partition]
-            if not first <= letter_id.offset < end:
+            if not await self._holds(consumer, partition, letter_id.offset):
                 return None
             consumer.assign([partition])
             consumer.seek(partition, letter_id.offset)
-            record = delivery_of(await consumer.getone(partition))
+            try:
+                record = delivery_of(await consumer.getone(partition))
+            except OffsetOutOfRangeError:  # it was there when the bounds were asked for
+                del self._bounds[partition]
+                return None
         return record if record.offset == letter_id.offset else None
 
     async def backwards(self) -> AsyncGenerator[Sequence[Delivery], None]:
@@ -105,8 +111,18 @@ class KafkaLetterTopic:
 
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None
+        self._bounds.clear()
         if consumer is not None:
             await stop_consumer(consumer, wait_s=CLOSE_TIMEOUT_S)
+
+    async def _holds(
+        self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int
+    ) -> bool:
+        first, end = self._bounds.get(partition, (0, 0))
+        if not first <= offset < end:
+            self._bounds |= await bounds_of(consumer, [partition])
+            first, end = self._bounds[partition]
+        return first <= offset < end
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AIOKafkaConsumer]:
