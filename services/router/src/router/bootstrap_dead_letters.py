@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from zlib import crc32
 
 import grpc.aio
 from catalog.follow import CatalogFollower
@@ -40,6 +42,10 @@ from router.entrypoints.faust_app import Part
 from router.ports import Clock
 from router.settings import RouterSettings
 
+TASK_CONNECTIONS: Final = 4
+"""By which the tasks of a worker read letters: each reads one at a time, and they may want 1,024 at
+once."""
+
 
 class MakeRedelivery(Protocol):
     """What sends a flow's letters again."""
@@ -47,6 +53,11 @@ class MakeRedelivery(Protocol):
     async def __call__(self, spec: FlowSpec, *, figures: TaskFigures) -> Redelivery:
         """Raises NotFound, Unavailable, TimedOut while a connection cannot be resolved."""
         ...
+
+
+def connection_number(task_id: str) -> int:
+    """Of those for tasks, the one that a task reads by."""
+    return crc32(task_id.encode()) % TASK_CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,17 +133,18 @@ async def open_dead_letters(
             LetterDatabase(read_dsn(settings.dead_letter_dsn_file))
         )
         fold, queries = PostgresLetterFold(database), PostgresLetterQueries(database)
-        # A connection each: whoever asks about a letter does not wait behind those of all tasks.
-        for_desk = open_topic(INTERNAL_CONNECTION, DEAD_LETTERS_TOPIC)
-        for_tasks = open_topic(INTERNAL_CONNECTION, DEAD_LETTERS_TOPIC)
-        stack.push_async_callback(for_desk.close)
-        stack.push_async_callback(for_tasks.close)
+        # Connections of their own: whoever asks about a letter waits for no task, nor all tasks
+        # for each other.
+        for_desk, *for_tasks = (
+            open_topic(INTERNAL_CONNECTION, DEAD_LETTERS_TOPIC) for _ in range(1 + TASK_CONNECTIONS)
+        )
+        stack.push_async_callback(_close, for_desk, *for_tasks)
         own_topics = OwnTopics(follower, open_topic)
         figures = TaskFigures()
         tools = TaskTools(
             index=queries,
             fold=fold,
-            topic=for_tasks,
+            topic_of=lambda task_id: for_tasks[connection_number(task_id)],
             marks=KafkaLetterMarks(internal, producers=producers),
             ends=RegistryTasks(registry),
             ready=readiness(plans, follower, owns=ownership.owns),
@@ -169,3 +181,8 @@ async def open_dead_letters(
                 tools=tools,
             ),
         )
+
+
+async def _close(*topics: KafkaLetterTopic) -> None:
+    """All at once: while our Kafka is away each takes its time."""
+    await asyncio.gather(*(topic.close() for topic in topics))

@@ -75,7 +75,8 @@ class TaskRun:
             clock=tools.clock,
             random=tools.random,
         )
-        self._watch = IndexWatch(tools.fold, tools.topic, says=self._says, clock=tools.clock)
+        self._topic = tools.topic_of(task.dead_letter_task_id)
+        self._watch = IndexWatch(tools.fold, self._topic, says=self._says, clock=tools.clock)
         self._letters = self._letters_of(task)
         self._at_work = LettersAtWork()
         self._redelivery: Redelivery | None = None
@@ -133,7 +134,7 @@ class TaskRun:
                 task_id=task_id,
             )
         return IndexedLetters(
-            query, index=tools.index, topic=tools.topic, marks=tools.marks, task_id=task_id
+            query, index=tools.index, topic=self._topic, marks=tools.marks, task_id=task_id
         )
 
     async def _work(self) -> None:

@@ -21,12 +21,13 @@ class TaskTools:
 
     `ready` gives the spec by which a flow may be redriven now, or a sentence why it may not; None
     for a flow that is gone. `own_topic` names the flow's own dead letter topic; empty: it has none.
-    `open_own` gives its name and itself, which the caller closes.
+    `open_own` gives its name and itself, which the caller closes. `topic_of` gives the internal
+    topic to the task of this id, by a connection that it shares with some of the others.
     """
 
     index: LetterQueries
     fold: LetterFold
-    topic: LetterTopic
+    topic_of: Callable[[str], LetterTopic]
     marks: LetterMarks
     ends: TaskEnds
     ready: Callable[[str], FlowSpec | str | None]
