@@ -26,7 +26,14 @@ from router.adapters import (
     positions_topic,
 )
 from router.adapters.kafka_consumer import GroupTimes
-from router.application import budget, dead_letter_tasks, limits, supervisor
+from router.application import (
+    budget,
+    dead_letter_tasks,
+    letter_bytes,
+    letters_at_work,
+    limits,
+    supervisor,
+)
 from router.domain import (
     commit_metadata,
     dead_letter,
@@ -56,6 +63,11 @@ NUMBERS = [
     ("waits up to {:.0f} s for a letter to come", [kafka_letter_topic.CALL_TIMEOUT_S]),
     ("lag is measured every {:.0f} s", [limits.LAG_INTERVAL_S]),
     ("a worker carries out {} at once", [dead_letter_tasks.TASKS_AT_ONCE_MAX]),
+    (
+        "have in work hold {} MiB together, and beside that one of up to {} MiB for each",
+        [letter_bytes.WORKER_BYTES_MAX // MIB, letter_bytes.FIRST_BYTES_MAX // MIB],
+    ),
+    ("one of the {} that a redrive has in work", [letters_at_work.AT_ONCE_MAX]),
     (
         "({:.0f} ms, or {} deliveries)",
         [1_000 * limits.COMMIT_INTERVAL_S, limits.COMMIT_RECORDS_MAX],

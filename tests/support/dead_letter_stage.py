@@ -19,6 +19,7 @@ from router.adapters.system_clock import SystemClock
 from router.application.budget import WorkerBudget
 from router.application.dead_letter_reader import DeadLetterReader
 from router.application.dead_letter_task import TaskRun
+from router.application.letter_bytes import LetterBytes
 from router.application.redelivery import Redelivery
 from router.application.run_durations import RunDurations
 from router.application.served import Served
@@ -58,6 +59,7 @@ class Stage:
         self.write_failures: list[EventflowsError] = []
         self.budget = WorkerBudget()
         self.figures = TaskFigures()
+        self.held = LetterBytes()
         self.durations = RunDurations()
         self.served = Served()
         self.reader = DeadLetterReader(
@@ -89,6 +91,7 @@ class Stage:
             open_own=lambda _: (self.own_topic, self.own),
             open_redelivery=self.open_redelivery,
             figures=self.figures,
+            held=self.held,
             clock=self.clock,
             random=Random(1),
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from catalog.events import DeadLetterSelection, DeliveryOrder, FailureClass, GiveUp
@@ -20,6 +22,7 @@ from router.application import (
     dead_letter_task,
     index_watch,
     keep_trying,
+    letter_bytes,
     letters_at_work,
     task_gate,
 )
@@ -524,6 +527,42 @@ async def test_letters_in_work_hold_a_bounded_number_of_bytes(
         assert stage.budget.bytes_held == 2 * (RECORD_HELD_BYTES + 10)
         await stage.target.let_go(*values)
         await until(working.done)
+
+
+def waits_for_memory(run: TaskRun) -> bool:
+    return run.progress.reason.startswith("waits for memory")
+
+
+async def test_the_redrives_of_a_worker_hold_a_bounded_number_of_bytes_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(letter_bytes, "WORKER_BYTES_MAX", 25)
+    monkeypatch.setattr(letter_bytes, "FIRST_BYTES_MAX", 5)
+    clock = ManualClock()
+    stage = Stage(clock)
+    sizes = {"flow-1": (9, 9, 9), "flow-2": (4, 4), "flow-3": (9,)}
+    values = {flow: [flow[-1:].encode() * size for size in each] for flow, each in sizes.items()}
+    for flow_id, each in values.items():
+        spec = replace(SUBSCRIBER, flow_id=flow_id)
+        for number, value in enumerate(each):
+            stage.letter(delivery(number, key=b"%d" % number, value=value), spec=spec)
+    stage.target.hold(*(value for each in values.values() for value in each))
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 6)
+        runs = [stage.run_of(task_of(f"task-{flow}", flow_id=flow)) for flow in sizes]
+        async with AsyncExitStack() as stack:
+            working = []
+            for run in runs:
+                working.append(await stack.enter_async_context(started(run.run())))
+                await clock.run_until(partial(waits_for_memory, run))
+            assert Counter(stage.target.values) == Counter(
+                {values["flow-1"][0]: 2, values["flow-2"][0]: 1}
+            ), "the first small one of a task has room beside the limit, a larger one waits"
+            assert stage.held.held == 2 * 9 + 4
+            await stage.target.let_go(*(value for each in values.values() for value in each))
+            await clock.run_until(lambda: all(each.done() for each in working))
+    assert stage.held.held == 0
+    assert {succeeded for _, succeeded, _, _ in stage.ends} == {3, 2, 1}
 
 
 async def test_what_redrives_and_purges_come_to_is_counted(stage: Stage) -> None:

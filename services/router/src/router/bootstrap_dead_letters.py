@@ -28,6 +28,7 @@ from router.application.connections import Connections
 from router.application.dead_letter_desk import DeadLetterDesk
 from router.application.dead_letter_reader import DeadLetterReader, ReaderStatus
 from router.application.dead_letter_tasks import DeadLetterTasks, readiness
+from router.application.letter_bytes import LetterBytes
 from router.application.own_topics import OwnTopics
 from router.application.plans import FlowPlans
 from router.application.redelivery import Redelivery
@@ -152,6 +153,7 @@ async def open_dead_letters(
             open_own=own_topics.open,
             open_redelivery=partial(open_redelivery, figures=figures),
             figures=figures,
+            held=LetterBytes(),
             clock=clock,
             random=random.SystemRandom(),
         )

@@ -78,7 +78,7 @@ class TaskRun:
         self._topic = tools.topic_of(task.dead_letter_task_id)
         self._watch = IndexWatch(tools.fold, self._topic, says=self._says, clock=tools.clock)
         self._letters = self._letters_of(task)
-        self._at_work = LettersAtWork()
+        self._at_work = LettersAtWork(tools.held, says=self._says)
         self._redelivery: Redelivery | None = None
         self._spec: tuple[FlowSpec, FlowSpec] | None = None
         """The flow's newest spec, and what its redrive makes of it."""

@@ -30,8 +30,8 @@ from router.domain.dead_letter_task import LEFT_UNKNOWN, TaskProgress
 from router.domain.flow_spec import FlowSpec
 
 TASKS_AT_ONCE_MAX: Final = 64
-"""A slow redrive holds its place for hours, so there are many: each holds little (`LettersAtWork`),
-and its calls are the worker's."""
+"""A slow redrive holds its place for hours, so there are many: what they hold has a limit together
+(`LetterBytes`), and their calls are the worker's."""
 STOP_SLACK_S: Final = 2.0
 LOOK_S: Final = 0.5
 """How often time is looked at: shards come and go without a change of the catalog."""

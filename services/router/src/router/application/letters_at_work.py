@@ -18,11 +18,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
+from router.application.letter_bytes import MIB, LetterBytes
+
 AT_ONCE_MAX: Final = 16
 BYTES_AT_ONCE_MAX: Final = 4 * 1024 * 1024
 """Of their values; one letter alone may have more."""
 LANES_PASSED_MAX: Final = 1_000
 """Of one walk; with more the letter's lane is waited for."""
+NO_MEMORY: Final = "waits for memory: the redrives of its worker hold {:.0f} MiB of letters"
 
 
 @dataclass(eq=False, slots=True)
@@ -34,9 +37,14 @@ class _Lane:
 
 
 class LettersAtWork:
-    """For one beginner at a time. A letter's work raises only what is a mistake of ours."""
+    """For one beginner at a time. A letter's work raises only what is a mistake of ours.
 
-    def __init__(self) -> None:
+    `held` are the bytes of all tasks of the worker; `says` is told what the task waits for.
+    """
+
+    def __init__(self, held: LetterBytes, *, says: Callable[[str, str], None]) -> None:
+        self._held = held
+        self._says = says
         self._lanes: dict[object, _Lane] = {}
         self._passed: set[object] = set()
         """Lanes of which this walk begins nothing more."""
@@ -66,19 +74,23 @@ class LettersAtWork:
         most: int = AT_ONCE_MAX,
     ) -> None:
         """Start a letter of a free lane once fewer than `most` are in work, and their values and
-        its own are within the limit. Raises what a letter's work raised.
+        its own are within the limits. Raises what a letter's work raised.
 
         `work` is given what it calls when its letter is held up. Harmless twice.
         """
         assert lane not in self._lanes, "ask whether it is free"
         while not self._has_room(size_bytes, most):
             await asyncio.wait(self._working(), return_when=asyncio.FIRST_COMPLETED)
+        while not self._held.have_room(size_bytes, is_first=not self._working()):
+            self._says("waiting", NO_MEMORY.format(self._held.held / MIB))
+            await self._held.freed()
         self._raise_failures()
         held_up = asyncio.Event()
         task = asyncio.create_task(work(held_up.set))
         self._running[task] = size_bytes
         self._lanes[lane] = _Lane(task, held_up)
-        task.add_done_callback(lambda done: self._ended(done, lane))
+        self._held.take(size_bytes)
+        task.add_done_callback(lambda done: self._ended(done, lane, size_bytes))
 
     async def walked(self) -> bool:
         """Wait until none is in work. True: none was passed over; False, perhaps with some in work:
@@ -129,8 +141,9 @@ class LettersAtWork:
         fits = held_bytes + size_bytes <= BYTES_AT_ONCE_MAX
         return not working or (len(working) < min(most, AT_ONCE_MAX) and fits)
 
-    def _ended(self, task: asyncio.Task[None], lane: object) -> None:
+    def _ended(self, task: asyncio.Task[None], lane: object, size_bytes: int) -> None:
         del self._lanes[lane]
+        self._held.give_back(size_bytes)
         if task.cancelled() or task.exception() is None:
             self._running.pop(task, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from router.application.letter_bytes import LetterBytes
 from router.application.redelivery import Redelivery
 from router.application.task_figures import TaskFigures
 from router.dead_letter_ports import LetterFold, LetterMarks, LetterQueries, LetterTopic, TaskEnds
@@ -35,5 +36,6 @@ class TaskTools:
     open_own: Callable[[str], tuple[str, LetterTopic]]
     open_redelivery: OpenRedelivery
     figures: TaskFigures
+    held: LetterBytes
     clock: Clock
     random: Random
