@@ -26,6 +26,7 @@ from router.application.shards import shard_of
 from router.control_ports import WorkerEntry
 from router.dead_letter_ports import LetterTopic
 from router.domain.dead_letter_task import TaskProgress
+from router.domain.flow_spec import FlowSpec
 
 from tests.support.dead_letter_stage import Stage, started, task_of
 from tests.support.letters import START, letter_headers
@@ -238,7 +239,13 @@ async def test_a_worker_carries_out_a_bounded_number_at_once_and_says_so_of_the_
     values = [f"value-{number}".encode() for number in range(len(flows))]
     registry.owned = set(flows)
     stage.target.hold(*values)
-    tasks = registry.tasks_of(stage)
+    looked_at: list[str] = []
+
+    def ready(flow_id: str) -> FlowSpec:
+        looked_at.append(flow_id)
+        return SUBSCRIBER
+
+    tasks = registry.tasks_of(stage, ready=ready)
     async with started(stage.reader.run()), started(tasks.run()):
         for number, flow in enumerate(flows):
             stage.letter(delivery(number), spec=replace(SUBSCRIBER, flow_id=flow))
@@ -249,6 +256,10 @@ async def test_a_worker_carries_out_a_bounded_number_at_once_and_says_so_of_the_
         waits = await tasks.progress(f"task of {flows[-1]}")
         assert (waits.state, waits.worker) == ("waiting", "w-1")
         assert waits.reason == NO_ROOM.format(TASKS_AT_ONCE_MAX)
+        looked_at.clear()
+        registry.ask()
+        await let_others_run()
+        assert 0 < len(looked_at) <= 2 * len(flows), "at each once, whoever waits, and by the clock"
         await stage.target.let_go(*values)
         await until(lambda: len(stage.ends) == len(flows))
 

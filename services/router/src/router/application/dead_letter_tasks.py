@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -119,10 +119,10 @@ class DeadLetterTasks:
         if not self._is_complete() or not self._owns(task.flow_id):
             return None
         reason = ""
-        if task not in self._next_of_flows().values() or self._is_busy_for(task.flow_id):
+        if task not in self._next_of_flows().values() or task.flow_id in self._flows_at_work():
             reason = BEHIND_ITS_FLOWS
-        elif not self._has_room(task):
-            reason = NO_ROOM.format(self._busy())
+        elif not self._has_room(task, busy := self._busy()):
+            reason = NO_ROOM.format(busy)
         return TaskProgress(task_id=task_id, state="waiting", reason=reason)
 
     async def _known(self, task_id: str) -> DeadLetterTask:
@@ -177,9 +177,20 @@ class DeadLetterTasks:
         for task_id in [one for one in self._runs if one not in self._working]:
             if task_id not in chosen:
                 del self._runs[task_id]
-        for task in wanted.values():
-            if task.dead_letter_task_id not in self._runs and self._has_room(task):
+        self._start_next(
+            [task for task in wanted.values() if task.dead_letter_task_id not in self._runs]
+        )
+
+    def _start_next(self, tasks: Sequence[DeadLetterTask]) -> None:
+        """Start those that have room. One task of a flow at a time: one that was cancelled a moment
+        ago may still end. Each flow is looked at once, since there may be many of them."""
+        if not tasks:
+            return
+        at_work, busy = self._flows_at_work(), self._busy()
+        for task in tasks:
+            if task.flow_id not in at_work and self._has_room(task, busy):
                 self._start(task)
+                busy += not self._waits_for_flow(task)
 
     def _next_of_flows(self) -> dict[str, DeadLetterTask]:
         """Of each flow that is ours the task that was asked for first."""
@@ -194,15 +205,12 @@ class DeadLetterTasks:
         task = self._feed.catalog.dead_letter_task(task_id)
         return task is None or task.ended_time is not None
 
-    def _has_room(self, task: DeadLetterTask) -> bool:
-        """One task of a flow at a time: one that was cancelled a moment ago may still end.
-        A redrive whose flow may not run takes no room: it would keep out the tasks of others."""
-        if self._is_busy_for(task.flow_id):
-            return False
-        return self._busy() < TASKS_AT_ONCE_MAX or self._waits_for_flow(task)
+    def _has_room(self, task: DeadLetterTask, busy: int) -> bool:
+        """A redrive whose flow may not run takes no room: it would keep out the tasks of others."""
+        return busy < TASKS_AT_ONCE_MAX or self._waits_for_flow(task)
 
-    def _is_busy_for(self, flow_id: str) -> bool:
-        return any(self._runs[task_id].task.flow_id == flow_id for task_id in self._working)
+    def _flows_at_work(self) -> frozenset[str]:
+        return frozenset(self._runs[task_id].task.flow_id for task_id in self._working)
 
     def _busy(self) -> int:
         """How many tasks take room."""
