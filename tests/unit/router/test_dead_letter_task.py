@@ -212,6 +212,21 @@ async def test_a_letter_that_waits_for_long_holds_up_only_those_of_its_key() -> 
     assert stage.ends == [("task-1", len(letters), 0, "")]
 
 
+async def test_a_letter_that_waits_leaves_the_calls_of_its_flow_to_others() -> None:
+    clock = ManualClock()
+    stage = Stage(clock)
+    stage.ready = replace(SUBSCRIBER, concurrency_max=1)
+    for number in range(4):
+        stage.letter(delivery(number, key=b"%d" % number))
+    stage.target.answers[b"value-0"].extend([BUSY] * 1_000)
+    async with started(stage.reader.run()):
+        await until(lambda: len(stage.index.letters) == 4)
+        async with started(stage.run_of(task_of()).run()):
+            await clock.run_until(lambda: len(set(stage.target.values)) == 4)
+            await clock.run_until(lambda: clock.monotonic_s() > 60)
+    assert stage.target.at_once_max == 1
+
+
 @pytest.mark.parametrize("kind", OF_THE_TARGET)
 async def test_an_outage_that_begins_in_a_redrive_costs_no_letter(kind: OutcomeKind) -> None:
     clock = ManualClock()

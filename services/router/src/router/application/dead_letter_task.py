@@ -210,7 +210,6 @@ class TaskRun:
             partial(self._redrive, letter, redelivery),
             lane=lane,
             size_bytes=letter.value_bytes,
-            most=redelivery.spec.concurrency_max,
         )
 
     async def _redrive(

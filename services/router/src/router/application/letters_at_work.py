@@ -71,15 +71,14 @@ class LettersAtWork:
         *,
         lane: object,
         size_bytes: int,
-        most: int = AT_ONCE_MAX,
     ) -> None:
-        """Start a letter of a free lane once fewer than `most` are in work, and their values and
-        its own are within the limits. Raises what a letter's work raised.
+        """Start a letter of a free lane once there is room for one more, and their values and its
+        own are within the limits. Raises what a letter's work raised.
 
         `work` is given what it calls when its letter is held up. Harmless twice.
         """
         assert lane not in self._lanes, "ask whether it is free"
-        while not self._has_room(size_bytes, most):
+        while not self._has_room(size_bytes):
             await asyncio.wait(self._working(), return_when=asyncio.FIRST_COMPLETED)
         while not self._held.have_room(size_bytes, is_first=not self._working()):
             self._says("waiting", NO_MEMORY.format(self._held.held / MIB))
@@ -135,11 +134,11 @@ class LettersAtWork:
     def _working(self) -> list[asyncio.Task[None]]:
         return [one for one in self._running if not one.done()]
 
-    def _has_room(self, size_bytes: int, most: int) -> bool:
+    def _has_room(self, size_bytes: int) -> bool:
         working = self._working()
         held_bytes = sum(self._running[one] for one in working)
         fits = held_bytes + size_bytes <= BYTES_AT_ONCE_MAX
-        return not working or (len(working) < min(most, AT_ONCE_MAX) and fits)
+        return not working or (len(working) < AT_ONCE_MAX and fits)
 
     def _ended(self, task: asyncio.Task[None], lane: object, size_bytes: int) -> None:
         del self._lanes[lane]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -59,7 +60,8 @@ class AttemptGate(Protocol):
 class Redelivery:
     """Any number of deliveries at the same time; whoever calls keeps the order of keys.
 
-    Each attempt is a call of the worker's budget, as those of live deliveries are.
+    Each attempt is a call of the worker's budget, as those of live deliveries are, and no more run
+    at once than the flow allows.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Redelivery:
         self._random = random
         self._durations = durations
         self._calls = CallsInTurn(budget)
+        self._flows_calls = asyncio.Semaphore(spec.concurrency_max)
 
     async def deliver(
         self,
@@ -143,7 +146,7 @@ class Redelivery:
             return await courier.attempt(work)
         while True:
             self._check(await gate.until_open())
-            async with self._calls.one():
+            async with self._flows_calls, self._calls.one():
                 if gate.is_open():  # it may have been shut while we waited for the call
                     return await courier.attempt(work)
 
