@@ -40,6 +40,7 @@ from router.domain import (
     flow_spec,
     hops,
     pace,
+    redrive,
     retry_policy,
     watchdog,
 )
@@ -68,6 +69,7 @@ NUMBERS = [
         [letter_bytes.WORKER_BYTES_MAX // MIB, letter_bytes.FIRST_BYTES_MAX // MIB],
     ),
     ("one of the {} that a redrive has in work", [letters_at_work.AT_ONCE_MAX]),
+    ("not within {:.0f} s of its first failure", [redrive.SUSPECT_AFTER_S]),
     (
         "({:.0f} ms, or {} deliveries)",
         [1_000 * limits.COMMIT_INTERVAL_S, limits.COMMIT_RECORDS_MAX],

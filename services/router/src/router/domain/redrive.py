@@ -24,6 +24,8 @@ ATTEMPTS_MAX: Final = 5
 """Of a letter that fails by itself."""
 AGE_MAX_S: Final = 60.0
 DELAY_LONGEST_S: Final = 10.0
+SUSPECT_AFTER_S: Final = 30.0
+"""A target that starts anew may serve one call, and then none for so long."""
 RATE_DEFAULT_PER_S: Final = 10.0
 
 
@@ -53,12 +55,12 @@ def is_answer(outcome: Outcome) -> bool:
 
 
 class Suspicion:
-    """Whether a letter that fails in the target's ways is itself to blame: it is once a call that
-    began after its first failure had an answer. One that began before tells nothing: a target that
-    goes away may still end what it had begun.
+    """Whether a letter that fails in the target's ways is itself to blame: it is if it still fails
+    after `SUSPECT_AFTER_S`, and a call that began after its first failure had an answer. One that
+    began before tells nothing: a target that goes away may still end what it had begun.
 
-    The price: of a target that serves a call and then stays away, the letters that had failed
-    before that call are taken to be the cause.
+    The price: of a target that serves a call and then stays away for longer, the letters that had
+    failed before that call are taken to be the cause.
     """
 
     __slots__ = ("_failed_s", "_failures")
@@ -73,7 +75,8 @@ class Suspicion:
         or of a live record."""
         others_had_one = served_s > self._failed_s
         self._failed_s = min(self._failed_s, now_s)
-        is_suspect = others_had_one and outcome.kind is not OutcomeKind.OVERLOADED
+        fails_on = now_s - self._failed_s >= SUSPECT_AFTER_S
+        is_suspect = others_had_one and fails_on and outcome.kind is not OutcomeKind.OVERLOADED
         if is_targets(outcome) and (is_letters(outcome) or is_suspect):
             self._failures += 1
 
