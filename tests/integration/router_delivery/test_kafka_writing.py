@@ -185,6 +185,12 @@ async def test_what_a_compacted_topic_refuses_is_told_and_harms_nobody_else(
         await producer.send(topic.name, key=b"k", value=b"v", headers=())
         with pytest.raises(InvalidInput, match="takes no record without a key"):
             await producer.send(topic.name, key=None, value=b"v", headers=())
+        keys = [b"k", None, b"l"]
+        first, refused, last = await asyncio.gather(
+            *(producer.send(topic.name, key=key, value=b"v", headers=()) for key in keys),
+            return_exceptions=True,
+        )
+        assert (first, type(refused), last) == (None, InvalidInput, None)
         await producer.send(topic.name, key=b"k", value=b"v", headers=())
         await producers.release(topic.connection)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from devstack import Kafka
 from router.adapters import kafka_letter_topic
 from router.adapters.kafka_letter_feed import KafkaLetterFeed
@@ -25,11 +25,13 @@ PARTITIONS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letters:
-    """A topic with two partitions, its feed, and a producer."""
+    """A topic with two partitions, its feed, a producer, and its retention: all of a partition
+    before an offset is gone."""
 
     topic: LetterTopic
     feed: LetterFeed
     append: Callable[..., Awaitable[LetterId]]
+    expire: Callable[[int, int], Awaitable[None]]
 
 
 @pytest.fixture(params=["memory", "kafka"])
@@ -43,7 +45,10 @@ async def letters(
         async def append(partition: int, headers: Headers = (), **record: bytes | None) -> LetterId:
             return memory.append(partition, headers, **record)  # type: ignore[arg-type]
 
-        yield Letters(topic=memory, feed=MemoryLetterFeed(memory), append=append)
+        async def expire(partition: int, before: int) -> None:
+            memory.expire(partition, before - memory.first[partition])
+
+        yield Letters(topic=memory, feed=MemoryLetterFeed(memory), append=append, expire=expire)
         return
     monkeypatch.setattr(kafka_letter_topic, "WINDOW_RECORDS", WINDOW_RECORDS)
     name, connection = f"letters-{uuid4().hex[:8]}", connection_of(kafka)
@@ -67,7 +72,12 @@ async def letters(
                 )
                 return LetterId(partition=sent.partition, offset=sent.offset)
 
-            yield Letters(topic=topic, feed=feed, append=send)
+            async def delete(partition: int, before: int) -> None:
+                await admin.delete_records(
+                    {TopicPartition(name, partition): RecordsToDelete(before)}
+                )
+
+            yield Letters(topic=topic, feed=feed, append=send, expire=delete)
     finally:
         await topic.close()
         await feed.close()

@@ -46,6 +46,21 @@ async def test_what_is_not_there_is_not_read(letters: Letters) -> None:
         assert await letters.topic.read(LetterId(partition=partition, offset=offset)) is None
 
 
+async def test_what_expired_since_others_were_read_is_not_read(letters: Letters) -> None:
+    expired, kept = await letters.append(0), await letters.append(0)
+    assert await letters.topic.read(expired) is not None
+    await letters.expire(0, kept.offset)
+    assert await letters.topic.read(expired) is None
+    record = await letters.topic.read(kept)
+    assert record is not None
+    assert record.offset == kept.offset
+
+
+async def test_what_came_since_others_were_read_is_read(letters: Letters) -> None:
+    assert await letters.topic.read(await letters.append(0)) is not None
+    assert await letters.topic.read(await letters.append(0)) is not None
+
+
 async def test_spans_tell_first_offset_and_end(letters: Letters) -> None:
     await letters.append(1)
     await letters.append(1)
