@@ -53,11 +53,16 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Injury:
-    """One strike, when it began, and when it killed a worker; None: it killed none."""
+    """One strike, when it began, and when it killed a worker; None: it killed none.
+
+    `commits_until_s`: when the strike before has taken away the broker that keeps the positions;
+    None: it has not.
+    """
 
     name: str
     at_s: float
     killed_s: float | None = None
+    commits_until_s: float | None = None
     allows: Allowance = Allowance()
 
 
@@ -259,7 +264,8 @@ def _run_too_often(runs_repeated: int, allowed: int) -> list[str]:
 
 
 def _over_the_bound(injury: Injury, repeated: Sequence[Repeat]) -> list[str]:
-    """A killed worker repeats what was in flight, and what ended since the last commit."""
+    """A killed worker repeats what was in flight, and what ended since the last commit that it
+    could make."""
     early = [
         (ago_s, one.again.request_id)
         for one in repeated
@@ -273,6 +279,9 @@ def _over_the_bound(injury: Injury, repeated: Sequence[Repeat]) -> list[str]:
 
 
 def _ended_before_kill_s(injury: Injury, repeat: Repeat) -> float:
-    """0 for what had not ended then."""
+    """Or before commits could not be made any more; 0 for what had not ended then."""
     killed_s, decided_s = injury.killed_s, repeat.decided_s
-    return 0.0 if killed_s is None or decided_s is None else max(0.0, killed_s - decided_s)
+    if killed_s is None or decided_s is None:
+        return 0.0
+    until_s = killed_s if injury.commits_until_s is None else injury.commits_until_s
+    return max(0.0, until_s - decided_s)

@@ -27,6 +27,7 @@ QUIET_S = 2.0
 PAIRS = 3
 RECORDS_PER_S = 220.0
 RANDOM_EVERY_S = (5.0, 20.0)
+TAKES_COMMITS_AWAY = frozenset({"customers-kafka", "cut"})
 POISON_EVERY = 400
 POISON = ("fail", "hang", "cut")
 POISON_AMONG_OTHERS = ("fail", "hang")
@@ -100,13 +101,27 @@ async def _strike(scene: Scene, plan: Plan, traffic: Traffic) -> list[Injury]:
         print(f"  {time.strftime('%H:%M:%S')} {name}, {traffic.sent} records sent", flush=True)
         await strike.act(scene)
         killed_s = scene.kills_s.pop() if scene.kills_s else None
-        injuries.append(Injury(name=name, at_s=began_s, killed_s=killed_s, allows=strike.allows))
+        injuries.append(
+            Injury(
+                name=name,
+                at_s=began_s,
+                killed_s=killed_s,
+                commits_until_s=commits_until_s(injuries),
+                allows=strike.allows,
+            )
+        )
         every_s = scene.dice.uniform(*RANDOM_EVERY_S) if plan.fault == RANDOM else strike.every_s
         next_s = max(began_s + every_s, time.monotonic())
         await after(max(0.0, min(next_s, end_s) - time.monotonic()))
         if time.monotonic() >= end_s:
             break
     return injuries
+
+
+def commits_until_s(before: Sequence[Injury]) -> float | None:
+    """When the last of these strikes has taken the customer's Kafka away: it may not be back yet
+    when the next one comes. None: it has not."""
+    return before[-1].at_s if before and before[-1].name in TAKES_COMMITS_AWAY else None
 
 
 def _strikes(plan: Plan, dice: random.Random) -> Iterator[tuple[str, Strike]]:

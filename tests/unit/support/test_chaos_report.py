@@ -18,6 +18,7 @@ from tests.support.chaos_report import (
     runs_allowed,
     table,
 )
+from tests.support.chaos_run import commits_until_s
 from tests.support.chaos_strikes import STRIKES
 from tests.support.chaos_tap import RunnerTap, Sent, longest_gap_s, repeats
 from tests.support.checker import Verdict
@@ -123,6 +124,29 @@ def test_what_waits_for_its_next_attempt_has_not_ended_and_what_the_next_one_dec
     assert a_report([refused, sent("a", 20)]).problems == ()
     (problem,) = a_report([refused, sent("a", 7, 7.1, attempt=2), sent("a", 20)]).problems
     assert "2.90 s before the worker was killed" in problem
+
+
+def test_what_ended_after_the_broker_of_the_positions_had_gone_may_be_repeated() -> None:
+    outage = Injury(name="customers-kafka", at_s=4.0)
+    kill = Injury(name="kill", at_s=9.9, killed_s=10.0, commits_until_s=commits_until_s([outage]))
+
+    def problems(*deliveries: Sent) -> tuple[str, ...]:
+        found = Findings(verdict=RIGHT, sent=deliveries, runs_repeated=0, run_order_breaks=())
+        return report(
+            "random",
+            findings=[found],
+            records_due=1_000,
+            in_flight_max=100,
+            uncommitted=0,
+            injuries=[outage, kill],
+            stopped_s=30.0,
+            caught_up_s=1.0,
+        ).problems
+
+    assert problems(sent("since", 5, 5.1), sent("since", 20)) == ()
+    (problem,) = problems(sent("before", 3, 3.1), sent("before", 20))
+    assert "0.90 s before" in problem
+    assert commits_until_s([]) is commits_until_s([outage, kill]) is None
 
 
 def test_a_strike_that_allows_no_run_to_be_repeated_allows_not_one() -> None:
