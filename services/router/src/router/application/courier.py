@@ -92,11 +92,12 @@ class Courier:
                 else:
                     outcome = await self._traced(work.trace, run)
                 self._board.durations.add(self._clock.monotonic_s() - began_s)
-                if outcome.kind is OutcomeKind.SUCCEEDED or is_answer(outcome):
-                    self._served.answered(began_s)
             else:
                 outcome = run
-            if outcome is SUCCEEDED or outcome.kind is OutcomeKind.SUCCEEDED:
+            succeeded = outcome is SUCCEEDED or outcome.kind is OutcomeKind.SUCCEEDED
+            if succeeded or is_answer(outcome):
+                self._served.answered(began_s)
+            if succeeded:
                 self._board.delivered()
                 return None
             verdict = self._judge(work, outcome)
