@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,12 @@ class Stuck:
         self.left: BaseException | None = None
         task = None if "start" in parts else asyncio.ensure_future(self._send())
         self._sender = SimpleNamespace(sender_task=task)
-        self._message_accumulator = SimpleNamespace(fail_all=self._fail_all)
+        self.waiting = asyncio.get_running_loop().create_future()
+        """Of a batch that was not sent, as aiokafka's: nobody waits for it."""
+        batch = SimpleNamespace(_drain_waiter=self.waiting)
+        self._message_accumulator = SimpleNamespace(
+            fail_all=self._fail_all, _batches={"place": [batch]}, _pending_batches=set()
+        )
         self.client = SimpleNamespace(close=self._close)
 
     @property
@@ -52,6 +58,7 @@ class Stuck:
 
     def _fail_all(self, error: BaseException) -> None:
         self.left = error
+        self.waiting.set_exception(error)
 
 
 async def test_one_that_ends_by_itself_is_left_alone() -> None:
@@ -59,6 +66,19 @@ async def test_one_that_ends_by_itself_is_left_alone() -> None:
     assert await stop_producer(producer, wait_s=WAIT_S)
     assert producer.left is None
     producer.sender.cancel()
+
+
+async def test_what_nobody_waits_for_is_no_error_in_the_log() -> None:
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        await stop_producer(Stuck("stop"), wait_s=WAIT_S)
+        gc.collect()
+    finally:
+        loop.set_exception_handler(before)
+    assert told == []
 
 
 @pytest.mark.parametrize("parts", [("stop",), ("stop", "close"), ("error",), ("error", "close")])

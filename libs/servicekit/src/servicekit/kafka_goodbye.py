@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from servicekit.cleanup import to_its_end
@@ -146,7 +147,14 @@ async def _tear_down_producer(
         _see(ended)
         if not going_on:
             break
-    producer._message_accumulator.fail_all(ConnectionError("the producer was ended"))
+    _fail_what_is_left(producer._message_accumulator)
+
+
+def _fail_what_is_left(accumulator: Any) -> None:
+    """Each batch also has a waiter of its own that hears of it, and is nobody's any more."""
+    left = [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]
+    accumulator.fail_all(ConnectionError("the producer was ended"))
+    _see({batch._drain_waiter for batch in left})
 
 
 def _see(ended: set[asyncio.Future[None]]) -> None:
