@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 from kernel.errors import InvalidInput, StateForbids
 from servicekit.kafka_goodbye import close_admin
-from servicekit.kafka_topics import created_topics
+from servicekit.kafka_topics import copies_possible, created_topics
 
 RECORD_BYTES_MAX: Final = 24 * 1024 * 1024
 """As our internal topics: an algorithm's state has ten build logs of 16 kB and, without a limit in
@@ -20,7 +20,6 @@ number, versions with notes and samples of 48 kB."""
 CONTENT_BYTES_MAX: Final = RECORD_BYTES_MAX - 64 * 1024
 """Of key, value and headers: the rest is Kafka's own part of a record and its batch."""
 NAME_CHARACTERS_MAX: Final = 249
-REPLICAS_MAX: Final = 3
 CLOSE_TIMEOUT_S: Final = 3.0
 KNOWN_ATTEMPTS_MAX: Final = 100
 KNOWN_PAUSE_S: Final = 0.1
@@ -48,7 +47,7 @@ def check_name(option: str, name: str) -> None:
 
 
 async def ensure(settings: Mapping[str, Any], *, full: str, state: str) -> None:
-    """Make the topics that are missing, one partition each, on up to REPLICAS_MAX brokers.
+    """Make the topics that are missing, one partition each, with up to three copies.
 
     Raises StateForbids when a topic that is there would lose or reorder records, KafkaError,
     OSError.
@@ -56,8 +55,7 @@ async def ensure(settings: Mapping[str, Any], *, full: str, state: str) -> None:
     admin = AIOKafkaAdminClient(**settings)
     await admin.start()
     try:
-        brokers = (await admin.describe_cluster())["brokers"]
-        copies = min(REPLICAS_MAX, len(brokers))
+        copies = await copies_possible(admin)
         for name, config in ((full, FULL), (state, STATE)):
             await created_topics(admin, [NewTopic(name, 1, copies, topic_configs=dict(config))])
         await _check(admin, full, state)

@@ -39,6 +39,11 @@ def in_sync_of(copies: int) -> Mapping[str, int]:
     return {IN_SYNC: IN_SYNC_MIN} if copies >= REPLICATION_MAX else {}
 
 
+async def copies_possible(admin: AIOKafkaAdminClient) -> int:
+    """How many copies a new topic gets here."""
+    return max(1, min(REPLICATION_MAX, len((await admin.describe_cluster())["brokers"])))
+
+
 async def created_topics(admin: AIOKafkaAdminClient, topics: Sequence[NewTopic]) -> frozenset[str]:
     """Make those that are missing; the names of those that were missing. Raises KafkaError."""
     try:

@@ -20,8 +20,8 @@ from kernel.backoff import delay_s
 from kernel.errors import StateForbids, Unavailable
 from servicekit.kafka_goodbye import close_admin
 from servicekit.kafka_topics import (
-    REPLICATION_MAX,
     copies_of,
+    copies_possible,
     created_topics,
     described_topics,
     in_sync_of,
@@ -133,8 +133,7 @@ async def _ensure_once(bootstrap_servers: str, dead_letter_retention_s: float) -
     )
     try:
         await admin.start()
-        cluster = await admin.describe_cluster()
-        copies = max(1, min(REPLICATION_MAX, len(cluster["brokers"])))
+        copies = await copies_possible(admin)
         await created_topics(admin, [_new_topic(topic, copies) for topic in TOPICS])
         described = await described_topics(admin, [topic.name for topic in TOPICS])
         _require_partitions(described)

@@ -28,8 +28,8 @@ from catalog.identifiers import completions_topic
 from kernel.errors import EventflowsError, TooLarge, Unavailable
 from servicekit.kafka_goodbye import close_admin, stop_producer
 from servicekit.kafka_topics import (
-    REPLICATION_MAX,
     copies_of,
+    copies_possible,
     created_topics,
     described_topics,
     in_sync_of,
@@ -160,8 +160,7 @@ class KafkaCompletions:
 
 async def _create(admin: AIOKafkaAdminClient, topic: str, *, retention_ms: int) -> None:
     """See that the topic is there, as we need it. Raises the driver's errors, and Unavailable."""
-    brokers = (await admin.describe_cluster())["brokers"]
-    copies = max(1, min(REPLICATION_MAX, len(brokers)))
+    copies = await copies_possible(admin)
     config = {"retention.ms": retention_ms, **_needs(copies)}
     config_text = {name: str(value) for name, value in config.items()}
     wanted = NewTopic(topic, PARTITIONS, copies, topic_configs=config_text)
