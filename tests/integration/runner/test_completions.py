@@ -139,7 +139,9 @@ async def test_a_completion_of_14_mb_fits(live: tuple[World, str], kafka: Kafka)
 async def test_the_topic_has_our_partitions_retention_and_size(
     live: tuple[World, str], kafka: Kafka
 ) -> None:
-    _, algorithm_id = live
+    world, algorithm_id = live
+    answer = await world.run("probe", json={"do": "x"}, X_Eventflows_Request_Id="makes-its-topic")
+    assert answer.status == 200
     topic = completions_topic(algorithm_id)
     async with _admin(kafka) as admin:
         (described,) = await admin.describe_topics([topic])
